@@ -1,0 +1,601 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * @file
+ * libumem: one API for memory on any storage device.
+ *
+ * Every place is a pair (context, address). A *context* is a value of a type
+ * such as umemHost or umemFile that you own, fill with its constructor and
+ * empty with umem_dtor(); an *address* is a `uintptr_t` whose increments
+ * address the following bytes. The same calls then allocate, set, copy between
+ * any two contexts, connect mirrors, and tell what went wrong.
+ *
+ * Contracts that hold for every function here, so that a function's own
+ * comment says only what differs:
+ *
+ * - *Context arguments* are `void const *`: a pointer to any context type. A
+ *   context records its own address, so one that was copied by value, moved,
+ *   zeroed or never constructed is recognised as not being one.
+ * - *Results.* Every call returns a status, or a value that is 0 on failure.
+ *   The status is also kept per (thread, context) for umem_is_ok() and
+ *   umem_get_message(), and per context for umem_get_error_count(). A status
+ *   that is set never changes what a later call does. Outputs are written on
+ *   success only.
+ * - *Errors.* umemTypeError: a context that is not live or of the wrong kind.
+ *   umemValueError: a NULL or bad argument, an unknown address, a missing
+ *   access right. umemIndexError: a range that wraps or leaves its size or
+ *   block. umemMemoryError: cannot be allocated. umemIOError: the system
+ *   refused I/O. umemRuntimeError: a driver failed, or a block was leaked.
+ *   umemNotSupportedError: not on this machine. umemNotImplementedError: this
+ *   kind of context has no such operation.
+ * - *Failure* leaves nothing half done, except where a comment says so: a call
+ *   refused by a check moved no byte.
+ * - *Threads.* Any number of threads may use one context at once, for
+ *   everything but constructing and destroying it.
+ * - *errno* is not changed by any call. No call ends the process.
+ */
+#ifndef UMEM_H
+#define UMEM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "umem/version.h"
+
+#if defined(__GNUC__)
+#define UMEM_API __attribute__((visibility("default")))
+#define UMEM_LABEL_TEXT_(name) #name
+#define UMEM_LABEL_JOIN_(prefix, name) UMEM_LABEL_TEXT_(prefix) name
+#define UMEM_LABEL_(prefix, name) UMEM_LABEL_JOIN_(prefix, name)
+/* Gives a function another name in the object file than in C. */
+#define UMEM_LINK_NAME(name) __asm__(UMEM_LABEL_(__USER_LABEL_PREFIX__, name))
+#else
+#error "libumem needs a compiler with GNU attributes: gcc or clang"
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ------------------------------------------------------------------------ */
+/* Types                                                                    */
+/* ------------------------------------------------------------------------ */
+
+/** What a call came to. Numbers are part of the ABI. */
+typedef enum umemStatusType {
+  umemOK = 0,
+  umemMemoryError = 1,
+  umemRuntimeError = 2,
+  umemIOError = 3,
+  umemValueError = 4,
+  umemTypeError = 5,
+  umemIndexError = 6,
+  umemNotImplementedError = 7,
+  umemNotSupportedError = 8,
+  umemAssertError = 9 /**< Never from the library; for your own use. */
+} umemStatusType;
+
+/**
+ * Kinds of context. Numbers are part of the ABI and never reused: further kinds
+ * of this library start at 16, those of others (umem/backend.h) at 1024.
+ */
+typedef enum umemDeviceType {
+  umemVirtualDevice = 0,
+  umemHostDevice = 1,
+  umemFileDevice = 2,
+  umemCudaDevice = 3,
+  umemCudaHostDevice = 4,
+  umemCudaManagedDevice = 5,
+  umemMMapDevice = 6,
+  umemForeignDevice = 1024 /**< First number for kinds of other authors. */
+} umemDeviceType;
+
+/** The common part of all contexts: 128 opaque bytes, for ever. */
+typedef struct umemVirtual {
+  uint64_t umem_opaque_[16];
+} umemVirtual;
+
+/** Host RAM: addresses are pointers. */
+typedef struct umemHost {
+  umemVirtual super;
+} umemHost;
+
+/** A file or block device: addresses are byte offsets in it. */
+typedef struct umemFile {
+  umemVirtual super;
+} umemFile;
+
+/** Memory of one CUDA device. */
+typedef struct umemCuda {
+  umemVirtual super;
+} umemCuda;
+
+/** Room for a context of any kind. */
+typedef union umemContext {
+  umemVirtual super;
+  umemHost host;
+  umemFile file;
+  umemCuda cuda;
+} umemContext;
+
+/** One failure, in full. Frozen: never changes its size or layout. */
+typedef struct umemError {
+  size_t size;          /**< sizeof(umemError) as you compiled it. */
+  umemStatusType type;  /**< umemOK if there was no failure. */
+  int sys_errno;        /**< errno of the system call that failed, or 0. */
+  int64_t native;       /**< Code of the device's driver, or 0. */
+  uint64_t bytes_done;  /**< Bytes at the start of the destination range that
+                             were done before the failure. */
+  uint64_t reserved[4]; /**< 0. */
+  char text[480];       /**< What failed, with which values, and why. */
+} umemError;
+
+/**
+ * Options of umemHost_ctor_ex(). Set `size` to sizeof(umemHostOptions); 0 is
+ * the default of everything else.
+ */
+typedef struct umemHostOptions {
+  size_t size;
+  int checked; /**< 1: checked mode, see umemHost_ctor(). */
+} umemHostOptions;
+
+/** Flags of umemFileOptions. */
+enum {
+  /** Refuse a symbolic link as the last part of the name. */
+  UMEM_FILE_NOFOLLOW = 1 << 0,
+  /** The file must not exist yet. Not with modes `r` and `r+`. */
+  UMEM_FILE_EXCL = 1 << 1,
+  /** Move whole 4 KiB pages past the page cache (O_DIRECT); the rest of a
+      range, head and tail, goes through it. NotSupported where the file system
+      has no O_DIRECT. */
+  UMEM_FILE_DIRECT = 1 << 2,
+  /** Use the open descriptor `fd`: the context owns it once constructed, and
+      closes it. The file name is for messages only and may be NULL. */
+  UMEM_FILE_TAKE_FD = 1 << 3,
+  /** Write a temporary file beside the named one, and let umem_dtor() put it
+      in that file's place, durably, if no call on the context failed. Modes
+      `w` and `w+` only. */
+  UMEM_FILE_ATOMIC = 1 << 4
+};
+
+/**
+ * Options of umemFile_ctor_ex(). Set `size` to sizeof(umemFileOptions); 0 is
+ * the default of everything else.
+ */
+typedef struct umemFileOptions {
+  size_t size;
+  uint32_t flags;       /**< UMEM_FILE_* or-ed together. */
+  uint32_t permissions; /**< Mode bits of a file that is created, before the
+                             umask: at most 0777; 0 means 0666. */
+  int fd;               /**< With UMEM_FILE_TAKE_FD. */
+} umemFileOptions;
+
+/* ------------------------------------------------------------------------ */
+/* Constructors and the destructor                                          */
+/* ------------------------------------------------------------------------ */
+/*
+ * A constructor never reads the memory it is given. If it fails, the context
+ * tells why (umem_get_message), may be destroyed, and answers umemTypeError to
+ * everything else. A NULL context is a umemValueError. No other thread may use
+ * the context meanwhile.
+ */
+
+/**
+ * Construct a context for host RAM.
+ *
+ * Allocates nothing. Blocks come from malloc() and outlive the context: any
+ * umemHost may free them. With UMEM_CHECKED=1 in the environment (ignored in
+ * setuid programs) the context is in *checked mode*: it keeps a registry of its
+ * live blocks, refuses addresses that it did not hand out, bounds the `_safe`
+ * calls by them, and lets umem_dtor() report blocks that were never freed.
+ */
+UMEM_API umemStatusType umemHost_ctor(umemHost *ctx);
+
+/** umemHost_ctor() with options; NULL means all defaults. */
+UMEM_API umemStatusType umemHost_ctor_ex(umemHost *ctx,
+                                         umemHostOptions const *options);
+
+/**
+ * Open a file as a context.
+ *
+ * @param filename  Path, copied. A regular file or a block device.
+ * @param mode  As for fopen(): `r` read, `r+` read and write, `w` `w+` the same
+ *   with an empty file, created if need be, `a` `a+` with what the file has now
+ *   kept and protected from writing; `b` may stand anywhere after the first
+ *   letter. Reads of `w` and `a`, writes of `r`, and writes to bytes that `a`
+ *   and `a+` protect are umemValueErrors.
+ *
+ * The file holds your bytes only. Copies and umem_set() address it by offset,
+ * with or without an allocation, and may extend it; reading past its end is a
+ * umemIOError. umem_alloc() reserves a range past everything in use and extends
+ * the file, so that a full disk is told there (where the file system can
+ * reserve); in mode `r`, and on a block device, it hands out the existing bytes
+ * in order and answers umemIndexError when they are used up. Freed ranges are
+ * reused by later allocations of the same context; umem_free() never changes
+ * the file. One context per file should allocate; any number may copy.
+ * Data are in the kernel when a call returns (they survive a killed process);
+ * umem_flush() makes them durable.
+ *
+ * Errors: umemIOError with sys_errno (ENOENT, EACCES, EISDIR for a directory,
+ * ESPIPE for a FIFO, socket or character device, ...); umemValueError for a bad
+ * mode; umemMemoryError.
+ */
+UMEM_API umemStatusType umemFile_ctor(umemFile *ctx, char const *filename,
+                                      char const *mode);
+
+/**
+ * umemFile_ctor() with options; NULL means all defaults.
+ *
+ * A descriptor given with UMEM_FILE_TAKE_FD stays yours if this fails. It must
+ * be open for what the mode asks, and without O_APPEND.
+ */
+UMEM_API umemStatusType umemFile_ctor_ex(umemFile *ctx, char const *filename,
+                                         char const *mode,
+                                         umemFileOptions const *options);
+
+/**
+ * Construct a context for the memory of CUDA device number `device`.
+ *
+ * The caller's current device is never changed. In this version there is no
+ * CUDA support yet: always umemNotSupportedError.
+ */
+UMEM_API umemStatusType umemCuda_ctor(umemCuda *ctx, int device);
+
+/**
+ * Construct a context without methods: every operation on it answers
+ * umemNotImplementedError.
+ *
+ * @param host  A live umemHost; borrowed for the call, never destroyed.
+ */
+UMEM_API umemStatusType umemVirtual_ctor(umemVirtual *ctx, umemHost *host);
+
+/** The same as umem_dtor(). */
+UMEM_API umemStatusType umemVirtual_dtor(umemVirtual *ctx);
+
+/**
+ * Destroy a context: free its blocks and mirrors, close its file, give back
+ * what it holds.
+ *
+ * Blocks of a umemHost are left alone: they are malloc()'s. The context is dead
+ * afterwards whatever is returned, and the calling thread's status is clean
+ * unless this call failed. Destroying a context that failed to construct, is
+ * dead, or is none at all is umemOK.
+ *
+ * Errors: umemIOError if closing or publishing a file failed (what had been
+ * written may be lost: see umem_flush()); umemRuntimeError if a umemHost in
+ * checked mode still had live blocks.
+ */
+UMEM_API umemStatusType umem_dtor(void const *ctx);
+
+/* ------------------------------------------------------------------------ */
+/* Memory                                                                   */
+/* ------------------------------------------------------------------------ */
+/*
+ * 0 means failure, but it is a natural address in a file, too: generic code
+ * uses the umem_try_ forms, which return the status.
+ *
+ * Size 0 gives an address that may be freed: on host-like devices non-zero and
+ * unique; in a file address 0, which nothing is reserved for. Sizes over
+ * PTRDIFF_MAX are umemMemoryErrors.
+ *
+ * Every kind but umemHost out of checked mode knows its live blocks: freeing an
+ * address that is not the start of one is a umemValueError and frees nothing.
+ */
+
+/**
+ * Allocate `nbytes` uninitialised bytes.
+ *
+ * Solaris has a libumem that exports functions of this name and of umem_free's,
+ * so the symbols are umem_ctx_alloc and umem_ctx_free, for dlsym(), too.
+ */
+UMEM_API uintptr_t umem_alloc(void const *ctx, size_t nbytes)
+    UMEM_LINK_NAME("umem_ctx_alloc");
+
+/** Allocate `nmemb` members of `size` bytes, zeroed. */
+UMEM_API uintptr_t umem_calloc(void const *ctx, size_t nmemb, size_t size);
+
+/**
+ * Allocate `size` bytes at a multiple of `alignment`.
+ *
+ * @param alignment  A power of two, else umemValueError.
+ * @param size  A multiple of `alignment`, else umemValueError.
+ *
+ * The address is never 0, in a file either. Release it with
+ * umem_free_aligned() or umem_free().
+ */
+UMEM_API uintptr_t umem_aligned_alloc(void const *ctx, size_t alignment,
+                                      size_t size);
+
+/** umem_alloc() that returns the status. */
+UMEM_API umemStatusType umem_try_alloc(void const *ctx, size_t nbytes,
+                                       uintptr_t *adr_out);
+
+/** umem_calloc() that returns the status. */
+UMEM_API umemStatusType umem_try_calloc(void const *ctx, size_t nmemb,
+                                        size_t size, uintptr_t *adr_out);
+
+/** umem_aligned_alloc() that returns the status. */
+UMEM_API umemStatusType umem_try_aligned_alloc(void const *ctx,
+                                               size_t alignment, size_t size,
+                                               uintptr_t *adr_out);
+
+/**
+ * Free a block. Address 0 is a no-op, except that in a file it frees the live
+ * block at 0 if there is one.
+ *
+ * If the device fails to free it, the block is gone all the same and is never
+ * freed twice.
+ */
+UMEM_API umemStatusType umem_free(void const *ctx, uintptr_t adr)
+    UMEM_LINK_NAME("umem_ctx_free");
+
+/** Free a block of umem_aligned_alloc(); returns its origin, 0 on failure. */
+UMEM_API uintptr_t umem_free_aligned(void const *ctx, uintptr_t adr);
+
+/** umem_free_aligned() under its other usual name. */
+UMEM_API uintptr_t umem_aligned_free(void const *ctx, uintptr_t adr);
+
+/** umem_free_aligned() that returns the status; `origin_out` may be NULL. */
+UMEM_API umemStatusType umem_try_free_aligned(void const *ctx, uintptr_t adr,
+                                              uintptr_t *origin_out);
+
+/**
+ * The address that the device's own allocator returned for the block at `adr`.
+ * On a umemHost out of checked mode that is `adr`.
+ */
+UMEM_API uintptr_t umem_aligned_origin(void const *ctx, uintptr_t adr);
+
+/* The symbols behind umem_alloc and umem_free. */
+UMEM_API uintptr_t umem_ctx_alloc(void const *ctx, size_t nbytes);
+UMEM_API umemStatusType umem_ctx_free(void const *ctx, uintptr_t adr);
+
+/**
+ * Set `nbytes` bytes at `adr` to `(unsigned char)c`; returns `adr`.
+ *
+ * After a failure the first umemError.bytes_done bytes are set and the rest of
+ * the range is unspecified.
+ */
+UMEM_API uintptr_t umem_set(void const *ctx, uintptr_t adr, int c,
+                            size_t nbytes);
+
+/** umem_set() that returns the status. */
+UMEM_API umemStatusType umem_try_set(void const *ctx, uintptr_t adr, int c,
+                                     size_t nbytes);
+
+/**
+ * umem_try_set() that stays within the `size` bytes at `adr`, and within the
+ * live block there if the context knows one: umemIndexError otherwise.
+ */
+UMEM_API umemStatusType umem_set_safe(void const *ctx, uintptr_t adr,
+                                      size_t size, int c, size_t nbytes);
+
+/* ------------------------------------------------------------------------ */
+/* Copy                                                                     */
+/* ------------------------------------------------------------------------ */
+/*
+ * Between any two contexts, at any offset, of any size, in bounded extra
+ * memory (at most 8 MiB). Ranges that overlap in one address space behave as
+ * with memmove(); the same bytes seen through two spaces (a file, and your own
+ * mapping of it) are your duty. Size 0 checks the arguments and touches
+ * nothing.
+ *
+ * After a failure the first umemError.bytes_done bytes of the destination are
+ * done and the rest of its range is unspecified; if the ranges overlap all of
+ * it is, and bytes_done is 0. Nothing outside the range changes. The failure is
+ * recorded in both contexts, and the message names the side at fault.
+ *
+ * The plain calls do not look at block boundaries. The `_safe` calls answer
+ * umemIndexError before any byte moves if `nbytes` exceeds one of the two
+ * sizes, if a range wraps, or if it leaves the live block that it starts in.
+ */
+
+/** Copy `nbytes` bytes from `src` to `dest`. */
+UMEM_API umemStatusType umem_copy_to(void const *src, uintptr_t src_adr,
+                                     void const *dest, uintptr_t dest_adr,
+                                     size_t nbytes);
+
+/** umem_copy_to() with the destination first. */
+UMEM_API umemStatusType umem_copy_from(void const *dest, uintptr_t dest_adr,
+                                       void const *src, uintptr_t src_adr,
+                                       size_t nbytes);
+
+/** umem_copy_to() within `src_size` bytes and `dest_size` bytes. */
+UMEM_API umemStatusType umem_copy_to_safe(void const *src, uintptr_t src_adr,
+                                          size_t src_size, void const *dest,
+                                          uintptr_t dest_adr, size_t dest_size,
+                                          size_t nbytes);
+
+/** umem_copy_to_safe() with the destination first. */
+UMEM_API umemStatusType umem_copy_from_safe(void const *dest,
+                                            uintptr_t dest_adr,
+                                            size_t dest_size, void const *src,
+                                            uintptr_t src_adr, size_t src_size,
+                                            size_t nbytes);
+
+/* ------------------------------------------------------------------------ */
+/* Connect and sync                                                         */
+/* ------------------------------------------------------------------------ */
+/*
+ * A *mirror* is an address of `dest` that holds the data of a range of `src`:
+ * the same address where `dest` can use it, else a block of its own. Keep the
+ * two alike with umem_sync_to() and umem_sync_from(), which do nothing where
+ * they are the same bytes.
+ */
+
+/**
+ * Connect `nbytes` bytes of `src` to `dest`; returns the mirror's address.
+ *
+ * @param dest_alignment  0 or 1 for none, else a power of two. A fresh block
+ *   is rounded up to a multiple of it.
+ *
+ * A fresh block holds a copy of the data. If that copy fails the block is freed
+ * again. Release each mirror with umem_disconnect(), as often as connected.
+ */
+UMEM_API uintptr_t umem_connect(void const *src, uintptr_t src_adr,
+                                size_t nbytes, void const *dest,
+                                size_t dest_alignment);
+
+/** umem_connect() that returns the status. */
+UMEM_API umemStatusType umem_try_connect(void const *src, uintptr_t src_adr,
+                                         size_t nbytes, void const *dest,
+                                         size_t dest_alignment,
+                                         uintptr_t *adr_out);
+
+/**
+ * Undo one umem_connect(): frees the block if, and only if, connect made it.
+ *
+ * Nothing is synced. Only `dest` must still be live; `src` may be dead. A pair
+ * that is not connected is a umemValueError. Mirrors that are left are freed
+ * when `dest` is destroyed.
+ *
+ * @param dest_alignment  As given to umem_connect(); checked in the same way,
+ *   and otherwise not needed.
+ */
+UMEM_API umemStatusType umem_disconnect(void const *src, uintptr_t src_adr,
+                                        void const *dest, uintptr_t dest_adr,
+                                        size_t dest_alignment);
+
+/**
+ * Make `dest` like `src`: nothing where the addresses are equal in one address
+ * space, else umem_copy_to(), whether the two are connected or not.
+ */
+UMEM_API umemStatusType umem_sync_to(void const *src, uintptr_t src_adr,
+                                     void const *dest, uintptr_t dest_adr,
+                                     size_t nbytes);
+
+/** umem_sync_to() with the destination first. */
+UMEM_API umemStatusType umem_sync_from(void const *dest, uintptr_t dest_adr,
+                                       void const *src, uintptr_t src_adr,
+                                       size_t nbytes);
+
+/** umem_sync_to() within `src_size` bytes and `dest_size` bytes. */
+UMEM_API umemStatusType umem_sync_to_safe(void const *src, uintptr_t src_adr,
+                                          size_t src_size, void const *dest,
+                                          uintptr_t dest_adr, size_t dest_size,
+                                          size_t nbytes);
+
+/** umem_sync_to_safe() with the destination first. */
+UMEM_API umemStatusType umem_sync_from_safe(void const *dest,
+                                            uintptr_t dest_adr,
+                                            size_t dest_size, void const *src,
+                                            uintptr_t src_adr, size_t src_size,
+                                            size_t nbytes);
+
+/* ------------------------------------------------------------------------ */
+/* Durability                                                               */
+/* ------------------------------------------------------------------------ */
+
+/**
+ * Make what was written to `ctx` durable: on return it survives a power cut.
+ *
+ * Files: fdatasync(), and an fsync() of the directory after a create. After a
+ * failed flush every later one fails until the file is opened anew, because the
+ * kernel may have dropped the data (fsync(2)). With UMEM_FILE_ATOMIC the
+ * temporary file is made durable, and nothing is published. Devices whose
+ * contents die with the process: nothing to do, umemOK.
+ */
+UMEM_API umemStatusType umem_flush(void const *ctx);
+
+/**
+ * Give up what a UMEM_FILE_ATOMIC context would publish: the temporary file
+ * is removed, and umem_dtor() will leave the named file as it is.
+ *
+ * Once more is umemOK. Errors: umemValueError on other files;
+ * umemNotImplementedError on other kinds.
+ */
+UMEM_API umemStatusType umem_discard(void const *ctx);
+
+/* ------------------------------------------------------------------------ */
+/* Status                                                                   */
+/* ------------------------------------------------------------------------ */
+/*
+ * Each thread has its own status of each context: it sees its own failures, and
+ * never those of another thread. It is sticky until cleaned; later failures are
+ * appended to the message while they fit in 1 KiB and are counted after that.
+ * A thread keeps the status of the last 1,024 contexts that failed in it, and
+ * the texts of the last 16.
+ *
+ * These calls also work on contexts that failed to construct or are dead. On
+ * what is no context at all the status is umemTypeError, and nothing is
+ * written.
+ */
+
+/** Has no call of this thread on `ctx` failed since the last clean? */
+UMEM_API bool umem_is_ok(void const *ctx);
+
+/** The type of this thread's last failure on `ctx`, or umemOK. */
+UMEM_API umemStatusType umem_get_status(void const *ctx);
+
+/**
+ * What failed in this thread on `ctx`; "" if nothing did. Never NULL.
+ *
+ * The text stays readable until the status is cleaned, the context destroyed or
+ * the thread ends; do not free it.
+ */
+UMEM_API char const *umem_get_message(void const *ctx);
+
+/**
+ * Set this thread's status as a failed call would; umemOK cleans it.
+ *
+ * @param message  Copied; NULL is "". May be the context's own message.
+ *
+ * Not counted by umem_get_error_count(). A `type` that is not a status is a
+ * umemValueError.
+ */
+UMEM_API umemStatusType umem_set_status(void const *ctx, umemStatusType type,
+                                        char const *message);
+
+/** Forget this thread's failures on `ctx`. */
+UMEM_API umemStatusType umem_clean_status(void const *ctx);
+
+/** umem_clean_status() under its other usual name. */
+UMEM_API umemStatusType umem_clear_status(void const *ctx);
+
+/** Number of failed calls on `ctx` so far, in all threads. */
+UMEM_API uint64_t umem_get_error_count(void const *ctx);
+
+/**
+ * Copy the last failure on `ctx` in any thread to `error_out`; umemOK and an
+ * empty text if there was none.
+ *
+ * Set `error_out->size` to sizeof(umemError) first; only that many bytes are
+ * written. The text is kept for the last failing contexts, 256 of them.
+ */
+UMEM_API umemStatusType umem_copy_last_error(void const *ctx,
+                                             umemError *error_out);
+
+/** Bare name of a status: "OK", "MemoryError", ... "UnknownError". */
+UMEM_API char const *umem_get_status_name(umemStatusType type);
+
+/* ------------------------------------------------------------------------ */
+/* Questions                                                                */
+/* ------------------------------------------------------------------------ */
+
+/** Are the addresses of `a` and `b` the same thing: one kind, one space? */
+UMEM_API bool umem_is_same_device(void const *a, void const *b);
+
+/** May `dest` use an address of `src` as it is? Not symmetric. */
+UMEM_API bool umem_is_accessible_from(void const *src, void const *dest);
+
+/** Bare name of a context's kind: "Host", "File", ... "UnknownDevice". */
+UMEM_API char const *umem_get_device_name(void const *ctx);
+
+/** Bare name of a kind; "UnknownDevice" for those of other authors. */
+UMEM_API char const *umem_get_device_name_from_type(umemDeviceType type);
+
+/** The alignment that every umem_alloc() of `ctx` has; 0 on failure. */
+UMEM_API size_t umem_fundamental_align(void const *ctx);
+
+/** Is `x` a power of two? 0 is not. */
+UMEM_API bool umem_ispowerof2(size_t x);
+
+/** UMEM_VERSION of the library that runs. */
+UMEM_API unsigned umem_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * @file
+ * For people who write a new kind of context. Users need umem.h only.
+ *
+ * A kind is a table of methods and a state that they get as first argument.
+ * A backend speaks to host memory only and never to another backend: what lies
+ * between two contexts (staging, overlap, mirrors) is the library's work, and
+ * so are the checks of arguments, the registry of live blocks and the status.
+ *
+ * The contract of all methods:
+ * - They return umemOK, or a status after umem_error_fill(error, ...). `error`
+ *   is never NULL; on success it is left alone. The library puts the call and
+ *   its values in front of the text.
+ * - `nbytes` is at most PTRDIFF_MAX and `adr + nbytes` does not wrap. Pointers
+ *   to host memory are valid for `nbytes` bytes.
+ * - read, write and view methods are never called with 0 bytes.
+ * - Any number of threads call them at once, except `dtor`. No lock of the
+ *   library is held meanwhile.
+ * - They may change errno; they may not end the process.
+ *
+ * The table is not frozen before 1.0.0; `size` lets it grow.
+ */
+#ifndef UMEM_BACKEND_H
+#define UMEM_BACKEND_H
+
+#include "umem.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** Answer of an optional method: "not me, go on without"; nothing was done. */
+#define UMEM_DECLINED ((umemStatusType)64)
+
+/** What is done to a range. */
+typedef enum umemAccess { umemRead = 1, umemWrite = 2 } umemAccess;
+
+/**
+ * One address space. Two contexts share one if the tags are equal; then equal
+ * addresses are equal bytes.
+ */
+typedef struct umemSpace {
+  uint64_t kind;  /**< UMEM_SPACE_*, or a device type. */
+  uint64_t id[2]; /**< Which one of that kind. */
+} umemSpace;
+
+/** The address space of this process: id is 0. */
+#define UMEM_SPACE_PROCESS ((uint64_t)1)
+/** A file: id is its device and inode number. */
+#define UMEM_SPACE_FILE ((uint64_t)2)
+/** A context that is a space of its own: id[0] is unique. */
+#define UMEM_SPACE_PRIVATE ((uint64_t)3)
+
+/** The most spaces that a context's addresses are valid in. */
+#define UMEM_SPACES_MAX 4
+
+/** Blocks outlive the context: umem_dtor() reports live ones as leaked, and
+    leaves them alone. */
+#define UMEM_CAP_BLOCKS_OUTLIVE ((uint32_t)1 << 0)
+/** free() judges addresses itself and alloc() honours every alignment: the
+    library keeps no registry of blocks. */
+#define UMEM_CAP_OWN_REGISTRY ((uint32_t)1 << 1)
+
+/** The methods of a kind. Optional ones may be NULL; groups are all or none. */
+struct umemVtbl {
+  size_t size;         /**< sizeof(struct umemVtbl). */
+  umemDeviceType type; /**< Your number, from umemForeignDevice up. */
+  uint32_t caps;       /**< UMEM_CAP_*. */
+  char const *name;    /**< Bare name, for messages. */
+  /** Every block's address is a multiple of this power of two; 0 means 1. */
+  size_t fundamental_align;
+  /** Largest alignment that alloc() honours; 0: only the fundamental one.
+      The library over-allocates for larger ones. */
+  size_t max_align;
+
+  /** Give back all that the state holds, and the state. Blocks were freed. */
+  umemStatusType (*dtor)(void *state, umemError *error);
+
+  /** Reserve `nbytes` bytes, 0 included, at a multiple of `alignment`, which is
+      0 for "as it comes" or a power of two up to `max_align`. Not 0, unless
+      `alignment` is 0 and 0 is an address of the device. */
+  umemStatusType (*alloc)(void *state, size_t nbytes, size_t alignment,
+                          uintptr_t *adr_out, umemError *error);
+
+  /** Release a block of alloc() or calloc(). `nbytes` is what was asked for.
+      It is gone whatever is returned. */
+  umemStatusType (*free)(void *state, uintptr_t adr, size_t nbytes,
+                         umemError *error);
+
+  /** Copy to host memory. On failure error->bytes_done bytes were copied. */
+  umemStatusType (*read)(void *state, uintptr_t adr, void *out, size_t nbytes,
+                         umemError *error);
+
+  /** Copy from host memory. On failure error->bytes_done bytes were. */
+  umemStatusType (*write)(void *state, uintptr_t adr, void const *in,
+                          size_t nbytes, umemError *error);
+
+  /** List the spaces that addresses are valid in, home first; at least one,
+      always the same. Returns how many. */
+  size_t (*spaces)(void *state, umemSpace out[UMEM_SPACES_MAX]);
+
+  /* Optional from here. */
+
+  /** May these bytes be accessed? Asked once before any byte of a copy or set
+      moves, also for 0 bytes. Default: yes. */
+  umemStatusType (*check)(void *state, uintptr_t adr, size_t nbytes,
+                          umemAccess access, umemError *error);
+
+  /** alloc() with alignment 0, zeroed. Default: alloc() and writes. */
+  umemStatusType (*calloc)(void *state, size_t nbytes, uintptr_t *adr_out,
+                           umemError *error);
+
+  /** Make what was written durable. Default: nothing to do. */
+  umemStatusType (*flush)(void *state, umemError *error);
+
+  /** Give up what dtor would publish. Default: umemNotImplementedError. */
+  umemStatusType (*discard)(void *state, umemError *error);
+
+  /** Copy between two states of this very kind, overlap as memmove(). May
+      answer UMEM_DECLINED before it touches a byte. On failure
+      error->bytes_done bytes were copied. Default: declined. */
+  umemStatusType (*copy_peer)(void *src_state, uintptr_t src_adr,
+                              void *dest_state, uintptr_t dest_adr,
+                              size_t nbytes, umemError *error);
+
+  /** Offer the range as host memory until view_end(), without any signal on
+      access. May answer UMEM_DECLINED. Default: declined. */
+  umemStatusType (*view_begin)(void *state, uintptr_t adr, size_t nbytes,
+                               umemAccess access, void **ptr_out,
+                               umemError *error);
+
+  /** End a view; what was written through it is then in place. */
+  umemStatusType (*view_end)(void *state, void *ptr, size_t nbytes,
+                             umemAccess access, umemError *error);
+};
+
+/**
+ * Construct a context of your own kind.
+ *
+ * @param vtbl  Copied, and completed with defaults. A table without one of the
+ *   required methods, without a name, with half a group (view_begin, view_end),
+ *   with a type below umemForeignDevice or an alignment that is not a power of
+ *   two is a umemValueError; one with methods newer than this library is a
+ *   umemNotSupportedError.
+ * @param state  Yours again if this fails; else given to `dtor` in the end.
+ */
+UMEM_API umemStatusType umemVirtual_ctor_ex(umemVirtual *ctx,
+                                            struct umemVtbl const *vtbl,
+                                            void *state);
+
+/**
+ * Fill in a failure, for use in methods; returns `type`.
+ *
+ * @param sys_errno  errno of the failing system call, or 0; its name and
+ *   meaning are put in front of the text.
+ * @param native  Your driver's code, or 0.
+ * @param format  As for printf(). Say what was tried with which values, and
+ *   put long strings last: the text is cut at the end.
+ *
+ * Sets error->bytes_done to 0.
+ */
+UMEM_API umemStatusType umem_error_fill(umemError *error, umemStatusType type,
+                                        int sys_errno, int64_t native,
+                                        char const *format, ...)
+#if defined(__GNUC__)
+    __attribute__((format(printf, 5, 6)))
+#endif
+    ;
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* CUDA devices: declared on every machine, not supported yet. */
+#include "../internal.h"
+
+static umemStatusType cuda_ctor(umemCuda *ctx, int device, umemError *error) {
+  umemStatusType status = umemi_ctor_begin(ctx, &umemi_virtual_vtbl, error);
+  if (status != umemOK)
+    return status;
+  return umem_error_fill(error, umemNotSupportedError, 0, device,
+                         "libumem " UMEM_VERSION_STRING " has no CUDA support "
+                         "yet; no driver was looked for");
+}
+
+umemStatusType umemCuda_ctor(umemCuda *ctx, int device) {
+  struct umemiCall call;
+  umemi_begin(&call);
+  umemStatusType status = cuda_ctor(ctx, device, &call.error);
+  return umemi_end(&call, status, ctx, NULL, "umemCuda_ctor(device %d)",
+                   device);
+}

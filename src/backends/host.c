@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Host RAM. Two tables that differ in who keeps the books: nobody, because
+ * malloc() is the whole cost of a plain block, or the library (checked mode).
+ * The contexts have no state.
+ */
+#include "../internal.h"
+
+static umemStatusType host_dtor(void *state, umemError *error) {
+  (void)state, (void)error;
+  return umemOK;
+}
+
+static umemStatusType host_alloc(void *state, size_t nbytes, size_t alignment,
+                                 uintptr_t *adr_out, umemError *error) {
+  (void)state;
+  size_t size = nbytes + !nbytes; /* 0 bytes have an address, too */
+  void *block = NULL;
+  if (alignment == 0)
+    block = umemi_os.malloc(size);
+  else if (umemi_os.posix_memalign(
+               &block, alignment < sizeof(void *) ? sizeof(void *) : alignment,
+               size))
+    block = NULL;
+  if (!block)
+    return umemi_no_memory(error, "a block", nbytes);
+  *adr_out = (uintptr_t)block;
+  return umemOK;
+}
+
+static umemStatusType host_calloc(void *state, size_t nbytes,
+                                  uintptr_t *adr_out, umemError *error) {
+  (void)state;
+  void *block = umemi_os.calloc(1, nbytes + !nbytes);
+  if (!block)
+    return umemi_no_memory(error, "a block", nbytes);
+  *adr_out = (uintptr_t)block;
+  return umemOK;
+}
+
+static umemStatusType host_free(void *state, uintptr_t adr, size_t nbytes,
+                                umemError *error) {
+  (void)state, (void)nbytes, (void)error;
+  free((void *)adr);
+  return umemOK;
+}
+
+static umemStatusType host_read(void *state, uintptr_t adr, void *out,
+                                size_t nbytes, umemError *error) {
+  (void)state, (void)error;
+  memmove(out, (void const *)adr, nbytes);
+  return umemOK;
+}
+
+static umemStatusType host_write(void *state, uintptr_t adr, void const *in,
+                                 size_t nbytes, umemError *error) {
+  (void)state, (void)error;
+  memmove((void *)adr, in, nbytes);
+  return umemOK;
+}
+
+static size_t host_spaces(void *state, umemSpace out[UMEM_SPACES_MAX]) {
+  (void)state;
+  out[0] = (umemSpace){UMEM_SPACE_PROCESS, {0, 0}};
+  return 1;
+}
+
+/* NULL with 0 bytes is an empty array. */
+static umemStatusType host_check(void *state, uintptr_t adr, size_t nbytes,
+                                 umemAccess access, umemError *error) {
+  (void)state, (void)access;
+  return adr || !nbytes ? umemOK : umemi_null(error, "the address");
+}
+
+static umemStatusType host_copy_peer(void *src_state, uintptr_t src_adr,
+                                     void *dest_state, uintptr_t dest_adr,
+                                     size_t nbytes, umemError *error) {
+  (void)src_state, (void)dest_state, (void)error;
+  memmove((void *)dest_adr, (void const *)src_adr, nbytes);
+  return umemOK;
+}
+
+static umemStatusType host_view_begin(void *state, uintptr_t adr, size_t nbytes,
+                                      umemAccess access, void **ptr_out,
+                                      umemError *error) {
+  (void)state, (void)nbytes, (void)access, (void)error;
+  *ptr_out = (void *)adr;
+  return umemOK;
+}
+
+#define HOST_VTBL(caps_)                                                       \
+  {                                                                            \
+    .size = sizeof(struct umemVtbl), .type = umemHostDevice, .caps = (caps_),  \
+    .name = "Host", .fundamental_align = _Alignof(max_align_t),                \
+    .max_align = (SIZE_MAX >> 1) + 1, .dtor = host_dtor, .alloc = host_alloc,  \
+    .free = host_free, .read = host_read, .write = host_write,                 \
+    .spaces = host_spaces, .check = host_check, .calloc = host_calloc,         \
+    .flush = umemi_no_flush, .discard = umemi_no_discard,                      \
+    .copy_peer = host_copy_peer, .view_begin = host_view_begin,                \
+    .view_end = umemi_no_view_end                                              \
+  }
+
+static struct umemVtbl const host_plain = HOST_VTBL(UMEM_CAP_OWN_REGISTRY);
+static struct umemVtbl const host_checked = HOST_VTBL(UMEM_CAP_BLOCKS_OUTLIVE);
+
+static bool host_env_checked(void) {
+  char const *value = secure_getenv("UMEM_CHECKED");
+  return value && strcmp(value, "1") == 0;
+}
+
+static umemStatusType host_ctor(umemHost *ctx, umemHostOptions const *given,
+                                umemError *error) {
+  umemStatusType status = umemi_ctor_begin(ctx, &host_plain, error);
+  if (status != umemOK)
+    return status;
+  umemHostOptions options = {.size = sizeof options};
+  if (given)
+    status = umemi_take_options(&options, sizeof options, given, error);
+  if (status != umemOK)
+    return status;
+  if (options.checked != 0 && options.checked != 1)
+    return umem_error_fill(error, umemValueError, 0, 0,
+                           "options->checked is %d: must be 0 or 1",
+                           options.checked);
+  if (options.checked || host_env_checked()) {
+    umemi_context(ctx)->vtbl = &host_checked;
+    umemi_ctor_end(ctx, NULL, 0);
+  } else {
+    umemi_ctor_end(ctx, NULL, UMEMI_PLAIN);
+  }
+  return umemOK;
+}
+
+umemStatusType umemHost_ctor_ex(umemHost *ctx, umemHostOptions const *options) {
+  struct umemiCall call;
+  umemi_begin(&call);
+  umemStatusType status = host_ctor(ctx, options, &call.error);
+  return umemi_end(&call, status, ctx, NULL, "umemHost_ctor_ex");
+}
+
+umemStatusType umemHost_ctor(umemHost *ctx) {
+  struct umemiCall call;
+  umemi_begin(&call);
+  umemStatusType status = host_ctor(ctx, NULL, &call.error);
+  return umemi_end(&call, status, ctx, NULL, "umemHost_ctor");
+}

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Contexts: construct, destroy, identify; the locks; questions about two. */
+#include "internal.h"
+
+/*
+ * Locks are striped by context id, and a call holds at most one at a time, so
+ * that fork() can take them all in order: no child inherits one that is held.
+ */
+enum { LOCKS = 16 };
+
+static pthread_mutex_t locks[LOCKS] = {
+    PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER,
+    PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER,
+    PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER,
+    PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER,
+    PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER,
+    PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER,
+    PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER,
+    PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER};
+
+static _Atomic uint64_t last_id;
+
+void umemi_lock(uint64_t id) {
+  pthread_mutex_lock(&locks[id % LOCKS]);
+}
+
+void umemi_unlock(uint64_t id) {
+  pthread_mutex_unlock(&locks[id % LOCKS]);
+}
+
+static void locks_take_all(void) {
+  for (uint64_t i = 0; i < LOCKS; i++)
+    umemi_lock(i);
+}
+
+static void locks_release_all(void) {
+  for (uint64_t i = LOCKS; i-- > 0;)
+    umemi_unlock(i);
+}
+
+static int fork_guard_errno;
+
+/* At load time, because no thread can be forking then. */
+__attribute__((constructor)) static void context_load(void) {
+  fork_guard_errno =
+      pthread_atfork(locks_take_all, locks_release_all, locks_release_all);
+}
+
+/* --- identify ------------------------------------------------------------ */
+
+struct umemiContext *umemi_context(void const *ctx) {
+  if (!ctx)
+    return NULL;
+  switch (umemi_word(ctx)) {
+  case UMEMI_LIVE:
+  case UMEMI_LIVE | UMEMI_PLAIN:
+  case UMEMI_FAILED:
+  case UMEMI_DEAD:
+    return (struct umemiContext *)ctx;
+  default:
+    return NULL;
+  }
+}
+
+bool umemi_is_live(void const *ctx) {
+  return ctx && (umemi_word(ctx) & ~UMEMI_PLAIN) == UMEMI_LIVE;
+}
+
+umemStatusType umemi_need_live(void const *ctx, char const *role,
+                               umemError *error) {
+  if (umemi_is_live(ctx))
+    return umemOK;
+  char const *why = "is not a context: zeroed, copied by value, moved, or "
+                    "never constructed";
+  if (!ctx)
+    why = "is NULL";
+  else if (umemi_word(ctx) == UMEMI_FAILED)
+    why = "failed to construct";
+  else if (umemi_word(ctx) == UMEMI_DEAD)
+    why = "is dead: umem_dtor() was called";
+  return umem_error_fill(error, umemTypeError, 0, 0, "%scontext %s", role, why);
+}
+
+char const *umemi_name(void const *ctx) {
+  struct umemiContext const *c = umemi_context(ctx);
+  return c ? c->vtbl->name : "no context";
+}
+
+/* --- construct ----------------------------------------------------------- */
+
+umemStatusType umemi_ctor_begin(void *ctx, struct umemVtbl const *vtbl,
+                                umemError *error) {
+  if (!ctx)
+    return umemi_null(error, "ctx");
+  struct umemiContext *c = ctx;
+  memset(ctx, 0, sizeof(umemVirtual));
+  c->id = 1 + atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed);
+  c->vtbl = vtbl;
+  c->seal = (uintptr_t)ctx ^ UMEMI_FAILED;
+  if (fork_guard_errno)
+    return umem_error_fill(error, umemMemoryError, fork_guard_errno, 0,
+                           "pthread_atfork, when the library was loaded");
+  return umemOK;
+}
+
+void umemi_ctor_end(void *ctx, void *state, uintptr_t flags) {
+  struct umemiContext *c = ctx;
+  c->state = state;
+  c->seal = (uintptr_t)ctx ^ (UMEMI_LIVE | flags);
+}
+
+umemStatusType umemi_take_options(void *options, size_t size, void const *given,
+                                  umemError *error) {
+  size_t given_size;
+  memcpy(&given_size, given, sizeof given_size);
+  if (given_size < sizeof given_size)
+    return umem_error_fill(error, umemValueError, 0, 0,
+                           "size member is %zu: set it to the struct's sizeof",
+                           given_size);
+  for (size_t i = size; i < given_size; i++)
+    if (((unsigned char const *)given)[i])
+      return umem_error_fill(error, umemNotSupportedError, 0, 0,
+                             "byte %zu of the struct is set, but this version "
+                             "(" UMEM_VERSION_STRING ") knows %zu bytes",
+                             i, size);
+  memcpy(options, given, given_size < size ? given_size : size);
+  return umemOK;
+}
+
+/* --- destroy ------------------------------------------------------------- */
+
+static umemStatusType context_dtor(struct umemiContext *c, umemError *error) {
+  umemi_status_clean(c, true);
+  if (!umemi_is_live(c)) {
+    c->seal = (uintptr_t)c ^ UMEMI_DEAD;
+    return umemOK;
+  }
+  umemi_mirrors_forget(c);
+  umemStatusType blocks = umemi_free_all(c, error);
+  umemError later;
+  umemStatusType status =
+      c->vtbl->dtor(c->state, blocks == umemOK ? error : &later);
+  c->seal = (uintptr_t)c ^ UMEMI_DEAD;
+  return blocks == umemOK ? status : blocks;
+}
+
+umemStatusType umem_dtor(void const *ctx) {
+  struct umemiContext *c = umemi_context(ctx);
+  if (!c)
+    return umemOK;
+  struct umemiCall call;
+  umemi_begin(&call);
+  umemStatusType status = context_dtor(c, &call.error);
+  status = umemi_end(&call, status, c, NULL, "umem_dtor(%s)", c->vtbl->name);
+  if (c->foreign_vtbl) {
+    c->vtbl = &umemi_virtual_vtbl;
+    free(c->foreign_vtbl);
+    c->foreign_vtbl = NULL;
+  }
+  return status;
+}
+
+umemStatusType umemVirtual_dtor(umemVirtual *ctx) {
+  return umem_dtor(ctx);
+}
+
+/* --- questions ----------------------------------------------------------- */
+
+static umemSpace context_home(struct umemiContext *c) {
+  umemSpace spaces[UMEM_SPACES_MAX];
+  c->vtbl->spaces(c->state, spaces);
+  return spaces[0];
+}
+
+static bool space_equals(umemSpace a, umemSpace b) {
+  return a.kind == b.kind && a.id[0] == b.id[0] && a.id[1] == b.id[1];
+}
+
+bool umemi_same_space(struct umemiContext *a, struct umemiContext *b) {
+  return a == b || space_equals(context_home(a), context_home(b));
+}
+
+bool umemi_reaches(struct umemiContext *src, struct umemiContext *dest) {
+  umemSpace spaces[UMEM_SPACES_MAX], home = context_home(dest);
+  size_t count = src->vtbl->spaces(src->state, spaces);
+  for (size_t i = 0; i < count; i++)
+    if (space_equals(spaces[i], home))
+      return true;
+  return false;
+}
+
+static umemStatusType question_check(void const *a, void const *b,
+                                     umemError *error) {
+  umemStatusType status = umemi_need_live(a, "first ", error);
+  return status == umemOK ? umemi_need_live(b, "second ", error) : status;
+}
+
+bool umem_is_same_device(void const *a, void const *b) {
+  struct umemiCall call;
+  umemi_begin(&call);
+  umemStatusType status = question_check(a, b, &call.error);
+  umemi_end(&call, status, a, b, "umem_is_same_device(%s, %s)", umemi_name(a),
+            umemi_name(b));
+  if (status != umemOK)
+    return false;
+  struct umemiContext *c = umemi_context(a), *d = umemi_context(b);
+  return c->vtbl->type == d->vtbl->type && umemi_same_space(c, d);
+}
+
+bool umem_is_accessible_from(void const *src, void const *dest) {
+  struct umemiCall call;
+  umemi_begin(&call);
+  umemStatusType status = question_check(src, dest, &call.error);
+  umemi_end(&call, status, src, dest, "umem_is_accessible_from(%s, %s)",
+            umemi_name(src), umemi_name(dest));
+  return status == umemOK &&
+         umemi_reaches(umemi_context(src), umemi_context(dest));
+}
+
+char const *umem_get_device_name(void const *ctx) {
+  struct umemiCall call;
+  umemi_begin(&call);
+  umemStatusType status = umemi_need_live(ctx, "", &call.error);
+  umemi_end(&call, status, ctx, NULL, "umem_get_device_name");
+  return status == umemOK ? umemi_name(ctx) : "UnknownDevice";
+}
+
+char const *umem_get_device_name_from_type(umemDeviceType type) {
+  static char const *const names[] = {[umemVirtualDevice] = "Virtual",
+                                      [umemHostDevice] = "Host",
+                                      [umemFileDevice] = "File",
+                                      [umemCudaDevice] = "Cuda",
+                                      [umemCudaHostDevice] = "CudaHost",
+                                      [umemCudaManagedDevice] = "CudaManaged",
+                                      [umemMMapDevice] = "MMap"};
+  size_t i = (size_t)type;
+  return i < sizeof names / sizeof *names ? names[i] : "UnknownDevice";
+}
+
+size_t umem_fundamental_align(void const *ctx) {
+  struct umemiCall call;
+  umemi_begin(&call);
+  umemStatusType status = umemi_need_live(ctx, "", &call.error);
+  umemi_end(&call, status, ctx, NULL, "umem_fundamental_align");
+  return status == umemOK ? umemi_context(ctx)->vtbl->fundamental_align : 0;
+}
+
+bool umem_ispowerof2(size_t x) {
+  return x != 0 && (x & (x - 1)) == 0;
+}
+
+unsigned umem_version(void) {
+  return UMEM_VERSION;
+}

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Positional file I/O that is complete or says why not. Interrupted calls are
+ * resumed and short ones continued, so a call here either moves all bytes or
+ * returns errno (or UMEMI_EOF) and how many it moved.
+ */
+#include "internal.h"
+
+#include <signal.h>
+
+enum {
+  CALL_MAX = 1 << 30,     /* bytes per system call; Linux stops at 2 GiB */
+  DIRECT_ALIGN = 4096,    /* of offset, size and buffer for O_DIRECT */
+  BOUNCE_BYTES = 1 << 20, /* for buffers that are not so aligned */
+  GROW_SLICE = 4 << 20    /* per fallocate(), which a signal makes start over */
+};
+
+/* --- SIGXFSZ ------------------------------------------------------------- */
+
+/*
+ * Going past RLIMIT_FSIZE raises SIGXFSZ, which ends the process by default. An
+ * operation that would do so runs with the signal blocked in this thread, and
+ * the one that it raised is taken: what remains is EFBIG. Not asking for the
+ * limit on each call is what makes it cheap where there is none.
+ */
+struct limit_guard {
+  bool active, was_pending;
+  sigset_t old_mask;
+};
+
+static void limit_guard_begin(struct limit_guard *guard,
+                              struct umemiFileIo const *io, uint64_t end) {
+  guard->active = end > io->size_limit;
+  if (!guard->active)
+    return;
+  sigset_t signal, pending;
+  sigemptyset(&signal);
+  sigaddset(&signal, SIGXFSZ);
+  sigpending(&pending);
+  guard->was_pending = sigismember(&pending, SIGXFSZ) == 1;
+  pthread_sigmask(SIG_BLOCK, &signal, &guard->old_mask);
+}
+
+static void limit_guard_end(struct limit_guard const *guard) {
+  if (!guard->active)
+    return;
+  int saved = errno;
+  sigset_t signal;
+  sigemptyset(&signal);
+  sigaddset(&signal, SIGXFSZ);
+  if (!guard->was_pending)
+    while (sigtimedwait(&signal, NULL, &(struct timespec){0, 0}) < 0 &&
+           errno == EINTR)
+      continue;
+  pthread_sigmask(SIG_SETMASK, &guard->old_mask, NULL);
+  errno = saved;
+}
+
+/* --- one system call ----------------------------------------------------- */
+
+struct file_span {
+  struct umemiFileIo const *io;
+  bool is_write;
+  uint64_t at; /* offset in the file of bytes[0] */
+  char *bytes;
+};
+
+static ssize_t file_step(struct file_span const *span, int fd, char *bytes,
+                         size_t nbytes, uint64_t at) {
+  if (nbytes > CALL_MAX)
+    nbytes = CALL_MAX;
+  if (!span->is_write)
+    return umemi_os.pread(fd, bytes, nbytes, (off_t)at);
+  struct limit_guard guard;
+  limit_guard_begin(&guard, span->io, at + nbytes);
+  ssize_t moved = umemi_os.pwrite(fd, bytes, nbytes, (off_t)at);
+  limit_guard_end(&guard);
+  return moved;
+}
+
+/* --- loops: *done follows what was moved, up to `end` --------------------- */
+
+static int file_move(struct file_span const *span, size_t *done, size_t end) {
+  while (*done < end) {
+    ssize_t moved = file_step(span, span->io->fd, span->bytes + *done,
+                              end - *done, span->at + *done);
+    if (moved < 0 && errno != EINTR)
+      return errno;
+    if (moved == 0) /* a write of nothing would be tried for ever */
+      return span->is_write ? ENOSPC : UMEMI_EOF;
+    if (moved > 0)
+      *done += (size_t)moved;
+  }
+  return 0;
+}
+
+/* One step of whole pages past the page cache, through `bounce` if the user's
+   buffer is not aligned. */
+static ssize_t file_step_direct(struct file_span const *span, char *bounce,
+                                size_t done, size_t nbytes) {
+  char *user = span->bytes + done;
+  int fd = span->io->direct_fd;
+  uint64_t at = span->at + done;
+  if ((uintptr_t)user % DIRECT_ALIGN == 0)
+    return file_step(span, fd, user, nbytes, at);
+  if (nbytes > BOUNCE_BYTES)
+    nbytes = BOUNCE_BYTES;
+  if (span->is_write)
+    memcpy(bounce, user, nbytes);
+  ssize_t moved = file_step(span, fd, bounce, nbytes, at);
+  if (moved > 0 && !span->is_write)
+    memcpy(user, bounce, (size_t)moved);
+  return moved;
+}
+
+/* A step that ends inside a page ends the loop: the rest is not aligned. */
+static int file_move_direct(struct file_span const *span, char *bounce,
+                            size_t *done, size_t end) {
+  while (end - *done >= DIRECT_ALIGN) {
+    size_t pages = (end - *done) & ~(size_t)(DIRECT_ALIGN - 1);
+    ssize_t moved = file_step_direct(span, bounce, *done, pages);
+    if (moved < 0 && errno != EINTR)
+      return errno;
+    if (moved >= 0)
+      *done += (size_t)moved;
+    if (moved == 0 || (moved > 0 && moved % DIRECT_ALIGN))
+      break;
+  }
+  return 0;
+}
+
+/* Head and tail that are no whole pages go through the page cache. */
+static int file_move_pages(struct file_span const *span, size_t head,
+                           size_t *done, size_t end) {
+  void *bounce;
+  if (umemi_os.posix_memalign(&bounce, DIRECT_ALIGN, BOUNCE_BYTES))
+    return ENOMEM;
+  int failed = file_move(span, done, head);
+  if (!failed)
+    failed = file_move_direct(span, bounce, done, end);
+  if (!failed)
+    failed = file_move(span, done, end);
+  free(bounce);
+  return failed;
+}
+
+static int file_move_span(struct file_span const *span, size_t nbytes,
+                          size_t *done_out) {
+  size_t head = (size_t)(-span->at % DIRECT_ALIGN);
+  *done_out = 0;
+  if (span->io->direct_fd >= 0 && nbytes >= head + DIRECT_ALIGN)
+    return file_move_pages(span, head, done_out, nbytes);
+  return file_move(span, done_out, nbytes);
+}
+
+int umemi_file_read(struct umemiFileIo const *io, uint64_t at, void *out,
+                    size_t nbytes, size_t *done_out) {
+  struct file_span span = {io, false, at, out};
+  return file_move_span(&span, nbytes, done_out);
+}
+
+int umemi_file_write(struct umemiFileIo const *io, uint64_t at, void const *in,
+                     size_t nbytes, size_t *done_out) {
+  struct file_span span = {io, true, at, (char *)(uintptr_t)in};
+  return file_move_span(&span, nbytes, done_out);
+}
+
+/* --- growing ------------------------------------------------------------- */
+
+static int file_allocate(struct umemiFileIo const *io, int mode, uint64_t at,
+                         uint64_t nbytes) {
+  struct limit_guard guard;
+  int failed;
+  limit_guard_begin(&guard, io, at + nbytes);
+  do
+    failed = umemi_os.fallocate(io->fd, mode, (off_t)at, (off_t)nbytes);
+  while (failed && errno == EINTR);
+  limit_guard_end(&guard);
+  return failed ? errno : 0;
+}
+
+/* Is there room at all? Else a request for far too much would fill the disk
+   before it fails. A file system that does not know has 0 blocks. */
+static bool file_has_room(struct umemiFileIo const *io, uint64_t nbytes) {
+  struct statvfs fs;
+  if (umemi_os.fstatvfs(io->fd, &fs) || fs.f_blocks == 0 || fs.f_frsize == 0)
+    return true;
+  return nbytes / fs.f_frsize <= fs.f_bfree;
+}
+
+/*
+ * Where there is no fallocate(): the last byte extends the file, and a full
+ * disk is told at the write. Not ftruncate(), which would cut off what another
+ * thread or context wrote past `end` since we looked at the size.
+ */
+static int file_extend(struct umemiFileIo const *io, uint64_t end) {
+  struct stat st;
+  size_t done;
+  if (umemi_os.fstat(io->fd, &st))
+    return errno;
+  if ((uint64_t)st.st_size >= end)
+    return 0;
+  return umemi_file_write(io, end - 1, "", 1, &done);
+}
+
+int umemi_file_grow(struct umemiFileIo const *io, uint64_t start,
+                    uint64_t end) {
+  if (!file_has_room(io, end - start))
+    return ENOSPC;
+  for (uint64_t at = start; at < end;) {
+    uint64_t slice = end - at < GROW_SLICE ? end - at : GROW_SLICE;
+    int failed = file_allocate(io, 0, at, slice);
+    if (failed == EOPNOTSUPP || failed == ENOSYS)
+      return file_extend(io, end);
+    if (failed) { /* give back the blocks; the zeros stay as a hole */
+      file_allocate(io, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, start,
+                    end - start);
+      return failed;
+    }
+    at += slice;
+  }
+  return 0;
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Durability: what was written is made to last, or given up. */
+#include "internal.h"
+
+umemStatusType umem_flush(void const *ctx) {
+  struct umemiCall call;
+  umemi_begin(&call);
+  umemStatusType status = umemi_need_live(ctx, "", &call.error);
+  if (status == umemOK) {
+    struct umemiContext *c = umemi_context(ctx);
+    status = c->vtbl->flush(c->state, &call.error);
+  }
+  return umemi_end(&call, status, ctx, NULL, "umem_flush(%s)", umemi_name(ctx));
+}
+
+umemStatusType umem_discard(void const *ctx) {
+  struct umemiCall call;
+  umemi_begin(&call);
+  umemStatusType status = umemi_need_live(ctx, "", &call.error);
+  if (status == umemOK) {
+    struct umemiContext *c = umemi_context(ctx);
+    status = c->vtbl->discard(c->state, &call.error);
+  }
+  return umemi_end(&call, status, ctx, NULL, "umem_discard(%s)",
+                   umemi_name(ctx));
+}

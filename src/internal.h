@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Private declarations, grouped under the file that defines them. */
+#ifndef UMEMI_INTERNAL_H
+#define UMEMI_INTERNAL_H
+
+#include "os.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdatomic.h>
+
+#include "umem/backend.h"
+
+#define UMEMI_LIKELY(x) __builtin_expect(!!(x), 1)
+#define UMEMI_NOINLINE __attribute__((noinline))
+#define UMEMI_PRINTF(text, first) __attribute__((format(printf, text, first)))
+
+/*
+ * What an umemVirtual's 128 bytes hold. may_alias, because callers see them as
+ * an array of integers.
+ */
+struct umemiContext {
+  uintptr_t seal;                /* this address ^ one of the words below */
+  uint64_t id;                   /* never reused in the process */
+  struct umemVtbl const *vtbl;   /* complete: no optional method is NULL */
+  struct umemVtbl *foreign_vtbl; /* what vtbl points to, if we own it */
+  void *state;
+  void *blocks;  /* registry.c; under the lock of id */
+  void *mirrors; /* connect.c; under the lock of id */
+  _Atomic uint64_t error_count;
+  int64_t last_native; /* last_*: status.c; under the lock of id */
+  uint64_t last_bytes_done;
+  int last_errno;
+  umemStatusType last_type;
+  atomic_bool has_status; /* some thread may have a status of it */
+} __attribute__((may_alias));
+
+_Static_assert(sizeof(struct umemiContext) <= sizeof(umemVirtual) &&
+                   sizeof(umemVirtual) == 128,
+               "a context has 128 bytes, for ever");
+
+/*
+ * seal ^ address. The words differ in their top 16 bits and no user address has
+ * any there on 64-bit machines, so a zeroed or moved context cannot be taken
+ * for one. PLAIN marks a context whose addresses are malloc's pointers and that
+ * keeps no books: on the success path memory.c and transfer.c go straight to
+ * libc. Addresses of contexts are multiples of 4, so the flag is safe, too.
+ */
+#define UMEMI_LIVE ((uintptr_t)UINT64_C(0xA5C300007D9B4600))
+#define UMEMI_FAILED ((uintptr_t)UINT64_C(0x5B1E000093E7C200))
+#define UMEMI_DEAD ((uintptr_t)UINT64_C(0xC96700002FA81D00))
+#define UMEMI_PLAIN ((uintptr_t)1)
+
+static inline uintptr_t umemi_word(void const *ctx) {
+  return ((struct umemiContext const *)ctx)->seal ^ (uintptr_t)ctx;
+}
+
+static inline bool umemi_is_plain(void const *ctx) {
+  return ctx && umemi_word(ctx) == (UMEMI_LIVE | UMEMI_PLAIN);
+}
+
+static inline bool umemi_wraps(uintptr_t adr, size_t nbytes) {
+  return nbytes > PTRDIFF_MAX || adr > UINTPTR_MAX - nbytes;
+}
+
+/* One public call: its error, and what it must leave as it was. */
+struct umemiCall {
+  umemError error;
+  int saved_errno;
+  bool whole_message; /* the text is not to be put behind call and values */
+};
+
+/* context.c ---------------------------------------------------------------*/
+
+/* The context behind the pointer if it has an id (live, failed or dead). */
+struct umemiContext *umemi_context(void const *ctx);
+bool umemi_is_live(void const *ctx);
+/* TypeError unless `ctx` is live; `role` ("source ", "") goes into the text. */
+umemStatusType umemi_need_live(void const *ctx, char const *role,
+                               umemError *error);
+/* Name of the kind, for messages; "no context" if it is none. */
+char const *umemi_name(void const *ctx);
+/* Gives memory an id, as a failed context of a kind. */
+umemStatusType umemi_ctor_begin(void *ctx, struct umemVtbl const *vtbl,
+                                umemError *error);
+/* Makes it live. `flags` is UMEMI_PLAIN or 0. */
+void umemi_ctor_end(void *ctx, void *state, uintptr_t flags);
+/* Copies an options struct of the size its caller knew over our defaults. */
+umemStatusType umemi_take_options(void *options, size_t size, void const *given,
+                                  umemError *error);
+/* Are the home spaces equal? */
+bool umemi_same_space(struct umemiContext *a, struct umemiContext *b);
+/* Is the home space of `src` one in which addresses of `dest` are valid? */
+bool umemi_reaches(struct umemiContext *src, struct umemiContext *dest);
+void umemi_lock(uint64_t id);
+void umemi_unlock(uint64_t id);
+
+/* backends/virtual.c ------------------------------------------------------*/
+
+extern struct umemVtbl const umemi_virtual_vtbl;
+
+/* vtbl.c: what completes a table, so that nobody tests for NULL ------------*/
+
+umemStatusType umemi_no_check(void *state, uintptr_t adr, size_t nbytes,
+                              umemAccess access, umemError *error);
+umemStatusType umemi_no_calloc(void *state, size_t nbytes, uintptr_t *adr_out,
+                               umemError *error);
+umemStatusType umemi_no_flush(void *state, umemError *error);
+umemStatusType umemi_no_discard(void *state, umemError *error);
+umemStatusType umemi_no_copy_peer(void *src_state, uintptr_t src_adr,
+                                  void *dest_state, uintptr_t dest_adr,
+                                  size_t nbytes, umemError *error);
+umemStatusType umemi_no_view_begin(void *state, uintptr_t adr, size_t nbytes,
+                                   umemAccess access, void **ptr_out,
+                                   umemError *error);
+umemStatusType umemi_no_view_end(void *state, void *ptr, size_t nbytes,
+                                 umemAccess access, umemError *error);
+
+/* status.c ----------------------------------------------------------------*/
+
+/* Starts a public call: saves errno. */
+static inline void umemi_begin(struct umemiCall *call) {
+  call->saved_errno = errno;
+  call->whole_message = false;
+}
+/*
+ * Ends it: restores errno and, if the call failed, puts call and values
+ * (`format`) in front of the reason and records it in both contexts. `b` may be
+ * NULL. Returns `status`.
+ */
+umemStatusType umemi_end(struct umemiCall *call, umemStatusType status,
+                         void const *a, void const *b, char const *format, ...)
+    UMEMI_PRINTF(5, 6);
+/* Puts `format` in front of the error's text. */
+void umemi_error_prefix(umemError *error, char const *format, ...)
+    UMEMI_PRINTF(2, 3);
+/* Shorthands for the two most frequent kinds of umem_error_fill(). */
+umemStatusType umemi_no_memory(umemError *error, char const *what,
+                               size_t nbytes);
+umemStatusType umemi_null(umemError *error, char const *what);
+/* Cleans the calling thread's status; `dead`: the id will not fail any more. */
+void umemi_status_clean(struct umemiContext *ctx, bool dead);
+
+/* registry.c: the live blocks of a context --------------------------------*/
+
+struct umemiBlock {
+  uintptr_t adr;    /* what the user has */
+  size_t nbytes;    /* what he asked for */
+  uintptr_t origin; /* what the device's allocator returned */
+  size_t reserved;  /* what it was asked for */
+};
+
+/* Owns a heap copy on success. MemoryError leaves nothing registered. */
+umemStatusType umemi_registry_add(struct umemiContext *ctx,
+                                  struct umemiBlock const *block,
+                                  umemError *error);
+/* Takes the block at `adr` out; ValueError if there is none. */
+umemStatusType umemi_registry_take(struct umemiContext *ctx, uintptr_t adr,
+                                   struct umemiBlock *out, umemError *error);
+/* The same without taking it out. */
+umemStatusType umemi_registry_get(struct umemiContext *ctx, uintptr_t adr,
+                                  struct umemiBlock *out, umemError *error);
+/* Takes any block out; false if there is none. */
+bool umemi_registry_pop(struct umemiContext *ctx, struct umemiBlock *out);
+
+/* What a call is about to access. `size` bounds nbytes if `safe`, and so does
+   the live block that the range touches; else it equals nbytes. */
+struct umemiRange {
+  uintptr_t adr;
+  size_t size, nbytes;
+  bool safe;
+};
+
+/* ValueError, IndexError, or what the kind says; for 0 bytes, too. */
+umemStatusType umemi_check_range(struct umemiContext *ctx,
+                                 struct umemiRange const *range,
+                                 umemAccess access, umemError *error);
+
+/* memory.c ----------------------------------------------------------------*/
+
+/* The alloc family without call and message; alignment 0 is plain alloc. */
+umemStatusType umemi_alloc(struct umemiContext *ctx, size_t nbytes,
+                           size_t alignment, uintptr_t *adr_out,
+                           umemError *error);
+umemStatusType umemi_free(struct umemiContext *ctx, uintptr_t adr,
+                          uintptr_t *origin_out, umemError *error);
+/* Frees, or reports, what is registered when the context is destroyed. */
+umemStatusType umemi_free_all(struct umemiContext *ctx, umemError *error);
+
+/* staging.c: bounded host memory for one call -----------------------------*/
+
+struct umemiStage {
+  void *ptr;
+  size_t size;
+};
+
+/* At most `wanted` bytes, 1 MiB and what can be had; MemoryError under 64 KiB
+   (or under `wanted`, if that is less). */
+umemStatusType umemi_stage_begin(struct umemiStage *stage, size_t wanted,
+                                 umemError *error);
+void umemi_stage_end(struct umemiStage *stage);
+
+/* transfer.c --------------------------------------------------------------*/
+
+struct umemiCopy {
+  void const *src, *dest;
+  uintptr_t src_adr, dest_adr;
+  size_t nbytes;
+  size_t src_size, dest_size; /* what is at the addresses, if `safe` */
+  bool safe;                  /* stay within the sizes and within blocks */
+  bool sync;                  /* nothing to do where both are the same bytes */
+};
+
+/* The rungs of the ladder, in the order in which they are tried. */
+enum { UMEMI_DIRECT, UMEMI_VIEW_SRC, UMEMI_VIEW_DEST, UMEMI_STAGED };
+
+umemStatusType umemi_copy(struct umemiCopy const *copy, umemError *error);
+/* umemi_copy() as the public call `function`: told and recorded. */
+umemStatusType umemi_copy_call(char const *function,
+                               struct umemiCopy const *copy);
+
+/* connect.c ---------------------------------------------------------------*/
+
+/* Forgets all mirrors of a context that is destroyed; frees no block. */
+void umemi_mirrors_forget(struct umemiContext *ctx);
+
+/* extents.c: which ranges of a growing address space are free --------------*/
+
+struct umemiExtent {
+  uint64_t start, length;
+};
+
+struct umemiExtents {
+  struct umemiExtent *free; /* ascending, none touching the next */
+  size_t count, capacity;
+  size_t taken; /* ranges handed out and not given back */
+  uint64_t end; /* end of the last range ever handed out */
+};
+
+/*
+ * Finds room for `nbytes` at a multiple of `alignment` (a power of two), at or
+ * after `lowest`: in the first free extent that has it, else past `used` and
+ * all that was handed out, up to `limit`. ENOMEM, or ERANGE past `limit`.
+ */
+int umemi_extents_take(struct umemiExtents *extents, uint64_t nbytes,
+                       uint64_t alignment, uint64_t lowest, uint64_t used,
+                       uint64_t limit, uint64_t *start_out, bool *reused_out);
+/* Gives a range back. Cannot fail: take() reserved the room. */
+void umemi_extents_give(struct umemiExtents *extents, uint64_t start,
+                        uint64_t nbytes);
+void umemi_extents_clear(struct umemiExtents *extents);
+
+/* fileio.c: positional I/O that is complete or says why not ----------------*/
+
+struct umemiFileIo {
+  int fd;
+  int direct_fd;       /* the same file with O_DIRECT, or -1 */
+  uint64_t size_limit; /* RLIMIT_FSIZE when the file was opened */
+};
+
+#define UMEMI_EOF (-1)
+
+/* 0, errno or UMEMI_EOF; *done_out bytes were moved in any case. */
+int umemi_file_read(struct umemiFileIo const *io, uint64_t at, void *out,
+                    size_t nbytes, size_t *done_out);
+int umemi_file_write(struct umemiFileIo const *io, uint64_t at, void const *in,
+                     size_t nbytes, size_t *done_out);
+/* Reserves and zeroes [start, end) past what the file has; 0 or errno. */
+int umemi_file_grow(struct umemiFileIo const *io, uint64_t start, uint64_t end);
+
+/* fileopen.c: names, modes, options, publishing ----------------------------*/
+
+struct umemiFileMode {
+  bool readable, writable, creates, truncates, appends;
+};
+
+struct umemiOpenFile {
+  struct umemiFileIo io;
+  struct umemiFileMode mode;
+  bool is_block;
+  uint64_t size;          /* when it was opened, after truncation */
+  uint64_t device, inode; /* identity; of a block device st_rdev and 0 */
+  int dir_fd;    /* to be synced with the first flush, or published in; or -1 */
+  int dir_errno; /* why dir_fd could not be had */
+  char *name;    /* as the user gave it */
+  char *temp_name; /* ATOMIC: in dir_fd, to be renamed to base_name; or NULL */
+  char *base_name;
+  pid_t owner; /* the process that may publish */
+};
+
+umemStatusType umemi_file_open(struct umemiOpenFile *file, char const *filename,
+                               char const *mode, umemFileOptions const *options,
+                               umemError *error);
+/* Closes; publishes a temporary file if `publish`, else removes it. */
+umemStatusType umemi_file_close(struct umemiOpenFile *file, bool publish,
+                                umemError *error);
+/* Removes the temporary file. */
+umemStatusType umemi_file_discard(struct umemiOpenFile *file, umemError *error);
+
+#endif

@@ -1,0 +1,449 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The alloc family, free and set: checks, the registry, one backend call.
+ *
+ * Plain host contexts (UMEMI_PLAIN) take a short way: their blocks are malloc's
+ * and there are no books to keep, so a call that succeeds is malloc() or free()
+ * and a few instructions. Whatever is not that goes to the slow functions.
+ */
+#include "internal.h"
+
+/* --- alloc --------------------------------------------------------------- */
+
+static bool memory_has_registry(struct umemiContext const *ctx) {
+  return !(ctx->vtbl->caps & UMEM_CAP_OWN_REGISTRY);
+}
+
+/* More alignment than the device can give is cut out of a larger block. */
+static umemStatusType memory_reserve(struct umemiContext *ctx, size_t alignment,
+                                     struct umemiBlock *block,
+                                     umemError *error) {
+  struct umemVtbl const *vtbl = ctx->vtbl;
+  bool cut = memory_has_registry(ctx) && alignment > vtbl->max_align;
+  size_t slack = cut ? alignment : 0;
+  if (block->nbytes > PTRDIFF_MAX || slack > PTRDIFF_MAX - block->nbytes)
+    return umem_error_fill(error, umemMemoryError, 0, 0,
+                           "more than PTRDIFF_MAX bytes");
+  block->reserved = block->nbytes + slack;
+  umemStatusType status = vtbl->alloc(
+      ctx->state, block->reserved, cut ? 0 : alignment, &block->origin, error);
+  if (status != umemOK)
+    return status;
+  block->adr = block->origin;
+  if (cut)
+    block->adr = (block->origin + alignment) & ~(uintptr_t)(alignment - 1);
+  return umemOK;
+}
+
+/* Enters a block that the device handed out; gives it back if that fails. */
+static umemStatusType memory_register(struct umemiContext *ctx,
+                                      struct umemiBlock const *block,
+                                      umemError *error) {
+  bool nothing = block->nbytes == 0 && block->adr == 0;
+  if (nothing || !memory_has_registry(ctx))
+    return umemOK;
+  umemStatusType status = umemi_registry_add(ctx, block, error);
+  umemError ignored; /* the failure that is told is the first one */
+  if (status != umemOK)
+    ctx->vtbl->free(ctx->state, block->origin, block->reserved, &ignored);
+  return status;
+}
+
+umemStatusType umemi_alloc(struct umemiContext *ctx, size_t nbytes,
+                           size_t alignment, uintptr_t *adr_out,
+                           umemError *error) {
+  struct umemiBlock block = {.nbytes = nbytes};
+  umemStatusType status = memory_reserve(ctx, alignment, &block, error);
+  if (status == umemOK)
+    status = memory_register(ctx, &block, error);
+  if (status == umemOK)
+    *adr_out = block.adr;
+  return status;
+}
+
+static umemStatusType memory_alloc(void const *ctx, size_t nbytes,
+                                   uintptr_t *adr_out, umemError *error) {
+  umemStatusType status = umemi_need_live(ctx, "", error);
+  if (status == umemOK && !adr_out)
+    status = umemi_null(error, "adr_out");
+  if (status != umemOK)
+    return status;
+  return umemi_alloc(umemi_context(ctx), nbytes, 0, adr_out, error);
+}
+
+static UMEMI_NOINLINE uintptr_t memory_alloc_slow(void const *ctx,
+                                                  size_t nbytes) {
+  struct umemiCall call;
+  uintptr_t adr = 0;
+  umemi_begin(&call);
+  umemStatusType status = memory_alloc(ctx, nbytes, &adr, &call.error);
+  umemi_end(&call, status, ctx, NULL, "umem_alloc(%s, %zu bytes)",
+            umemi_name(ctx), nbytes);
+  return adr;
+}
+
+uintptr_t umem_alloc(void const *ctx, size_t nbytes) {
+  if (UMEMI_LIKELY(umemi_is_plain(ctx) && nbytes <= PTRDIFF_MAX)) {
+    int saved = errno; /* malloc() may change it even if it succeeds */
+    void *block = umemi_os.malloc(nbytes + !nbytes);
+    errno = saved;
+    if (UMEMI_LIKELY(block))
+      return (uintptr_t)block;
+  }
+  return memory_alloc_slow(ctx, nbytes);
+}
+
+umemStatusType umem_try_alloc(void const *ctx, size_t nbytes,
+                              uintptr_t *adr_out) {
+  struct umemiCall call;
+  umemi_begin(&call);
+  umemStatusType status = memory_alloc(ctx, nbytes, adr_out, &call.error);
+  return umemi_end(&call, status, ctx, NULL, "umem_try_alloc(%s, %zu bytes)",
+                   umemi_name(ctx), nbytes);
+}
+
+/* --- calloc -------------------------------------------------------------- */
+
+static umemStatusType memory_set(struct umemiContext *ctx, uintptr_t adr, int c,
+                                 size_t nbytes, umemError *error);
+
+/* For devices without a calloc of their own. */
+static umemStatusType memory_alloc_zeroed(struct umemiContext *ctx,
+                                          size_t nbytes, uintptr_t *adr_out,
+                                          umemError *error) {
+  uintptr_t adr;
+  umemStatusType status = umemi_alloc(ctx, nbytes, 0, &adr, error);
+  if (status != umemOK)
+    return status;
+  status = memory_set(ctx, adr, 0, nbytes, error);
+  umemError ignored;
+  if (status != umemOK)
+    umemi_free(ctx, adr, NULL, &ignored);
+  else
+    *adr_out = adr;
+  return status;
+}
+
+static umemStatusType memory_calloc(void const *ctx, size_t nmemb, size_t size,
+                                    uintptr_t *adr_out, umemError *error) {
+  struct umemiBlock block;
+  umemStatusType status = umemi_need_live(ctx, "", error);
+  if (status == umemOK && !adr_out)
+    status = umemi_null(error, "adr_out");
+  if (status != umemOK)
+    return status;
+  if (__builtin_mul_overflow(nmemb, size, &block.nbytes) ||
+      block.nbytes > PTRDIFF_MAX)
+    return umem_error_fill(error, umemMemoryError, 0, 0,
+                           "more than PTRDIFF_MAX bytes");
+  struct umemiContext *c = umemi_context(ctx);
+  status = c->vtbl->calloc(c->state, block.nbytes, &block.adr, error);
+  if (status == UMEM_DECLINED)
+    return memory_alloc_zeroed(c, block.nbytes, adr_out, error);
+  if (status != umemOK)
+    return status;
+  block.origin = block.adr;
+  block.reserved = block.nbytes;
+  status = memory_register(c, &block, error);
+  if (status == umemOK)
+    *adr_out = block.adr;
+  return status;
+}
+
+uintptr_t umem_calloc(void const *ctx, size_t nmemb, size_t size) {
+  struct umemiCall call;
+  uintptr_t adr = 0;
+  umemi_begin(&call);
+  umemStatusType status = memory_calloc(ctx, nmemb, size, &adr, &call.error);
+  umemi_end(&call, status, ctx, NULL, "umem_calloc(%s, %zu * %zu bytes)",
+            umemi_name(ctx), nmemb, size);
+  return adr;
+}
+
+umemStatusType umem_try_calloc(void const *ctx, size_t nmemb, size_t size,
+                               uintptr_t *adr_out) {
+  struct umemiCall call;
+  umemi_begin(&call);
+  umemStatusType status = memory_calloc(ctx, nmemb, size, adr_out, &call.error);
+  return umemi_end(&call, status, ctx, NULL,
+                   "umem_try_calloc(%s, %zu * %zu bytes)", umemi_name(ctx),
+                   nmemb, size);
+}
+
+/* --- aligned_alloc ------------------------------------------------------- */
+
+static umemStatusType memory_aligned_alloc(void const *ctx, size_t alignment,
+                                           size_t size, uintptr_t *adr_out,
+                                           struct umemiCall *call) {
+  umemStatusType status = umemi_need_live(ctx, "", &call->error);
+  if (status == umemOK && !adr_out)
+    status = umemi_null(&call->error, "adr_out");
+  if (status != umemOK)
+    return status;
+  call->whole_message = true; /* these two are all that is said */
+  if (!umem_ispowerof2(alignment))
+    return umem_error_fill(&call->error, umemValueError, 0, 0,
+                           "umem_aligned_alloc: alignment %zu must be power of "
+                           "2",
+                           alignment);
+  if (size & (alignment - 1))
+    return umem_error_fill(&call->error, umemValueError, 0, 0,
+                           "umem_aligned_alloc: size %zu must be multiple of "
+                           "alignment %zu",
+                           size, alignment);
+  call->whole_message = false;
+  return umemi_alloc(umemi_context(ctx), size, alignment, adr_out,
+                     &call->error);
+}
+
+uintptr_t umem_aligned_alloc(void const *ctx, size_t alignment, size_t size) {
+  struct umemiCall call;
+  uintptr_t adr = 0;
+  umemi_begin(&call);
+  umemStatusType status =
+      memory_aligned_alloc(ctx, alignment, size, &adr, &call);
+  umemi_end(&call, status, ctx, NULL,
+            "umem_aligned_alloc(%s, alignment %zu, %zu bytes)", umemi_name(ctx),
+            alignment, size);
+  return adr;
+}
+
+umemStatusType umem_try_aligned_alloc(void const *ctx, size_t alignment,
+                                      size_t size, uintptr_t *adr_out) {
+  struct umemiCall call;
+  umemi_begin(&call);
+  umemStatusType status =
+      memory_aligned_alloc(ctx, alignment, size, adr_out, &call);
+  return umemi_end(&call, status, ctx, NULL,
+                   "umem_try_aligned_alloc(%s, alignment %zu, %zu bytes)",
+                   umemi_name(ctx), alignment, size);
+}
+
+/* --- free ---------------------------------------------------------------- */
+
+umemStatusType umemi_free(struct umemiContext *ctx, uintptr_t adr,
+                          uintptr_t *origin_out, umemError *error) {
+  struct umemiBlock block = {.origin = adr};
+  if (memory_has_registry(ctx)) {
+    umemStatusType status = umemi_registry_take(ctx, adr, &block, error);
+    if (status != umemOK && adr == 0) /* free(NULL), unless a block is there */
+      return umemOK;
+    if (status != umemOK)
+      return status;
+  }
+  umemStatusType status =
+      ctx->vtbl->free(ctx->state, block.origin, block.reserved, error);
+  if (status == umemOK && origin_out)
+    *origin_out = block.origin;
+  return status;
+}
+
+static umemStatusType memory_free(void const *ctx, uintptr_t adr,
+                                  uintptr_t *origin_out, umemError *error) {
+  umemStatusType status = umemi_need_live(ctx, "", error);
+  if (status != umemOK)
+    return status;
+  uintptr_t origin = 0;
+  status = umemi_free(umemi_context(ctx), adr, &origin, error);
+  if (status == umemOK && origin_out)
+    *origin_out = origin;
+  return status;
+}
+
+static UMEMI_NOINLINE umemStatusType memory_free_slow(void const *ctx,
+                                                      uintptr_t adr) {
+  struct umemiCall call;
+  umemi_begin(&call);
+  umemStatusType status = memory_free(ctx, adr, NULL, &call.error);
+  return umemi_end(&call, status, ctx, NULL, "umem_free(%s 0x%" PRIxPTR ")",
+                   umemi_name(ctx), adr);
+}
+
+umemStatusType umem_free(void const *ctx, uintptr_t adr) {
+  if (UMEMI_LIKELY(umemi_is_plain(ctx))) {
+    int saved = errno; /* free() kept it only from POSIX.1-2024 on */
+    free((void *)adr);
+    errno = saved;
+    return umemOK;
+  }
+  return memory_free_slow(ctx, adr);
+}
+
+umemStatusType umem_try_free_aligned(void const *ctx, uintptr_t adr,
+                                     uintptr_t *origin_out) {
+  struct umemiCall call;
+  umemi_begin(&call);
+  umemStatusType status = memory_free(ctx, adr, origin_out, &call.error);
+  return umemi_end(&call, status, ctx, NULL,
+                   "umem_try_free_aligned(%s 0x%" PRIxPTR ")", umemi_name(ctx),
+                   adr);
+}
+
+uintptr_t umem_free_aligned(void const *ctx, uintptr_t adr) {
+  struct umemiCall call;
+  uintptr_t origin = 0;
+  umemi_begin(&call);
+  umemStatusType status = memory_free(ctx, adr, &origin, &call.error);
+  umemi_end(&call, status, ctx, NULL, "umem_free_aligned(%s 0x%" PRIxPTR ")",
+            umemi_name(ctx), adr);
+  return origin;
+}
+
+uintptr_t umem_aligned_free(void const *ctx, uintptr_t adr) {
+  return umem_free_aligned(ctx, adr);
+}
+
+static umemStatusType memory_origin(void const *ctx, uintptr_t adr,
+                                    uintptr_t *origin_out, umemError *error) {
+  umemStatusType status = umemi_need_live(ctx, "", error);
+  if (status != umemOK)
+    return status;
+  struct umemiContext *c = umemi_context(ctx);
+  struct umemiBlock block = {.origin = adr};
+  if (memory_has_registry(c))
+    status = umemi_registry_get(c, adr, &block, error);
+  else
+    status = c->vtbl->check(c->state, adr, 1, umemRead, error);
+  if (status == umemOK)
+    *origin_out = block.origin;
+  return status;
+}
+
+uintptr_t umem_aligned_origin(void const *ctx, uintptr_t adr) {
+  struct umemiCall call;
+  uintptr_t origin = 0;
+  umemi_begin(&call);
+  umemStatusType status = memory_origin(ctx, adr, &origin, &call.error);
+  umemi_end(&call, status, ctx, NULL, "umem_aligned_origin(%s 0x%" PRIxPTR ")",
+            umemi_name(ctx), adr);
+  return origin;
+}
+
+/* Says what outlives the context; such blocks are left alone. */
+static umemStatusType memory_report_leaks(struct umemiContext *ctx,
+                                          umemError *error) {
+  struct umemiBlock block, first = {.nbytes = 0};
+  size_t count = 0, nbytes = 0;
+  while (umemi_registry_pop(ctx, &block)) {
+    first = count++ ? first : block;
+    nbytes += block.nbytes;
+  }
+  if (count == 0)
+    return umemOK;
+  return umem_error_fill(error, umemRuntimeError, 0, 0,
+                         "%zu blocks (%zu bytes) were never freed, one of them "
+                         "%zu bytes at 0x%" PRIxPTR,
+                         count, nbytes, first.nbytes, first.adr);
+}
+
+umemStatusType umemi_free_all(struct umemiContext *ctx, umemError *error) {
+  if (ctx->vtbl->caps & UMEM_CAP_BLOCKS_OUTLIVE)
+    return memory_report_leaks(ctx, error);
+  umemStatusType first = umemOK;
+  struct umemiBlock block;
+  umemError later;
+  while (umemi_registry_pop(ctx, &block)) {
+    umemStatusType status =
+        ctx->vtbl->free(ctx->state, block.origin, block.reserved,
+                        first == umemOK ? error : &later);
+    first = first == umemOK ? status : first;
+  }
+  return first;
+}
+
+/* --- set ----------------------------------------------------------------- */
+
+static umemStatusType memory_fill(struct umemiContext *ctx, uintptr_t adr,
+                                  int c, size_t nbytes, umemError *error) {
+  struct umemiStage stage;
+  umemStatusType status = umemi_stage_begin(&stage, nbytes, error);
+  if (status != umemOK)
+    return status;
+  memset(stage.ptr, c, stage.size);
+  for (size_t done = 0; status == umemOK && done < nbytes;) {
+    size_t left = nbytes - done;
+    size_t chunk = left < stage.size ? left : stage.size;
+    status = ctx->vtbl->write(ctx->state, adr + done, stage.ptr, chunk, error);
+    if (status != umemOK)
+      error->bytes_done += done;
+    done += chunk;
+  }
+  umemi_stage_end(&stage);
+  return status;
+}
+
+static umemStatusType memory_set(struct umemiContext *ctx, uintptr_t adr, int c,
+                                 size_t nbytes, umemError *error) {
+  void *view;
+  if (nbytes == 0)
+    return umemOK;
+  umemStatusType status =
+      ctx->vtbl->view_begin(ctx->state, adr, nbytes, umemWrite, &view, error);
+  if (status == UMEM_DECLINED)
+    return memory_fill(ctx, adr, c, nbytes, error);
+  if (status != umemOK)
+    return status;
+  memset(view, c, nbytes);
+  return ctx->vtbl->view_end(ctx->state, view, nbytes, umemWrite, error);
+}
+
+static umemStatusType memory_set_checked(void const *ctx, int c,
+                                         struct umemiRange const *range,
+                                         umemError *error) {
+  umemStatusType status = umemi_need_live(ctx, "", error);
+  if (status != umemOK)
+    return status;
+  struct umemiContext *live = umemi_context(ctx);
+  status = umemi_check_range(live, range, umemWrite, error);
+  if (status != umemOK)
+    return status;
+  return memory_set(live, range->adr, c, range->nbytes, error);
+}
+
+static UMEMI_NOINLINE umemStatusType memory_set_slow(void const *ctx,
+                                                     uintptr_t adr, int c,
+                                                     size_t nbytes,
+                                                     char const *function) {
+  struct umemiCall call;
+  umemi_begin(&call);
+  struct umemiRange range = {adr, nbytes, nbytes, false};
+  umemStatusType status = memory_set_checked(ctx, c, &range, &call.error);
+  return umemi_end(&call, status, ctx, NULL,
+                   "%s(%s 0x%" PRIxPTR ", value %d, %zu bytes)", function,
+                   umemi_name(ctx), adr, c, nbytes);
+}
+
+/* Sets and returns true if this is all in plain host memory. */
+static inline bool memory_set_plain(void const *ctx, uintptr_t adr, int c,
+                                    size_t nbytes) {
+  if (!umemi_is_plain(ctx) || !adr || umemi_wraps(adr, nbytes))
+    return false;
+  memset((void *)adr, c, nbytes);
+  return true;
+}
+
+uintptr_t umem_set(void const *ctx, uintptr_t adr, int c, size_t nbytes) {
+  if (UMEMI_LIKELY(memory_set_plain(ctx, adr, c, nbytes)))
+    return adr;
+  umemStatusType status = memory_set_slow(ctx, adr, c, nbytes, "umem_set");
+  return status == umemOK ? adr : 0;
+}
+
+umemStatusType umem_try_set(void const *ctx, uintptr_t adr, int c,
+                            size_t nbytes) {
+  if (UMEMI_LIKELY(memory_set_plain(ctx, adr, c, nbytes)))
+    return umemOK;
+  return memory_set_slow(ctx, adr, c, nbytes, "umem_try_set");
+}
+
+umemStatusType umem_set_safe(void const *ctx, uintptr_t adr, size_t size, int c,
+                             size_t nbytes) {
+  struct umemiCall call;
+  umemi_begin(&call);
+  struct umemiRange range = {adr, size, nbytes, true};
+  umemStatusType status = memory_set_checked(ctx, c, &range, &call.error);
+  return umemi_end(&call, status, ctx, NULL,
+                   "umem_set_safe(%s 0x%" PRIxPTR ", size %zu, value %d, "
+                   "%zu bytes)",
+                   umemi_name(ctx), adr, size, c, nbytes);
+}

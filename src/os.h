@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Every system call and allocation that may fail, in one table: the place where
+ * tests inject faults. In a normal build the table is constant and each call
+ * compiles to a direct one; with UMEM_TEST_HOOKS it can be written to.
+ */
+#ifndef UMEMI_OS_H
+#define UMEMI_OS_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* fallocate, O_DIRECT, secure_getenv */
+#endif
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <search.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+struct umemiOs {
+  /* memory */
+  void *(*malloc)(size_t);
+  void *(*calloc)(size_t, size_t);
+  void *(*realloc)(void *, size_t);
+  int (*posix_memalign)(void **, size_t, size_t);
+  char *(*strdup)(char const *);
+  void *(*tsearch)(void const *, void **, int (*)(void const *, void const *));
+  /* threads */
+  int (*pthread_setspecific)(pthread_key_t, void const *);
+  /* files */
+  int (*open)(char const *, int, ...);
+  int (*openat)(int, char const *, int, ...);
+  int (*close)(int);
+  int (*stat)(char const *, struct stat *);
+  int (*lstat)(char const *, struct stat *);
+  int (*fstat)(int, struct stat *);
+  int (*fstatvfs)(int, struct statvfs *);
+  int (*fcntl)(int, int, ...);
+  int (*ioctl)(int, unsigned long, ...);
+  char *(*realpath)(char const *, char *);
+  ssize_t (*pread)(int, void *, size_t, off_t);
+  ssize_t (*pwrite)(int, void const *, size_t, off_t);
+  int (*ftruncate)(int, off_t);
+  int (*fallocate)(int, int, off_t, off_t);
+  int (*fdatasync)(int);
+  int (*fsync)(int);
+  int (*fchmod)(int, mode_t);
+  int (*renameat)(int, char const *, int, char const *);
+  int (*unlinkat)(int, char const *, int);
+  /* copy ladder: rungs that tests switch off, as bits 1 << rung */
+  unsigned rungs_off;
+};
+
+#define UMEMI_OS_INITIAL                                                       \
+  {                                                                            \
+    .malloc = malloc, .calloc = calloc, .realloc = realloc,                    \
+    .posix_memalign = posix_memalign, .strdup = strdup, .tsearch = tsearch,    \
+    .pthread_setspecific = pthread_setspecific, .open = open,                  \
+    .openat = openat, .close = close, .stat = stat, .lstat = lstat,            \
+    .fstat = fstat, .fstatvfs = fstatvfs, .fcntl = fcntl, .ioctl = ioctl,      \
+    .realpath = realpath, .pread = pread, .pwrite = pwrite,                    \
+    .ftruncate = ftruncate, .fallocate = fallocate, .fdatasync = fdatasync,    \
+    .fsync = fsync, .fchmod = fchmod, .renameat = renameat,                    \
+    .unlinkat = unlinkat                                                       \
+  }
+
+#ifdef UMEM_TEST_HOOKS
+extern struct umemiOs umemi_os;
+#else
+static struct umemiOs const umemi_os = UMEMI_OS_INITIAL;
+#endif
+
+#endif

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The live blocks of a context: a search tree (POSIX tsearch, balanced in
+ * glibc and musl) ordered by address. Live blocks never overlap, so "overlaps"
+ * is a consistent "equal", and a look-up with any range finds a block in it.
+ */
+#include "internal.h"
+
+/* A block of 0 bytes has its address to itself, as one of 1 byte. */
+static size_t block_extent(struct umemiBlock const *block) {
+  return block->nbytes ? block->nbytes : 1;
+}
+
+static int block_compare(void const *a, void const *b) {
+  struct umemiBlock const *one = a, *two = b;
+  if (one->adr < two->adr)
+    return two->adr - one->adr >= block_extent(one) ? -1 : 0;
+  return one->adr - two->adr >= block_extent(two) ? 1 : 0;
+}
+
+static struct umemiBlock *block_in(struct umemiContext *ctx, uintptr_t adr,
+                                   size_t nbytes) {
+  struct umemiBlock key = {.adr = adr, .nbytes = nbytes};
+  struct umemiBlock **node = tfind(&key, &ctx->blocks, block_compare);
+  return node ? *node : NULL;
+}
+
+static umemStatusType block_unknown(struct umemiBlock const *near,
+                                    uintptr_t adr, umemError *error) {
+  if (near)
+    return umem_error_fill(error, umemValueError, 0, 0,
+                           "0x%" PRIxPTR " lies inside the block of %zu bytes "
+                           "at 0x%" PRIxPTR,
+                           adr, near->nbytes, near->adr);
+  return umem_error_fill(error, umemValueError, 0, 0,
+                         "0x%" PRIxPTR " is not a live block of this context: "
+                         "freed already, or from elsewhere",
+                         adr);
+}
+
+umemStatusType umemi_registry_add(struct umemiContext *ctx,
+                                  struct umemiBlock const *block,
+                                  umemError *error) {
+  struct umemiBlock *copy = umemi_os.malloc(sizeof *copy);
+  if (!copy)
+    return umemi_no_memory(error, "the registry of blocks", sizeof *copy);
+  *copy = *block;
+  umemi_lock(ctx->id);
+  struct umemiBlock **node =
+      umemi_os.tsearch(copy, &ctx->blocks, block_compare);
+  bool added = node && *node == copy;
+  umemi_unlock(ctx->id);
+  if (added)
+    return umemOK;
+  free(copy);
+  if (!node)
+    return umemi_no_memory(error, "the registry of blocks", sizeof *copy);
+  return umem_error_fill(error, umemRuntimeError, 0, 0,
+                         "the device handed out 0x%" PRIxPTR
+                         ", which is in use already",
+                         block->adr);
+}
+
+umemStatusType umemi_registry_get(struct umemiContext *ctx, uintptr_t adr,
+                                  struct umemiBlock *out, umemError *error) {
+  umemi_lock(ctx->id);
+  struct umemiBlock const *block = block_in(ctx, adr, 1);
+  struct umemiBlock found = {.nbytes = 0};
+  if (block)
+    found = *block;
+  umemi_unlock(ctx->id);
+  if (!block || found.adr != adr)
+    return block_unknown(block ? &found : NULL, adr, error);
+  *out = found;
+  return umemOK;
+}
+
+umemStatusType umemi_registry_take(struct umemiContext *ctx, uintptr_t adr,
+                                   struct umemiBlock *out, umemError *error) {
+  umemi_lock(ctx->id);
+  struct umemiBlock *block = block_in(ctx, adr, 1);
+  struct umemiBlock found = {.nbytes = 0};
+  if (block)
+    found = *block;
+  bool taken = block && found.adr == adr;
+  if (taken) {
+    tdelete(block, &ctx->blocks, block_compare);
+    free(block);
+  }
+  umemi_unlock(ctx->id);
+  if (!taken)
+    return block_unknown(block ? &found : NULL, adr, error);
+  *out = found;
+  return umemOK;
+}
+
+/* IndexError if the range touches a live block and is not inside it. */
+static umemStatusType registry_bound(struct umemiContext *ctx, uintptr_t adr,
+                                     size_t nbytes, umemError *error) {
+  umemi_lock(ctx->id);
+  struct umemiBlock const *block = block_in(ctx, adr, nbytes);
+  struct umemiBlock found = {.nbytes = 0};
+  if (block)
+    found = *block;
+  umemi_unlock(ctx->id);
+  bool inside = adr >= found.adr && nbytes <= found.nbytes &&
+                adr - found.adr <= found.nbytes - nbytes;
+  if (!block || inside)
+    return umemOK;
+  return umem_error_fill(error, umemIndexError, 0, 0,
+                         "%zu bytes at 0x%" PRIxPTR " leave the block of %zu "
+                         "bytes at 0x%" PRIxPTR,
+                         nbytes, adr, found.nbytes, found.adr);
+}
+
+bool umemi_registry_pop(struct umemiContext *ctx, struct umemiBlock *out) {
+  umemi_lock(ctx->id);
+  struct umemiBlock *block =
+      ctx->blocks ? *(struct umemiBlock **)ctx->blocks : NULL;
+  if (block) {
+    *out = *block;
+    tdelete(block, &ctx->blocks, block_compare);
+    free(block);
+  }
+  umemi_unlock(ctx->id);
+  return block != NULL;
+}
+
+static umemStatusType range_wraps(uintptr_t adr, char const *what,
+                                  size_t nbytes, umemError *error) {
+  return umem_error_fill(error, umemIndexError, 0, 0,
+                         "0x%" PRIxPTR " + %s %zu wraps, or exceeds "
+                         "PTRDIFF_MAX",
+                         adr, what, nbytes);
+}
+
+umemStatusType umemi_check_range(struct umemiContext *ctx,
+                                 struct umemiRange const *range,
+                                 umemAccess access, umemError *error) {
+  uintptr_t adr = range->adr;
+  size_t first = range->nbytes && adr < UINTPTR_MAX; /* is the address good? */
+  umemStatusType status =
+      ctx->vtbl->check(ctx->state, adr, first, access, error);
+  if (status != umemOK)
+    return status;
+  if (range->nbytes > range->size)
+    return umem_error_fill(error, umemIndexError, 0, 0,
+                           "%zu bytes exceed the size of %zu", range->nbytes,
+                           range->size);
+  if (umemi_wraps(adr, range->nbytes))
+    return range_wraps(adr, "nbytes", range->nbytes, error);
+  if (range->safe && umemi_wraps(adr, range->size))
+    return range_wraps(adr, "size", range->size, error);
+  status = ctx->vtbl->check(ctx->state, adr, range->nbytes, access, error);
+  if (status != umemOK || !range->safe || range->nbytes == 0)
+    return status;
+  return registry_bound(ctx, adr, range->nbytes, error);
+}

@@ -1,0 +1,440 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Status in three layers: the returned code and its umemError (built here), a
+ * slot per (thread, context), and a count with the last error per context.
+ * Nothing in the library ever reads the last two to decide anything.
+ */
+#include "internal.h"
+
+#include <stdarg.h>
+
+enum {
+  TEXT_BYTES = 1024,    /* a slot's text */
+  SLOTS_MAX = 1024,     /* contexts whose status a thread keeps */
+  TEXTS_MAX = 16,       /* texts that it keeps */
+  EMERGENCY_SLOTS = 32, /* for all threads, when there is no memory */
+  LAST_TEXTS = 256,     /* last errors' texts; a multiple of the locks */
+  DEAD_IDS = 4096       /* destroyed contexts that are remembered */
+};
+
+/* --- names --------------------------------------------------------------- */
+
+char const *umem_get_status_name(umemStatusType type) {
+  static char const *const names[] = {
+      [umemOK] = "OK",
+      [umemMemoryError] = "MemoryError",
+      [umemRuntimeError] = "RuntimeError",
+      [umemIOError] = "IOError",
+      [umemValueError] = "ValueError",
+      [umemTypeError] = "TypeError",
+      [umemIndexError] = "IndexError",
+      [umemNotImplementedError] = "NotImplementedError",
+      [umemNotSupportedError] = "NotSupportedError",
+      [umemAssertError] = "AssertError"};
+  size_t i = (size_t)type;
+  return i < sizeof names / sizeof *names ? names[i] : "UnknownError";
+}
+
+/* "ENOSPC (28) No space left on device: ", in no locale. */
+static size_t errno_print(char *out, size_t size, int number) {
+#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 32)
+  char const *name = strerrorname_np(number);
+  char const *meaning = strerrordesc_np(number);
+  if (name && meaning)
+    return (size_t)snprintf(out, size, "%s (%d) %s: ", name, number, meaning);
+#endif
+  return (size_t)snprintf(out, size, "errno %d: ", number);
+}
+
+/* --- building an error --------------------------------------------------- */
+
+umemStatusType umem_error_fill(umemError *error, umemStatusType type,
+                               int sys_errno, int64_t native,
+                               char const *format, ...) {
+  size_t used = 0;
+  memset(error, 0, offsetof(umemError, text));
+  error->size = sizeof *error;
+  error->type = type;
+  error->sys_errno = sys_errno;
+  error->native = native;
+  if (sys_errno)
+    used = errno_print(error->text, sizeof error->text, sys_errno);
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(error->text + used, sizeof error->text - used, format, arguments);
+  va_end(arguments);
+  return type;
+}
+
+umemStatusType umemi_no_memory(umemError *error, char const *what,
+                               size_t nbytes) {
+  return umem_error_fill(error, umemMemoryError, ENOMEM, 0, "%zu bytes for %s",
+                         nbytes, what);
+}
+
+umemStatusType umemi_null(umemError *error, char const *what) {
+  return umem_error_fill(error, umemValueError, 0, 0, "%s is NULL", what);
+}
+
+static void error_prefix(umemError *error, char const *format, va_list values) {
+  char text[sizeof error->text];
+  size_t room = sizeof text;
+  int printed = vsnprintf(text, room, format, values);
+  size_t used = printed < 0 ? 0 : (size_t)printed;
+  /* Long values may not push out the reason: it keeps half the room. */
+  if (used > room / 2)
+    used = room / 2;
+  memcpy(text + used, error->text, room - used);
+  text[room - 1] = '\0';
+  memcpy(error->text, text, room);
+}
+
+void umemi_error_prefix(umemError *error, char const *format, ...) {
+  va_list values;
+  va_start(values, format);
+  error_prefix(error, format, values);
+  va_end(values);
+}
+
+/* --- layer 2: a list of slots per thread, last failure first ------------- */
+
+struct slot {
+  struct slot *next;
+  uint64_t id;
+  umemStatusType type;
+  unsigned more; /* failures whose texts did not fit */
+  size_t length; /* of the texts that did */
+  char *text;    /* TEXT_BYTES, or NULL: had none, or had to give it away */
+  atomic_bool *emergency; /* what to clear instead of free(), or NULL */
+};
+
+static __thread struct slot *thread_slots
+    __attribute__((tls_model("initial-exec")));
+
+/* Ids of destroyed contexts, each at its own place: their slots go first. */
+static _Atomic uint64_t dead_ids[DEAD_IDS];
+
+static bool slot_is_dead(struct slot const *slot) {
+  return atomic_load_explicit(&dead_ids[slot->id % DEAD_IDS],
+                              memory_order_relaxed) == slot->id;
+}
+
+static void slot_destroy(struct slot *slot) {
+  if (slot->emergency) {
+    atomic_store_explicit(slot->emergency, false, memory_order_release);
+    return;
+  }
+  free(slot->text);
+  free(slot);
+}
+
+static void thread_slots_destroy(void *unused) {
+  (void)unused;
+  while (thread_slots) {
+    struct slot *slot = thread_slots;
+    thread_slots = slot->next;
+    slot_destroy(slot);
+  }
+}
+
+static pthread_key_t thread_end_key;
+static bool thread_end_key_exists;
+
+__attribute__((constructor)) static void status_load(void) {
+  thread_end_key_exists =
+      pthread_key_create(&thread_end_key, thread_slots_destroy) == 0;
+}
+
+/* Has thread_slots_destroy run when this thread ends; false if it cannot be. */
+static bool thread_end_is_watched(void) {
+  return thread_end_key_exists &&
+         umemi_os.pthread_setspecific(thread_end_key, &thread_slots) == 0;
+}
+
+static struct slot **slot_find(uint64_t id) {
+  struct slot **at = &thread_slots;
+  while (*at && (*at)->id != id)
+    at = &(*at)->next;
+  return at;
+}
+
+static struct slot *slot_unlink(struct slot **at) {
+  struct slot *slot = *at;
+  *at = slot->next;
+  return slot;
+}
+
+/* The slot to give up when a thread has them all: a dead one, else the last. */
+static struct slot *slot_evict(void) {
+  struct slot **victim = &thread_slots;
+  for (struct slot **at = &thread_slots; *at; at = &(*at)->next) {
+    victim = at;
+    if (slot_is_dead(*at))
+      break;
+  }
+  return slot_unlink(victim);
+}
+
+static struct slot *slot_emergency(void) {
+  static struct slot slots[EMERGENCY_SLOTS];
+  static char texts[EMERGENCY_SLOTS][TEXT_BYTES];
+  static atomic_bool used[EMERGENCY_SLOTS];
+  for (size_t i = 0; i < EMERGENCY_SLOTS; i++)
+    if (!atomic_exchange_explicit(&used[i], true, memory_order_acquire)) {
+      slots[i] = (struct slot){.text = texts[i], .emergency = &used[i]};
+      return &slots[i];
+    }
+  return NULL;
+}
+
+static struct slot *slot_new(void) {
+  size_t count = 0;
+  for (struct slot *slot = thread_slots; slot; slot = slot->next)
+    count++;
+  if (count >= SLOTS_MAX)
+    return slot_evict();
+  if (count == 0 && !thread_end_is_watched())
+    return NULL;
+  struct slot *slot = umemi_os.calloc(1, sizeof *slot);
+  return slot ? slot : slot_emergency();
+}
+
+/* Memory for a text: new, or that of the longest untouched slot that has one.
+   Texts of emergency slots stay with them. */
+static char *text_new(void) {
+  struct slot *oldest = NULL;
+  size_t count = 0;
+  for (struct slot *slot = thread_slots; slot; slot = slot->next)
+    if (slot->text && !slot->emergency) {
+      count++;
+      oldest = slot;
+    }
+  char *text = count < TEXTS_MAX ? umemi_os.malloc(TEXT_BYTES) : NULL;
+  if (!text && oldest) {
+    text = oldest->text;
+    oldest->text = NULL;
+  }
+  return text;
+}
+
+static void slot_start(struct slot *slot, uint64_t id, umemStatusType type,
+                       char const *text) {
+  slot->id = id;
+  slot->type = type;
+  slot->more = 0;
+  if (!slot->text)
+    slot->text = text_new();
+  slot->length = 0;
+  if (slot->text)
+    slot->length = (size_t)snprintf(slot->text, TEXT_BYTES, "%s", text);
+  if (slot->length >= TEXT_BYTES)
+    slot->length = TEXT_BYTES - 1;
+}
+
+/* old\nstatus Old changed to New\nnew, while it fits; then "... and N more". */
+static void slot_append(struct slot *slot, umemStatusType type,
+                        char const *text) {
+  size_t const last_line = sizeof "\n... and 4294967295 more";
+  char changed[80] = "";
+  if (type != slot->type)
+    snprintf(changed, sizeof changed, "\nstatus %s changed to %s",
+             umem_get_status_name(slot->type), umem_get_status_name(type));
+  slot->type = type;
+  size_t added = strlen(changed) + 1 + strlen(text);
+  if (slot->more == 0 && slot->length + added + last_line <= TEXT_BYTES) {
+    snprintf(slot->text + slot->length, TEXT_BYTES - slot->length, "%s\n%s",
+             changed, text);
+    slot->length += added;
+    return;
+  }
+  slot->more++;
+  if (slot->length + last_line > TEXT_BYTES)
+    slot->length = TEXT_BYTES - last_line;
+  snprintf(slot->text + slot->length, TEXT_BYTES - slot->length,
+           "\n... and %u more", slot->more);
+}
+
+static void slot_record(struct umemiContext *ctx, umemStatusType type,
+                        char const *text) {
+  struct slot **at = slot_find(ctx->id);
+  bool known = *at != NULL;
+  struct slot *slot = known ? slot_unlink(at) : slot_new();
+  if (!slot)
+    return;
+  if (known && slot->text)
+    slot_append(slot, type, text);
+  else
+    slot_start(slot, ctx->id, type, text);
+  slot->next = thread_slots;
+  thread_slots = slot;
+  atomic_store_explicit(&ctx->has_status, true, memory_order_relaxed);
+}
+
+void umemi_status_clean(struct umemiContext *ctx, bool dead) {
+  struct slot **at = slot_find(ctx->id);
+  if (*at)
+    slot_destroy(slot_unlink(at));
+  if (dead)
+    atomic_store_explicit(&dead_ids[ctx->id % DEAD_IDS], ctx->id,
+                          memory_order_relaxed);
+}
+
+/* --- layer 3: count and last error per context --------------------------- */
+
+/* A context's place is given by its id; contexts may push each other out, so
+   all but the text is in the context as well. Static: needs no memory. */
+static struct {
+  uint64_t id;
+  char text[sizeof((umemError *)NULL)->text];
+} last_texts[LAST_TEXTS];
+
+static void last_record(struct umemiContext *ctx, umemError const *error) {
+  umemi_lock(ctx->id);
+  atomic_fetch_add_explicit(&ctx->error_count, 1, memory_order_relaxed);
+  ctx->last_type = error->type;
+  ctx->last_errno = error->sys_errno;
+  ctx->last_native = error->native;
+  ctx->last_bytes_done = error->bytes_done;
+  last_texts[ctx->id % LAST_TEXTS].id = ctx->id;
+  memcpy(last_texts[ctx->id % LAST_TEXTS].text, error->text,
+         sizeof error->text);
+  umemi_unlock(ctx->id);
+}
+
+static void last_get(struct umemiContext *ctx, umemError *out) {
+  umemi_lock(ctx->id);
+  bool known = last_texts[ctx->id % LAST_TEXTS].id == ctx->id;
+  memset(out, 0, sizeof *out);
+  out->type = ctx->last_type;
+  out->sys_errno = ctx->last_errno;
+  out->native = ctx->last_native;
+  out->bytes_done = ctx->last_bytes_done;
+  if (known)
+    memcpy(out->text, last_texts[ctx->id % LAST_TEXTS].text, sizeof out->text);
+  else if (out->type != umemOK)
+    snprintf(out->text, sizeof out->text,
+             "(text not kept: too many contexts failed since)");
+  umemi_unlock(ctx->id);
+}
+
+uint64_t umem_get_error_count(void const *ctx) {
+  struct umemiContext *c = umemi_context(ctx);
+  return c ? atomic_load_explicit(&c->error_count, memory_order_relaxed) : 0;
+}
+
+static umemStatusType last_copy(void const *ctx, umemError *out,
+                                umemError *error) {
+  struct umemiContext *c = umemi_context(ctx);
+  if (!c)
+    return umemi_need_live(ctx, "", error);
+  if (!out)
+    return umemi_null(error, "error_out");
+  if (out->size < offsetof(umemError, sys_errno))
+    return umem_error_fill(error, umemValueError, 0, 0,
+                           "error_out->size is %zu: set it to "
+                           "sizeof(umemError)",
+                           out->size);
+  umemError last;
+  last_get(c, &last);
+  last.size = out->size;
+  memcpy(out, &last, last.size < sizeof last ? last.size : sizeof last);
+  return umemOK;
+}
+
+umemStatusType umem_copy_last_error(void const *ctx, umemError *error_out) {
+  struct umemiCall call;
+  umemi_begin(&call);
+  umemStatusType status = last_copy(ctx, error_out, &call.error);
+  return umemi_end(&call, status, ctx, NULL, "umem_copy_last_error");
+}
+
+/* --- the end of every public call ---------------------------------------- */
+
+static void status_record(void const *ctx, umemError const *error) {
+  struct umemiContext *c = umemi_context(ctx);
+  if (!c)
+    return;
+  last_record(c, error);
+  slot_record(c, error->type, error->text);
+}
+
+umemStatusType umemi_end(struct umemiCall *call, umemStatusType status,
+                         void const *a, void const *b, char const *format,
+                         ...) {
+  if (status != umemOK) {
+    if (!call->whole_message) {
+      umemi_error_prefix(&call->error, ": ");
+      va_list values;
+      va_start(values, format);
+      error_prefix(&call->error, format, values);
+      va_end(values);
+    }
+    status_record(a, &call->error);
+    if (b != a)
+      status_record(b, &call->error);
+  }
+  errno = call->saved_errno;
+  return status;
+}
+
+/* --- what the user asks and sets ----------------------------------------- */
+
+/* This thread's slot of a context, or NULL; one load if none ever failed. */
+static struct slot *status_slot(struct umemiContext *c) {
+  if (!atomic_load_explicit(&c->has_status, memory_order_relaxed))
+    return NULL;
+  return *slot_find(c->id);
+}
+
+umemStatusType umem_get_status(void const *ctx) {
+  struct umemiContext *c = umemi_context(ctx);
+  if (!c)
+    return umemTypeError;
+  struct slot *slot = status_slot(c);
+  return slot ? slot->type : umemOK;
+}
+
+bool umem_is_ok(void const *ctx) {
+  return umem_get_status(ctx) == umemOK;
+}
+
+char const *umem_get_message(void const *ctx) {
+  struct umemiContext *c = umemi_context(ctx);
+  if (!c)
+    return "not a context: NULL, zeroed, copied by value, moved, or never "
+           "constructed";
+  struct slot *slot = status_slot(c);
+  if (!slot)
+    return "";
+  return slot->text ? slot->text
+                    : "(message not kept: too many contexts failed since)";
+}
+
+umemStatusType umem_set_status(void const *ctx, umemStatusType type,
+                               char const *message) {
+  struct umemiContext *c = umemi_context(ctx);
+  if (!c)
+    return umemTypeError;
+  struct umemiCall call;
+  umemi_begin(&call);
+  umemStatusType status = umemOK;
+  char copy[TEXT_BYTES]; /* the message may be this slot's own text */
+  snprintf(copy, sizeof copy, "%s", message ? message : "");
+  if ((unsigned)type > umemAssertError)
+    status = umem_error_fill(&call.error, umemValueError, 0, 0,
+                             "there is no such status");
+  else if (type == umemOK)
+    umemi_status_clean(c, false);
+  else
+    slot_record(c, type, copy);
+  return umemi_end(&call, status, ctx, NULL, "umem_set_status(%s, type %d)",
+                   umemi_name(ctx), (int)type);
+}
+
+umemStatusType umem_clean_status(void const *ctx) {
+  return umem_set_status(ctx, umemOK, NULL);
+}
+
+umemStatusType umem_clear_status(void const *ctx) {
+  return umem_set_status(ctx, umemOK, NULL);
+}

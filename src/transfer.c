@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Copies: the only file that sees two contexts. A backend speaks to host memory
+ * only; which way the bytes take between two of them is decided here, on a
+ * ladder of rungs (transfer_climb).
+ */
+#include "internal.h"
+
+/* A copy whose arguments are checked. */
+struct route {
+  struct umemiContext *src, *dest;
+  uintptr_t src_adr, dest_adr;
+  size_t nbytes;
+  bool overlap; /* of the two ranges, in one address space */
+};
+
+static bool transfer_rung_is_on(unsigned rung) {
+  return !(umemi_os.rungs_off & 1u << rung);
+}
+
+/* Says in which of the two contexts it failed. */
+static umemStatusType transfer_blame(umemError *error, char const *side,
+                                     struct umemiContext const *ctx) {
+  umemi_error_prefix(error, "%s %s: ", side, ctx->vtbl->name);
+  return error->type;
+}
+
+/* --- rungs: each may answer UMEM_DECLINED before it touches a byte -------- */
+
+static umemStatusType transfer_direct(struct route const *r, umemError *error) {
+  if (r->src->vtbl->copy_peer != r->dest->vtbl->copy_peer)
+    return UMEM_DECLINED;
+  return r->src->vtbl->copy_peer(r->src->state, r->src_adr, r->dest->state,
+                                 r->dest_adr, r->nbytes, error);
+}
+
+static umemStatusType transfer_view_src(struct route const *r,
+                                        umemError *error) {
+  struct umemVtbl const *src = r->src->vtbl;
+  void *view;
+  umemStatusType status = src->view_begin(r->src->state, r->src_adr, r->nbytes,
+                                          umemRead, &view, error);
+  if (status == UMEM_DECLINED)
+    return status;
+  if (status != umemOK)
+    return transfer_blame(error, "source", r->src);
+  status =
+      r->dest->vtbl->write(r->dest->state, r->dest_adr, view, r->nbytes, error);
+  if (status != umemOK)
+    transfer_blame(error, "destination", r->dest);
+  umemError at_end;
+  umemStatusType ended =
+      src->view_end(r->src->state, view, r->nbytes, umemRead, &at_end);
+  if (status != umemOK || ended == umemOK)
+    return status;
+  *error = at_end;
+  return transfer_blame(error, "source", r->src);
+}
+
+static umemStatusType transfer_view_dest(struct route const *r,
+                                         umemError *error) {
+  struct umemVtbl const *dest = r->dest->vtbl;
+  void *view;
+  umemStatusType status = dest->view_begin(r->dest->state, r->dest_adr,
+                                           r->nbytes, umemWrite, &view, error);
+  if (status == UMEM_DECLINED)
+    return status;
+  if (status != umemOK)
+    return transfer_blame(error, "destination", r->dest);
+  status =
+      r->src->vtbl->read(r->src->state, r->src_adr, view, r->nbytes, error);
+  if (status != umemOK)
+    transfer_blame(error, "source", r->src);
+  umemError at_end;
+  umemStatusType ended =
+      dest->view_end(r->dest->state, view, r->nbytes, umemWrite, &at_end);
+  if (ended == umemOK)
+    return status;
+  if (status == umemOK) {
+    *error = at_end;
+    transfer_blame(error, "destination", r->dest);
+  }
+  error->bytes_done = 0; /* what was read may not have arrived */
+  return error->type;
+}
+
+static umemStatusType transfer_chunk(struct route const *r, void *stage,
+                                     size_t offset, size_t nbytes,
+                                     umemError *error) {
+  umemStatusType status = r->src->vtbl->read(r->src->state, r->src_adr + offset,
+                                             stage, nbytes, error);
+  if (status != umemOK) {
+    error->bytes_done = 0; /* read, but not written */
+    return transfer_blame(error, "source", r->src);
+  }
+  status = r->dest->vtbl->write(r->dest->state, r->dest_adr + offset, stage,
+                                nbytes, error);
+  return status == umemOK ? status
+                          : transfer_blame(error, "destination", r->dest);
+}
+
+/* Chunk by chunk, from the end where the destination lies behind the source in
+   the same range, so that no byte is overwritten before it is read. */
+static umemStatusType transfer_staged(struct route const *r, umemError *error) {
+  struct umemiStage stage;
+  umemStatusType status = umemi_stage_begin(&stage, r->nbytes, error);
+  bool backward = r->overlap && r->dest_adr > r->src_adr;
+  if (status != umemOK)
+    return status;
+  for (size_t done = 0; status == umemOK && done < r->nbytes;) {
+    size_t left = r->nbytes - done;
+    size_t chunk = left < stage.size ? left : stage.size;
+    size_t offset = backward ? left - chunk : done;
+    status = transfer_chunk(r, stage.ptr, offset, chunk, error);
+    if (status != umemOK)
+      error->bytes_done += done;
+    done += chunk;
+  }
+  umemi_stage_end(&stage);
+  return status;
+}
+
+typedef umemStatusType transfer_rung(struct route const *r, umemError *error);
+
+/* Views are for ranges apart: on them an overlap would go byte by byte. */
+static umemStatusType transfer_climb(struct route const *r, umemError *error) {
+  static transfer_rung *const rungs[] = {
+      [UMEMI_DIRECT] = transfer_direct,
+      [UMEMI_VIEW_SRC] = transfer_view_src,
+      [UMEMI_VIEW_DEST] = transfer_view_dest,
+  };
+  for (unsigned rung = UMEMI_DIRECT; rung < UMEMI_STAGED; rung++) {
+    if (!transfer_rung_is_on(rung) || (r->overlap && rung != UMEMI_DIRECT))
+      continue;
+    umemStatusType status = rungs[rung](r, error);
+    if (status != UMEM_DECLINED)
+      return status;
+  }
+  return transfer_staged(r, error);
+}
+
+/* --- checks -------------------------------------------------------------- */
+
+static umemStatusType transfer_check_side(void const *ctx,
+                                          struct umemiRange const *range,
+                                          umemAccess access, char const *side,
+                                          umemError *error) {
+  struct umemiContext *live = umemi_context(ctx);
+  umemStatusType status = umemi_check_range(live, range, access, error);
+  return status == umemOK ? status : transfer_blame(error, side, live);
+}
+
+static umemStatusType transfer_check(struct umemiCopy const *copy,
+                                     umemError *error) {
+  umemStatusType status = umemi_need_live(copy->src, "source ", error);
+  if (status == umemOK)
+    status = umemi_need_live(copy->dest, "destination ", error);
+  if (status != umemOK)
+    return status;
+  size_t n = copy->nbytes;
+  struct umemiRange src = {copy->src_adr, copy->safe ? copy->src_size : n, n,
+                           copy->safe};
+  struct umemiRange dest = {copy->dest_adr, copy->safe ? copy->dest_size : n, n,
+                            copy->safe};
+  status = transfer_check_side(copy->src, &src, umemRead, "source", error);
+  if (status != umemOK)
+    return status;
+  return transfer_check_side(copy->dest, &dest, umemWrite, "destination",
+                             error);
+}
+
+umemStatusType umemi_copy(struct umemiCopy const *copy, umemError *error) {
+  umemStatusType status = transfer_check(copy, error);
+  if (status != umemOK || copy->nbytes == 0)
+    return status;
+  struct route r = {.src = umemi_context(copy->src),
+                    .dest = umemi_context(copy->dest),
+                    .src_adr = copy->src_adr,
+                    .dest_adr = copy->dest_adr,
+                    .nbytes = copy->nbytes};
+  bool one_space = umemi_same_space(r.src, r.dest);
+  if (copy->sync && one_space && r.src_adr == r.dest_adr)
+    return umemOK;
+  r.overlap =
+      one_space && (r.src_adr < r.dest_adr ? r.dest_adr - r.src_adr < r.nbytes
+                                           : r.src_adr - r.dest_adr < r.nbytes);
+  status = transfer_climb(&r, error);
+  if (status != umemOK && r.overlap)
+    error->bytes_done = 0;
+  return status;
+}
+
+/* --- public calls -------------------------------------------------------- */
+
+umemStatusType umemi_copy_call(char const *function,
+                               struct umemiCopy const *copy) {
+  struct umemiCall call;
+  umemi_begin(&call);
+  umemStatusType status = umemi_copy(copy, &call.error);
+  char sizes[64] = "";
+  if (copy->safe)
+    snprintf(sizes, sizeof sizes, " (sizes %zu, %zu)", copy->src_size,
+             copy->dest_size);
+  return umemi_end(&call, status, copy->src, copy->dest,
+                   "%s(source %s 0x%" PRIxPTR ", destination %s 0x%" PRIxPTR
+                   ", %zu bytes%s)",
+                   function, umemi_name(copy->src), copy->src_adr,
+                   umemi_name(copy->dest), copy->dest_adr, copy->nbytes, sizes);
+}
+
+/* The slow ways take values, so that the fast ones keep no struct in memory. */
+static UMEMI_NOINLINE umemStatusType
+transfer_slow(char const *function, void const *src, uintptr_t src_adr,
+              void const *dest, uintptr_t dest_adr, size_t nbytes) {
+  struct umemiCopy copy = {.src = src,
+                           .src_adr = src_adr,
+                           .dest = dest,
+                           .dest_adr = dest_adr,
+                           .nbytes = nbytes};
+  return umemi_copy_call(function, &copy);
+}
+
+static UMEMI_NOINLINE umemStatusType transfer_safe_slow(
+    char const *function, void const *src, uintptr_t src_adr, size_t src_size,
+    void const *dest, uintptr_t dest_adr, size_t dest_size, size_t nbytes) {
+  struct umemiCopy copy = {.src = src,
+                           .src_adr = src_adr,
+                           .src_size = src_size,
+                           .dest = dest,
+                           .dest_adr = dest_adr,
+                           .dest_size = dest_size,
+                           .nbytes = nbytes,
+                           .safe = true};
+  return umemi_copy_call(function, &copy);
+}
+
+/* Copies and returns true if all of it is plain host memory. */
+static inline bool transfer_plain(void const *src, uintptr_t src_adr,
+                                  void const *dest, uintptr_t dest_adr,
+                                  size_t nbytes) {
+  if (!umemi_is_plain(src) || !umemi_is_plain(dest) || !src_adr || !dest_adr ||
+      umemi_wraps(src_adr, nbytes) || umemi_wraps(dest_adr, nbytes) ||
+      !transfer_rung_is_on(UMEMI_DIRECT))
+    return false;
+  memmove((void *)dest_adr, (void const *)src_adr, nbytes);
+  return true;
+}
+
+static inline bool transfer_plain_safe(void const *src, uintptr_t src_adr,
+                                       size_t src_size, void const *dest,
+                                       uintptr_t dest_adr, size_t dest_size,
+                                       size_t nbytes) {
+  return nbytes <= src_size && nbytes <= dest_size &&
+         !umemi_wraps(src_adr, src_size) && !umemi_wraps(dest_adr, dest_size) &&
+         transfer_plain(src, src_adr, dest, dest_adr, nbytes);
+}
+
+umemStatusType umem_copy_to(void const *src, uintptr_t src_adr,
+                            void const *dest, uintptr_t dest_adr,
+                            size_t nbytes) {
+  if (UMEMI_LIKELY(transfer_plain(src, src_adr, dest, dest_adr, nbytes)))
+    return umemOK;
+  return transfer_slow("umem_copy_to", src, src_adr, dest, dest_adr, nbytes);
+}
+
+umemStatusType umem_copy_from(void const *dest, uintptr_t dest_adr,
+                              void const *src, uintptr_t src_adr,
+                              size_t nbytes) {
+  if (UMEMI_LIKELY(transfer_plain(src, src_adr, dest, dest_adr, nbytes)))
+    return umemOK;
+  return transfer_slow("umem_copy_from", src, src_adr, dest, dest_adr, nbytes);
+}
+
+umemStatusType umem_copy_to_safe(void const *src, uintptr_t src_adr,
+                                 size_t src_size, void const *dest,
+                                 uintptr_t dest_adr, size_t dest_size,
+                                 size_t nbytes) {
+  if (UMEMI_LIKELY(transfer_plain_safe(src, src_adr, src_size, dest, dest_adr,
+                                       dest_size, nbytes)))
+    return umemOK;
+  return transfer_safe_slow("umem_copy_to_safe", src, src_adr, src_size, dest,
+                            dest_adr, dest_size, nbytes);
+}
+
+umemStatusType umem_copy_from_safe(void const *dest, uintptr_t dest_adr,
+                                   size_t dest_size, void const *src,
+                                   uintptr_t src_adr, size_t src_size,
+                                   size_t nbytes) {
+  if (UMEMI_LIKELY(transfer_plain_safe(src, src_adr, src_size, dest, dest_adr,
+                                       dest_size, nbytes)))
+    return umemOK;
+  return transfer_safe_slow("umem_copy_from_safe", src, src_adr, src_size, dest,
+                            dest_adr, dest_size, nbytes);
+}
