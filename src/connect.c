@@ -142,10 +142,11 @@ static umemStatusType connect_checked(struct umemiCopy *copy, size_t alignment,
   umemStatusType status = umemi_need_live(copy->src, "source ", error);
   if (status == umemOK)
     status = umemi_need_live(copy->dest, "destination ", error);
-  if (status == umemOK && !adr_out)
-    status = umemi_null(error, "adr_out");
-  if (status == umemOK)
-    status = connect_check_alignment(alignment, error);
+  if (status != umemOK)
+    return status;
+  if (!adr_out)
+    return umemi_null(error, "adr_out");
+  status = connect_check_alignment(alignment, error);
   if (status == umemOK)
     status = connect_both(copy, alignment, error);
   if (status == umemOK)

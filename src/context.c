@@ -109,11 +109,14 @@ void umemi_ctor_end(void *ctx, void *state, uintptr_t flags) {
   c->seal = (uintptr_t)ctx ^ (UMEMI_LIVE | flags);
 }
 
+/* A size that was not set is seldom small; it must not be read up to. */
+enum { OPTIONS_MAX = 1024 };
+
 umemStatusType umemi_take_options(void *options, size_t size, void const *given,
                                   umemError *error) {
   size_t given_size;
   memcpy(&given_size, given, sizeof given_size);
-  if (given_size < sizeof given_size)
+  if (given_size < sizeof given_size || given_size > OPTIONS_MAX)
     return umem_error_fill(error, umemValueError, 0, 0,
                            "size member is %zu: set it to the struct's sizeof",
                            given_size);
@@ -139,7 +142,7 @@ static umemStatusType context_dtor(struct umemiContext *c, umemError *error) {
   umemStatusType blocks = umemi_free_all(c, error);
   umemError later;
   umemStatusType status =
-      c->vtbl->dtor(c->state, blocks == umemOK ? error : &later);
+      umemi_device_dtor(c, blocks == umemOK ? error : &later);
   c->seal = (uintptr_t)c ^ UMEMI_DEAD;
   return blocks == umemOK ? status : blocks;
 }
@@ -168,7 +171,7 @@ umemStatusType umemVirtual_dtor(umemVirtual *ctx) {
 
 static umemSpace context_home(struct umemiContext *c) {
   umemSpace spaces[UMEM_SPACES_MAX];
-  c->vtbl->spaces(c->state, spaces);
+  umemi_device_spaces(c, spaces);
   return spaces[0];
 }
 
@@ -182,7 +185,7 @@ bool umemi_same_space(struct umemiContext *a, struct umemiContext *b) {
 
 bool umemi_reaches(struct umemiContext *src, struct umemiContext *dest) {
   umemSpace spaces[UMEM_SPACES_MAX], home = context_home(dest);
-  size_t count = src->vtbl->spaces(src->state, spaces);
+  size_t count = umemi_device_spaces(src, spaces);
   for (size_t i = 0; i < count; i++)
     if (space_equals(spaces[i], home))
       return true;

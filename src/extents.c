@@ -22,9 +22,10 @@ static size_t extents_lower_bound(struct umemiExtents const *extents,
 
 static void extents_insert(struct umemiExtents *extents, size_t at,
                            struct umemiExtent extent) {
-  memmove(extents->free + at + 1, extents->free + at,
-          (extents->count - at) * sizeof extent);
-  extents->free[at] = extent;
+  struct umemiExtent *place = extents->free + at;
+  if (at < extents->count)
+    memmove(place + 1, place, (extents->count - at) * sizeof extent);
+  *place = extent;
   extents->count++;
 }
 

@@ -8,7 +8,7 @@ umemStatusType umem_flush(void const *ctx) {
   umemStatusType status = umemi_need_live(ctx, "", &call.error);
   if (status == umemOK) {
     struct umemiContext *c = umemi_context(ctx);
-    status = c->vtbl->flush(c->state, &call.error);
+    status = umemi_device_flush(c, &call.error);
   }
   return umemi_end(&call, status, ctx, NULL, "umem_flush(%s)", umemi_name(ctx));
 }
@@ -19,7 +19,7 @@ umemStatusType umem_discard(void const *ctx) {
   umemStatusType status = umemi_need_live(ctx, "", &call.error);
   if (status == umemOK) {
     struct umemiContext *c = umemi_context(ctx);
-    status = c->vtbl->discard(c->state, &call.error);
+    status = umemi_device_discard(c, &call.error);
   }
   return umemi_end(&call, status, ctx, NULL, "umem_discard(%s)",
                    umemi_name(ctx));

@@ -95,6 +95,40 @@ bool umemi_reaches(struct umemiContext *src, struct umemiContext *dest);
 void umemi_lock(uint64_t id);
 void umemi_unlock(uint64_t id);
 
+/* device.c: the only way to a backend's methods ----------------------------*/
+
+umemStatusType umemi_device_dtor(struct umemiContext *ctx, umemError *error);
+umemStatusType umemi_device_alloc(struct umemiContext *ctx, size_t nbytes,
+                                  size_t alignment, uintptr_t *adr_out,
+                                  umemError *error);
+umemStatusType umemi_device_calloc(struct umemiContext *ctx, size_t nbytes,
+                                   uintptr_t *adr_out, umemError *error);
+umemStatusType umemi_device_free(struct umemiContext *ctx, uintptr_t adr,
+                                 size_t nbytes, umemError *error);
+umemStatusType umemi_device_read(struct umemiContext *ctx, uintptr_t adr,
+                                 void *out, size_t nbytes, umemError *error);
+umemStatusType umemi_device_write(struct umemiContext *ctx, uintptr_t adr,
+                                  void const *in, size_t nbytes,
+                                  umemError *error);
+size_t umemi_device_spaces(struct umemiContext *ctx,
+                           umemSpace out[UMEM_SPACES_MAX]);
+umemStatusType umemi_device_check(struct umemiContext *ctx, uintptr_t adr,
+                                  size_t nbytes, umemAccess access,
+                                  umemError *error);
+umemStatusType umemi_device_flush(struct umemiContext *ctx, umemError *error);
+umemStatusType umemi_device_discard(struct umemiContext *ctx, umemError *error);
+umemStatusType umemi_device_copy_peer(struct umemiContext *src,
+                                      uintptr_t src_adr,
+                                      struct umemiContext *dest,
+                                      uintptr_t dest_adr, size_t nbytes,
+                                      umemError *error);
+umemStatusType umemi_device_view_begin(struct umemiContext *ctx, uintptr_t adr,
+                                       size_t nbytes, umemAccess access,
+                                       void **ptr_out, umemError *error);
+umemStatusType umemi_device_view_end(struct umemiContext *ctx, void *ptr,
+                                     size_t nbytes, umemAccess access,
+                                     umemError *error);
+
 /* backends/virtual.c ------------------------------------------------------*/
 
 extern struct umemVtbl const umemi_virtual_vtbl;

@@ -18,15 +18,14 @@ static bool memory_has_registry(struct umemiContext const *ctx) {
 static umemStatusType memory_reserve(struct umemiContext *ctx, size_t alignment,
                                      struct umemiBlock *block,
                                      umemError *error) {
-  struct umemVtbl const *vtbl = ctx->vtbl;
-  bool cut = memory_has_registry(ctx) && alignment > vtbl->max_align;
+  bool cut = memory_has_registry(ctx) && alignment > ctx->vtbl->max_align;
   size_t slack = cut ? alignment : 0;
   if (block->nbytes > PTRDIFF_MAX || slack > PTRDIFF_MAX - block->nbytes)
     return umem_error_fill(error, umemMemoryError, 0, 0,
                            "more than PTRDIFF_MAX bytes");
   block->reserved = block->nbytes + slack;
-  umemStatusType status = vtbl->alloc(
-      ctx->state, block->reserved, cut ? 0 : alignment, &block->origin, error);
+  umemStatusType status = umemi_device_alloc(
+      ctx, block->reserved, cut ? 0 : alignment, &block->origin, error);
   if (status != umemOK)
     return status;
   block->adr = block->origin;
@@ -44,8 +43,8 @@ static umemStatusType memory_register(struct umemiContext *ctx,
     return umemOK;
   umemStatusType status = umemi_registry_add(ctx, block, error);
   umemError ignored; /* the failure that is told is the first one */
-  if (status != umemOK)
-    ctx->vtbl->free(ctx->state, block->origin, block->reserved, &ignored);
+  if (status == umemMemoryError)
+    umemi_device_free(ctx, block->origin, block->reserved, &ignored);
   return status;
 }
 
@@ -64,10 +63,10 @@ umemStatusType umemi_alloc(struct umemiContext *ctx, size_t nbytes,
 static umemStatusType memory_alloc(void const *ctx, size_t nbytes,
                                    uintptr_t *adr_out, umemError *error) {
   umemStatusType status = umemi_need_live(ctx, "", error);
-  if (status == umemOK && !adr_out)
-    status = umemi_null(error, "adr_out");
   if (status != umemOK)
     return status;
+  if (!adr_out)
+    return umemi_null(error, "adr_out");
   return umemi_alloc(umemi_context(ctx), nbytes, 0, adr_out, error);
 }
 
@@ -128,16 +127,16 @@ static umemStatusType memory_calloc(void const *ctx, size_t nmemb, size_t size,
                                     uintptr_t *adr_out, umemError *error) {
   struct umemiBlock block;
   umemStatusType status = umemi_need_live(ctx, "", error);
-  if (status == umemOK && !adr_out)
-    status = umemi_null(error, "adr_out");
   if (status != umemOK)
     return status;
+  if (!adr_out)
+    return umemi_null(error, "adr_out");
   if (__builtin_mul_overflow(nmemb, size, &block.nbytes) ||
       block.nbytes > PTRDIFF_MAX)
     return umem_error_fill(error, umemMemoryError, 0, 0,
                            "more than PTRDIFF_MAX bytes");
   struct umemiContext *c = umemi_context(ctx);
-  status = c->vtbl->calloc(c->state, block.nbytes, &block.adr, error);
+  status = umemi_device_calloc(c, block.nbytes, &block.adr, error);
   if (status == UMEM_DECLINED)
     return memory_alloc_zeroed(c, block.nbytes, adr_out, error);
   if (status != umemOK)
@@ -176,10 +175,10 @@ static umemStatusType memory_aligned_alloc(void const *ctx, size_t alignment,
                                            size_t size, uintptr_t *adr_out,
                                            struct umemiCall *call) {
   umemStatusType status = umemi_need_live(ctx, "", &call->error);
-  if (status == umemOK && !adr_out)
-    status = umemi_null(&call->error, "adr_out");
   if (status != umemOK)
     return status;
+  if (!adr_out)
+    return umemi_null(&call->error, "adr_out");
   call->whole_message = true; /* these two are all that is said */
   if (!umem_ispowerof2(alignment))
     return umem_error_fill(&call->error, umemValueError, 0, 0,
@@ -232,7 +231,7 @@ umemStatusType umemi_free(struct umemiContext *ctx, uintptr_t adr,
       return status;
   }
   umemStatusType status =
-      ctx->vtbl->free(ctx->state, block.origin, block.reserved, error);
+      umemi_device_free(ctx, block.origin, block.reserved, error);
   if (status == umemOK && origin_out)
     *origin_out = block.origin;
   return status;
@@ -303,7 +302,7 @@ static umemStatusType memory_origin(void const *ctx, uintptr_t adr,
   if (memory_has_registry(c))
     status = umemi_registry_get(c, adr, &block, error);
   else
-    status = c->vtbl->check(c->state, adr, 1, umemRead, error);
+    status = umemi_device_check(c, adr, 1, umemRead, error);
   if (status == umemOK)
     *origin_out = block.origin;
   return status;
@@ -343,9 +342,8 @@ umemStatusType umemi_free_all(struct umemiContext *ctx, umemError *error) {
   struct umemiBlock block;
   umemError later;
   while (umemi_registry_pop(ctx, &block)) {
-    umemStatusType status =
-        ctx->vtbl->free(ctx->state, block.origin, block.reserved,
-                        first == umemOK ? error : &later);
+    umemStatusType status = umemi_device_free(ctx, block.origin, block.reserved,
+                                              first == umemOK ? error : &later);
     first = first == umemOK ? status : first;
   }
   return first;
@@ -363,7 +361,7 @@ static umemStatusType memory_fill(struct umemiContext *ctx, uintptr_t adr,
   for (size_t done = 0; status == umemOK && done < nbytes;) {
     size_t left = nbytes - done;
     size_t chunk = left < stage.size ? left : stage.size;
-    status = ctx->vtbl->write(ctx->state, adr + done, stage.ptr, chunk, error);
+    status = umemi_device_write(ctx, adr + done, stage.ptr, chunk, error);
     if (status != umemOK)
       error->bytes_done += done;
     done += chunk;
@@ -378,13 +376,13 @@ static umemStatusType memory_set(struct umemiContext *ctx, uintptr_t adr, int c,
   if (nbytes == 0)
     return umemOK;
   umemStatusType status =
-      ctx->vtbl->view_begin(ctx->state, adr, nbytes, umemWrite, &view, error);
+      umemi_device_view_begin(ctx, adr, nbytes, umemWrite, &view, error);
   if (status == UMEM_DECLINED)
     return memory_fill(ctx, adr, c, nbytes, error);
   if (status != umemOK)
     return status;
   memset(view, c, nbytes);
-  return ctx->vtbl->view_end(ctx->state, view, nbytes, umemWrite, error);
+  return umemi_device_view_end(ctx, view, nbytes, umemWrite, error);
 }
 
 static umemStatusType memory_set_checked(void const *ctx, int c,

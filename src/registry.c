@@ -139,8 +139,7 @@ umemStatusType umemi_check_range(struct umemiContext *ctx,
                                  umemAccess access, umemError *error) {
   uintptr_t adr = range->adr;
   size_t first = range->nbytes && adr < UINTPTR_MAX; /* is the address good? */
-  umemStatusType status =
-      ctx->vtbl->check(ctx->state, adr, first, access, error);
+  umemStatusType status = umemi_device_check(ctx, adr, first, access, error);
   if (status != umemOK)
     return status;
   if (range->nbytes > range->size)
@@ -151,7 +150,7 @@ umemStatusType umemi_check_range(struct umemiContext *ctx,
     return range_wraps(adr, "nbytes", range->nbytes, error);
   if (range->safe && umemi_wraps(adr, range->size))
     return range_wraps(adr, "size", range->size, error);
-  status = ctx->vtbl->check(ctx->state, adr, range->nbytes, access, error);
+  status = umemi_device_check(ctx, adr, range->nbytes, access, error);
   if (status != umemOK || !range->safe || range->nbytes == 0)
     return status;
   return registry_bound(ctx, adr, range->nbytes, error);

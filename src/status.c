@@ -76,7 +76,9 @@ umemStatusType umemi_null(umemError *error, char const *what) {
   return umem_error_fill(error, umemValueError, 0, 0, "%s is NULL", what);
 }
 
-static void error_prefix(umemError *error, char const *format, va_list values) {
+static UMEMI_PRINTF(2, 0) void error_prefix(umemError *error,
+                                            char const *format,
+                                            va_list values) {
   char text[sizeof error->text];
   size_t room = sizeof text;
   int printed = vsnprintf(text, room, format, values);
@@ -164,17 +166,6 @@ static struct slot *slot_unlink(struct slot **at) {
   return slot;
 }
 
-/* The slot to give up when a thread has them all: a dead one, else the last. */
-static struct slot *slot_evict(void) {
-  struct slot **victim = &thread_slots;
-  for (struct slot **at = &thread_slots; *at; at = &(*at)->next) {
-    victim = at;
-    if (slot_is_dead(*at))
-      break;
-  }
-  return slot_unlink(victim);
-}
-
 static struct slot *slot_emergency(void) {
   static struct slot slots[EMERGENCY_SLOTS];
   static char texts[EMERGENCY_SLOTS][TEXT_BYTES];
@@ -187,12 +178,15 @@ static struct slot *slot_emergency(void) {
   return NULL;
 }
 
+/* Where a thread has them all it gives up a dead one, else the last. */
 static struct slot *slot_new(void) {
   size_t count = 0;
-  for (struct slot *slot = thread_slots; slot; slot = slot->next)
-    count++;
+  struct slot **victim = &thread_slots;
+  for (struct slot **at = &thread_slots; *at; at = &(*at)->next, count++)
+    if (!slot_is_dead(*victim))
+      victim = at;
   if (count >= SLOTS_MAX)
-    return slot_evict();
+    return slot_unlink(victim);
   if (count == 0 && !thread_end_is_watched())
     return NULL;
   struct slot *slot = umemi_os.calloc(1, sizeof *slot);

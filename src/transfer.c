@@ -30,27 +30,25 @@ static umemStatusType transfer_blame(umemError *error, char const *side,
 static umemStatusType transfer_direct(struct route const *r, umemError *error) {
   if (r->src->vtbl->copy_peer != r->dest->vtbl->copy_peer)
     return UMEM_DECLINED;
-  return r->src->vtbl->copy_peer(r->src->state, r->src_adr, r->dest->state,
-                                 r->dest_adr, r->nbytes, error);
+  return umemi_device_copy_peer(r->src, r->src_adr, r->dest, r->dest_adr,
+                                r->nbytes, error);
 }
 
 static umemStatusType transfer_view_src(struct route const *r,
                                         umemError *error) {
-  struct umemVtbl const *src = r->src->vtbl;
   void *view;
-  umemStatusType status = src->view_begin(r->src->state, r->src_adr, r->nbytes,
-                                          umemRead, &view, error);
+  umemStatusType status = umemi_device_view_begin(r->src, r->src_adr, r->nbytes,
+                                                  umemRead, &view, error);
   if (status == UMEM_DECLINED)
     return status;
   if (status != umemOK)
     return transfer_blame(error, "source", r->src);
-  status =
-      r->dest->vtbl->write(r->dest->state, r->dest_adr, view, r->nbytes, error);
+  status = umemi_device_write(r->dest, r->dest_adr, view, r->nbytes, error);
   if (status != umemOK)
     transfer_blame(error, "destination", r->dest);
   umemError at_end;
   umemStatusType ended =
-      src->view_end(r->src->state, view, r->nbytes, umemRead, &at_end);
+      umemi_device_view_end(r->src, view, r->nbytes, umemRead, &at_end);
   if (status != umemOK || ended == umemOK)
     return status;
   *error = at_end;
@@ -59,21 +57,19 @@ static umemStatusType transfer_view_src(struct route const *r,
 
 static umemStatusType transfer_view_dest(struct route const *r,
                                          umemError *error) {
-  struct umemVtbl const *dest = r->dest->vtbl;
   void *view;
-  umemStatusType status = dest->view_begin(r->dest->state, r->dest_adr,
-                                           r->nbytes, umemWrite, &view, error);
+  umemStatusType status = umemi_device_view_begin(
+      r->dest, r->dest_adr, r->nbytes, umemWrite, &view, error);
   if (status == UMEM_DECLINED)
     return status;
   if (status != umemOK)
     return transfer_blame(error, "destination", r->dest);
-  status =
-      r->src->vtbl->read(r->src->state, r->src_adr, view, r->nbytes, error);
+  status = umemi_device_read(r->src, r->src_adr, view, r->nbytes, error);
   if (status != umemOK)
     transfer_blame(error, "source", r->src);
   umemError at_end;
   umemStatusType ended =
-      dest->view_end(r->dest->state, view, r->nbytes, umemWrite, &at_end);
+      umemi_device_view_end(r->dest, view, r->nbytes, umemWrite, &at_end);
   if (ended == umemOK)
     return status;
   if (status == umemOK) {
@@ -87,14 +83,14 @@ static umemStatusType transfer_view_dest(struct route const *r,
 static umemStatusType transfer_chunk(struct route const *r, void *stage,
                                      size_t offset, size_t nbytes,
                                      umemError *error) {
-  umemStatusType status = r->src->vtbl->read(r->src->state, r->src_adr + offset,
-                                             stage, nbytes, error);
+  umemStatusType status =
+      umemi_device_read(r->src, r->src_adr + offset, stage, nbytes, error);
   if (status != umemOK) {
     error->bytes_done = 0; /* read, but not written */
     return transfer_blame(error, "source", r->src);
   }
-  status = r->dest->vtbl->write(r->dest->state, r->dest_adr + offset, stage,
-                                nbytes, error);
+  status =
+      umemi_device_write(r->dest, r->dest_adr + offset, stage, nbytes, error);
   return status == umemOK ? status
                           : transfer_blame(error, "destination", r->dest);
 }

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The only way to a backend's methods: one function per method, which makes
+ * sure that a failure has a status that exists and a reason, whatever the
+ * backend did.
+ */
+#include "internal.h"
+
+static umemStatusType device_end(struct umemiContext *ctx, char const *method,
+                                 umemStatusType status, umemError *error) {
+  if (status == umemOK || (status == error->type && status <= umemAssertError))
+    return status;
+  if ((unsigned)status > umemAssertError)
+    return umem_error_fill(error, umemRuntimeError, 0, 0,
+                           "%s() of the %s backend returned %d, which is not a "
+                           "status",
+                           method, ctx->vtbl->name, (int)status);
+  return umem_error_fill(error, status, 0, 0,
+                         "%s() of the %s backend gave no reason", method,
+                         ctx->vtbl->name);
+}
+
+/* For methods that may decline. */
+static umemStatusType device_end_optional(struct umemiContext *ctx,
+                                          char const *method,
+                                          umemStatusType status,
+                                          umemError *error) {
+  return status == UMEM_DECLINED ? status
+                                 : device_end(ctx, method, status, error);
+}
+
+umemStatusType umemi_device_dtor(struct umemiContext *ctx, umemError *error) {
+  error->type = umemOK;
+  return device_end(ctx, "dtor", ctx->vtbl->dtor(ctx->state, error), error);
+}
+
+umemStatusType umemi_device_alloc(struct umemiContext *ctx, size_t nbytes,
+                                  size_t alignment, uintptr_t *adr_out,
+                                  umemError *error) {
+  error->type = umemOK;
+  return device_end(
+      ctx, "alloc",
+      ctx->vtbl->alloc(ctx->state, nbytes, alignment, adr_out, error), error);
+}
+
+umemStatusType umemi_device_calloc(struct umemiContext *ctx, size_t nbytes,
+                                   uintptr_t *adr_out, umemError *error) {
+  error->type = umemOK;
+  return device_end_optional(
+      ctx, "calloc", ctx->vtbl->calloc(ctx->state, nbytes, adr_out, error),
+      error);
+}
+
+umemStatusType umemi_device_free(struct umemiContext *ctx, uintptr_t adr,
+                                 size_t nbytes, umemError *error) {
+  error->type = umemOK;
+  return device_end(ctx, "free",
+                    ctx->vtbl->free(ctx->state, adr, nbytes, error), error);
+}
+
+umemStatusType umemi_device_read(struct umemiContext *ctx, uintptr_t adr,
+                                 void *out, size_t nbytes, umemError *error) {
+  error->type = umemOK;
+  return device_end(
+      ctx, "read", ctx->vtbl->read(ctx->state, adr, out, nbytes, error), error);
+}
+
+umemStatusType umemi_device_write(struct umemiContext *ctx, uintptr_t adr,
+                                  void const *in, size_t nbytes,
+                                  umemError *error) {
+  error->type = umemOK;
+  return device_end(ctx, "write",
+                    ctx->vtbl->write(ctx->state, adr, in, nbytes, error),
+                    error);
+}
+
+size_t umemi_device_spaces(struct umemiContext *ctx,
+                           umemSpace out[UMEM_SPACES_MAX]) {
+  out[0] = (umemSpace){UMEM_SPACE_PRIVATE, {ctx->id, 0}};
+  size_t count = ctx->vtbl->spaces(ctx->state, out);
+  return count < UMEM_SPACES_MAX ? count : UMEM_SPACES_MAX;
+}
+
+umemStatusType umemi_device_check(struct umemiContext *ctx, uintptr_t adr,
+                                  size_t nbytes, umemAccess access,
+                                  umemError *error) {
+  error->type = umemOK;
+  return device_end(ctx, "check",
+                    ctx->vtbl->check(ctx->state, adr, nbytes, access, error),
+                    error);
+}
+
+umemStatusType umemi_device_flush(struct umemiContext *ctx, umemError *error) {
+  error->type = umemOK;
+  return device_end(ctx, "flush", ctx->vtbl->flush(ctx->state, error), error);
+}
+
+umemStatusType umemi_device_discard(struct umemiContext *ctx,
+                                    umemError *error) {
+  error->type = umemOK;
+  return device_end(ctx, "discard", ctx->vtbl->discard(ctx->state, error),
+                    error);
+}
+
+umemStatusType umemi_device_copy_peer(struct umemiContext *src,
+                                      uintptr_t src_adr,
+                                      struct umemiContext *dest,
+                                      uintptr_t dest_adr, size_t nbytes,
+                                      umemError *error) {
+  error->type = umemOK;
+  return device_end_optional(src, "copy_peer",
+                             src->vtbl->copy_peer(src->state, src_adr,
+                                                  dest->state, dest_adr, nbytes,
+                                                  error),
+                             error);
+}
+
+umemStatusType umemi_device_view_begin(struct umemiContext *ctx, uintptr_t adr,
+                                       size_t nbytes, umemAccess access,
+                                       void **ptr_out, umemError *error) {
+  error->type = umemOK;
+  return device_end_optional(
+      ctx, "view_begin",
+      ctx->vtbl->view_begin(ctx->state, adr, nbytes, access, ptr_out, error),
+      error);
+}
+
+umemStatusType umemi_device_view_end(struct umemiContext *ctx, void *ptr,
+                                     size_t nbytes, umemAccess access,
+                                     umemError *error) {
+  error->type = umemOK;
+  return device_end(ctx, "view_end",
+                    ctx->vtbl->view_end(ctx->state, ptr, nbytes, access, error),
+                    error);
+}
