@@ -112,7 +112,9 @@ static umemStatusType connect_both(struct umemiCopy *copy, size_t alignment,
   struct umemiContext *src = umemi_context(copy->src);
   struct umemiContext *dest = umemi_context(copy->dest);
   struct umemiRange range = {copy->src_adr, copy->nbytes, copy->nbytes, false};
-  umemStatusType status = umemi_check_range(src, &range, umemRead, error);
+  umemStatusType status = umemi_check_address(src, &range, umemRead, error);
+  if (status == umemOK)
+    status = umemi_check_range(src, &range, umemRead, error);
   if (status != umemOK) {
     umemi_error_prefix(error, "source %s: ", umemi_name(src));
     return status;

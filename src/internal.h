@@ -205,7 +205,11 @@ struct umemiRange {
   bool safe;
 };
 
-/* ValueError, IndexError, or what the kind says; for 0 bytes, too. */
+/* May its first byte be accessed? ValueError, or what the kind says. */
+umemStatusType umemi_check_address(struct umemiContext *ctx,
+                                   struct umemiRange const *range,
+                                   umemAccess access, umemError *error);
+/* Then: is it within its size, the kind's addresses, and its block? */
 umemStatusType umemi_check_range(struct umemiContext *ctx,
                                  struct umemiRange const *range,
                                  umemAccess access, umemError *error);

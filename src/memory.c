@@ -392,7 +392,9 @@ static umemStatusType memory_set_checked(void const *ctx, int c,
   if (status != umemOK)
     return status;
   struct umemiContext *live = umemi_context(ctx);
-  status = umemi_check_range(live, range, umemWrite, error);
+  status = umemi_check_address(live, range, umemWrite, error);
+  if (status == umemOK)
+    status = umemi_check_range(live, range, umemWrite, error);
   if (status != umemOK)
     return status;
   return memory_set(live, range->adr, c, range->nbytes, error);

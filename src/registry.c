@@ -134,14 +134,17 @@ static umemStatusType range_wraps(uintptr_t adr, char const *what,
                          adr, what, nbytes);
 }
 
+umemStatusType umemi_check_address(struct umemiContext *ctx,
+                                   struct umemiRange const *range,
+                                   umemAccess access, umemError *error) {
+  size_t first = range->nbytes && range->adr < UINTPTR_MAX;
+  return umemi_device_check(ctx, range->adr, first, access, error);
+}
+
 umemStatusType umemi_check_range(struct umemiContext *ctx,
                                  struct umemiRange const *range,
                                  umemAccess access, umemError *error) {
   uintptr_t adr = range->adr;
-  size_t first = range->nbytes && adr < UINTPTR_MAX; /* is the address good? */
-  umemStatusType status = umemi_device_check(ctx, adr, first, access, error);
-  if (status != umemOK)
-    return status;
   if (range->nbytes > range->size)
     return umem_error_fill(error, umemIndexError, 0, 0,
                            "%zu bytes exceed the size of %zu", range->nbytes,
@@ -150,7 +153,8 @@ umemStatusType umemi_check_range(struct umemiContext *ctx,
     return range_wraps(adr, "nbytes", range->nbytes, error);
   if (range->safe && umemi_wraps(adr, range->size))
     return range_wraps(adr, "size", range->size, error);
-  status = umemi_device_check(ctx, adr, range->nbytes, access, error);
+  umemStatusType status =
+      umemi_device_check(ctx, adr, range->nbytes, access, error);
   if (status != umemOK || !range->safe || range->nbytes == 0)
     return status;
   return registry_bound(ctx, adr, range->nbytes, error);

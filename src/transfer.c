@@ -137,32 +137,38 @@ static umemStatusType transfer_climb(struct route const *r, umemError *error) {
 
 /* --- checks -------------------------------------------------------------- */
 
-static umemStatusType transfer_check_side(void const *ctx,
-                                          struct umemiRange const *range,
-                                          umemAccess access, char const *side,
+typedef umemStatusType range_check(struct umemiContext *ctx,
+                                   struct umemiRange const *range,
+                                   umemAccess access, umemError *error);
+
+static umemStatusType transfer_check_both(struct umemiCopy const *copy,
+                                          range_check *check,
                                           umemError *error) {
-  struct umemiContext *live = umemi_context(ctx);
-  umemStatusType status = umemi_check_range(live, range, access, error);
-  return status == umemOK ? status : transfer_blame(error, side, live);
+  struct umemiContext *src = umemi_context(copy->src);
+  struct umemiContext *dest = umemi_context(copy->dest);
+  size_t n = copy->nbytes;
+  struct umemiRange from = {copy->src_adr, copy->safe ? copy->src_size : n, n,
+                            copy->safe};
+  struct umemiRange to = {copy->dest_adr, copy->safe ? copy->dest_size : n, n,
+                          copy->safe};
+  if (check(src, &from, umemRead, error) != umemOK)
+    return transfer_blame(error, "source", src);
+  if (check(dest, &to, umemWrite, error) != umemOK)
+    return transfer_blame(error, "destination", dest);
+  return umemOK;
 }
 
+/* The arguments of both sides come before the ranges of either. */
 static umemStatusType transfer_check(struct umemiCopy const *copy,
                                      umemError *error) {
   umemStatusType status = umemi_need_live(copy->src, "source ", error);
   if (status == umemOK)
     status = umemi_need_live(copy->dest, "destination ", error);
-  if (status != umemOK)
-    return status;
-  size_t n = copy->nbytes;
-  struct umemiRange src = {copy->src_adr, copy->safe ? copy->src_size : n, n,
-                           copy->safe};
-  struct umemiRange dest = {copy->dest_adr, copy->safe ? copy->dest_size : n, n,
-                            copy->safe};
-  status = transfer_check_side(copy->src, &src, umemRead, "source", error);
-  if (status != umemOK)
-    return status;
-  return transfer_check_side(copy->dest, &dest, umemWrite, "destination",
-                             error);
+  if (status == umemOK)
+    status = transfer_check_both(copy, umemi_check_address, error);
+  if (status == umemOK)
+    status = transfer_check_both(copy, umemi_check_range, error);
+  return status;
 }
 
 umemStatusType umemi_copy(struct umemiCopy const *copy, umemError *error) {

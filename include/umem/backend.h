@@ -67,7 +67,7 @@ struct umemVtbl {
   size_t size;         /**< sizeof(struct umemVtbl). */
   umemDeviceType type; /**< Your number, from umemForeignDevice up. */
   uint32_t caps;       /**< UMEM_CAP_*. */
-  char const *name;    /**< Bare name, for messages. */
+  char const *name;    /**< Bare name, for messages; borrowed for ever. */
   /** Every block's address is a multiple of this power of two; 0 means 1. */
   size_t fundamental_align;
   /** Largest alignment that alloc() honours; 0: only the fundamental one.
@@ -102,8 +102,8 @@ struct umemVtbl {
 
   /* Optional from here. */
 
-  /** May these bytes be accessed? Asked once before any byte of a copy or set
-      moves, also for 0 bytes. Default: yes. */
+  /** May these bytes be accessed? Asked before any byte of a copy or set moves,
+      also for 0 bytes: then it is about the access alone. Default: yes. */
   umemStatusType (*check)(void *state, uintptr_t adr, size_t nbytes,
                           umemAccess access, umemError *error);
 
