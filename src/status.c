@@ -35,14 +35,22 @@ char const *umem_get_status_name(umemStatusType type) {
   return i < sizeof names / sizeof *names ? names[i] : "UnknownError";
 }
 
+#ifdef __GLIBC_PREREQ
+#if __GLIBC_PREREQ(2, 32)
+#define ERRNO_NAME strerrorname_np
+#define ERRNO_MEANING strerrordesc_np
+#endif
+#endif
+#ifndef ERRNO_NAME
+#define ERRNO_NAME(number) "errno"
+#define ERRNO_MEANING(number) "see errno(3)"
+#endif
+
 /* "ENOSPC (28) No space left on device: ", in no locale. */
 static size_t errno_print(char *out, size_t size, int number) {
-#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 32)
-  char const *name = strerrorname_np(number);
-  char const *meaning = strerrordesc_np(number);
+  char const *name = ERRNO_NAME(number), *meaning = ERRNO_MEANING(number);
   if (name && meaning)
     return (size_t)snprintf(out, size, "%s (%d) %s: ", name, number, meaning);
-#endif
   return (size_t)snprintf(out, size, "errno %d: ", number);
 }
 

@@ -5,6 +5,10 @@
  */
 #include "../internal.h"
 
+/* Offsets are off_t in the system and uintptr_t to the user. */
+#define FILE_END_MAX                                                           \
+  (UINTPTR_MAX < INT64_MAX ? UINTPTR_MAX : (uintptr_t)INT64_MAX)
+
 struct file {
   struct umemiOpenFile open;
   umemVirtual const *ctx;
@@ -79,9 +83,9 @@ static umemStatusType file_reserve(struct file *file, size_t nbytes,
     return file_failed(file, "fstat", failed, 0, 0, 0, error);
   size_t room = nbytes ? nbytes : 1; /* a place of its own */
   umemi_lock(file->id);
-  failed = umemi_extents_take(&file->extents, room, alignment ? alignment : 1,
-                              alignment ? 1 : 0, fixed ? 0 : size,
-                              fixed ? size : INT64_MAX, start_out, reused_out);
+  failed = umemi_extents_take(
+      &file->extents, room, alignment ? alignment : 1, alignment ? 1 : 0,
+      fixed ? 0 : size, fixed ? size : FILE_END_MAX, start_out, reused_out);
   umemi_unlock(file->id);
   if (failed)
     return file_no_room(file, failed, nbytes, error);
@@ -164,15 +168,14 @@ static umemStatusType file_write(void *state, uintptr_t adr, void const *in,
                 : umemOK;
 }
 
-static umemStatusType file_clear(struct file const *file, uint64_t at,
-                                 size_t nbytes, umemError *error) {
+static umemStatusType file_clear(void *state, uintptr_t adr, size_t nbytes,
+                                 umemError *error) {
   static char const zeros[64 << 10];
   umemStatusType status = umemOK;
   for (size_t done = 0; status == umemOK && done < nbytes;) {
     size_t left = nbytes - done;
     size_t chunk = left < sizeof zeros ? left : sizeof zeros;
-    status =
-        file_write((void *)(uintptr_t)file, at + done, zeros, chunk, error);
+    status = file_write(state, adr + done, zeros, chunk, error);
     done += chunk;
   }
   return status;
@@ -184,14 +187,13 @@ static umemStatusType file_calloc(void *state, size_t nbytes,
   struct file *file = state;
   uint64_t start = 0;
   bool reused = false;
-  umemStatusType status =
-      file_check(state, file->protected_end, nbytes, umemWrite, error);
+  umemStatusType status = file_check(state, 0, 0, umemWrite, error);
   if (status == umemOK && nbytes > 0)
     status = file_reserve(file, nbytes, 0, &start, &reused, error);
   if (status != umemOK)
     return status;
   if (reused || file_is_fixed(file))
-    status = file_clear(file, start, nbytes, error);
+    status = file_clear(state, (uintptr_t)start, nbytes, error);
   if (status != umemOK)
     file_give(file, start, nbytes);
   else
