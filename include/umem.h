@@ -94,7 +94,7 @@ typedef enum umemDeviceType {
 
 /** The common part of all contexts: 128 opaque bytes, for ever. */
 typedef struct umemVirtual {
-  uint64_t umem_opaque_[16];
+  uint64_t umem_opaque_[16] __attribute__((aligned(8)));
 } umemVirtual;
 
 /** Host RAM: addresses are pointers. */

@@ -44,7 +44,7 @@ _Static_assert(sizeof(struct umemiContext) <= sizeof(umemVirtual) &&
  * any there on 64-bit machines, so a zeroed or moved context cannot be taken
  * for one. PLAIN marks a context whose addresses are malloc's pointers and that
  * keeps no books: on the success path memory.c and transfer.c go straight to
- * libc. Addresses of contexts are multiples of 4, so the flag is safe, too.
+ * libc. Addresses of contexts are multiples of 8, so the flag is safe, too.
  */
 #define UMEMI_LIVE ((uintptr_t)UINT64_C(0xA5C300007D9B4600))
 #define UMEMI_FAILED ((uintptr_t)UINT64_C(0x5B1E000093E7C200))
