@@ -60,12 +60,20 @@ static bool mirror_drop(struct umemiContext *dest, struct mirror *mirror) {
   return node != NULL;
 }
 
-void umemi_mirrors_forget(struct umemiContext *ctx) {
+umemStatusType umemi_mirrors_free(struct umemiContext *ctx, umemError *error) {
+  umemStatusType first = umemOK;
+  umemError later;
   while (ctx->mirrors) {
     struct mirror *mirror = *(struct mirror **)ctx->mirrors;
+    umemStatusType status = umemOK;
+    if (mirror->owned)
+      status = umemi_free(ctx, mirror->dest_adr, NULL,
+                          first == umemOK ? error : &later);
+    first = first == umemOK ? status : first;
     tdelete(mirror, &ctx->mirrors, mirror_compare);
     free(mirror);
   }
+  return first;
 }
 
 /* --- connect ------------------------------------------------------------- */

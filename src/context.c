@@ -132,19 +132,17 @@ umemStatusType umemi_take_options(void *options, size_t size, void const *given,
 
 /* --- destroy ------------------------------------------------------------- */
 
+/* Every step is taken, whatever the ones before it came to. */
 static umemStatusType context_dtor(struct umemiContext *c, umemError *error) {
-  umemi_status_clean(c, true);
-  if (!umemi_is_live(c)) {
-    c->seal = (uintptr_t)c ^ UMEMI_DEAD;
-    return umemOK;
-  }
-  umemi_mirrors_forget(c);
-  umemStatusType blocks = umemi_free_all(c, error);
+  static umemStatusType (*const steps[])(struct umemiContext *, umemError *) = {
+      umemi_mirrors_free, umemi_free_all, umemi_device_dtor};
+  umemStatusType first = umemOK;
   umemError later;
-  umemStatusType status =
-      umemi_device_dtor(c, blocks == umemOK ? error : &later);
-  c->seal = (uintptr_t)c ^ UMEMI_DEAD;
-  return blocks == umemOK ? status : blocks;
+  for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+    umemStatusType status = steps[i](c, first == umemOK ? error : &later);
+    first = first == umemOK ? status : first;
+  }
+  return first;
 }
 
 umemStatusType umem_dtor(void const *ctx) {
@@ -152,8 +150,12 @@ umemStatusType umem_dtor(void const *ctx) {
   if (!c)
     return umemOK;
   struct umemiCall call;
+  umemStatusType status = umemOK;
   umemi_begin(&call);
-  umemStatusType status = context_dtor(c, &call.error);
+  umemi_status_clean(c, true);
+  if (umemi_is_live(c))
+    status = context_dtor(c, &call.error);
+  c->seal = (uintptr_t)c ^ UMEMI_DEAD;
   status = umemi_end(&call, status, c, NULL, "umem_dtor(%s)", c->vtbl->name);
   if (c->foreign_vtbl) {
     c->vtbl = &umemi_virtual_vtbl;

@@ -22,7 +22,7 @@ struct opening {
   bool created; /* by us, for certain */
 };
 
-/* "pwrite: file "name"" would push out the reason: names come last. */
+/* The name comes last: it may be long, and the text is cut at the end. */
 static umemStatusType open_failed(struct opening const *o, int sys_errno,
                                   char const *what, umemError *error) {
   return umem_error_fill(error, umemIOError, sys_errno, 0, "%s \"%s\"", what,

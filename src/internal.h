@@ -259,8 +259,8 @@ umemStatusType umemi_copy_call(char const *function,
 
 /* connect.c ---------------------------------------------------------------*/
 
-/* Forgets all mirrors of a context that is destroyed; frees no block. */
-void umemi_mirrors_forget(struct umemiContext *ctx);
+/* Frees what connect allocated, when the context is destroyed. */
+umemStatusType umemi_mirrors_free(struct umemiContext *ctx, umemError *error);
 
 /* extents.c: which ranges of a growing address space are free --------------*/
 
