@@ -12,6 +12,7 @@
 #include "umem/backend.h"
 
 #define UMEMI_LIKELY(x) __builtin_expect(!!(x), 1)
+#define UMEMI_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define UMEMI_NOINLINE __attribute__((noinline))
 #define UMEMI_PRINTF(text, first) __attribute__((format(printf, text, first)))
 
@@ -56,11 +57,13 @@ static inline uintptr_t umemi_word(void const *ctx) {
 }
 
 static inline bool umemi_is_plain(void const *ctx) {
-  return ctx && umemi_word(ctx) == (UMEMI_LIVE | UMEMI_PLAIN);
+  return UMEMI_LIKELY(ctx) &&
+         UMEMI_LIKELY(umemi_word(ctx) == (UMEMI_LIVE | UMEMI_PLAIN));
 }
 
 static inline bool umemi_wraps(uintptr_t adr, size_t nbytes) {
-  return nbytes > PTRDIFF_MAX || adr > UINTPTR_MAX - nbytes;
+  return UMEMI_UNLIKELY(nbytes > PTRDIFF_MAX) ||
+         UMEMI_UNLIKELY(adr > UINTPTR_MAX - nbytes);
 }
 
 /* One public call: its error, and what it must leave as it was. */

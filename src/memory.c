@@ -84,7 +84,7 @@ static UMEMI_NOINLINE uintptr_t memory_alloc_slow(void const *ctx,
 uintptr_t umem_alloc(void const *ctx, size_t nbytes) {
   if (UMEMI_LIKELY(umemi_is_plain(ctx) && nbytes <= PTRDIFF_MAX)) {
     int saved = errno; /* malloc() may change it even if it succeeds */
-    void *block = umemi_os.malloc(nbytes + !nbytes);
+    void *block = umemi_os.malloc(nbytes); /* of 0: NULL is the slow way's */
     errno = saved;
     if (UMEMI_LIKELY(block))
       return (uintptr_t)block;
@@ -258,11 +258,21 @@ static UMEMI_NOINLINE umemStatusType memory_free_slow(void const *ctx,
                    umemi_name(ctx), adr);
 }
 
+/* free() keeps errno, says POSIX.1-2024; glibc's does from 2.33 on, and then
+   the call is all there is to do. */
+#if __GLIBC__ > 2 || (__GLIBC__ == 2 && __GLIBC_MINOR__ >= 33)
+#define memory_libc_free free
+#else
+static void memory_libc_free(void *block) {
+  int saved = errno;
+  free(block);
+  errno = saved;
+}
+#endif
+
 umemStatusType umem_free(void const *ctx, uintptr_t adr) {
   if (UMEMI_LIKELY(umemi_is_plain(ctx))) {
-    int saved = errno; /* free() kept it only from POSIX.1-2024 on */
-    free((void *)adr);
-    errno = saved;
+    memory_libc_free((void *)adr);
     return umemOK;
   }
   return memory_free_slow(ctx, adr);

@@ -236,25 +236,35 @@ static UMEMI_NOINLINE umemStatusType transfer_safe_slow(
   return umemi_copy_call(function, &copy);
 }
 
+/* Is it all plain host memory? What is left to check is the ranges. */
+static inline bool transfer_is_plain(void const *src, uintptr_t src_adr,
+                                     void const *dest, uintptr_t dest_adr) {
+  return umemi_is_plain(src) && umemi_is_plain(dest) && src_adr && dest_adr &&
+         transfer_rung_is_on(UMEMI_DIRECT);
+}
+
 /* Copies and returns true if all of it is plain host memory. */
 static inline bool transfer_plain(void const *src, uintptr_t src_adr,
                                   void const *dest, uintptr_t dest_adr,
                                   size_t nbytes) {
-  if (!umemi_is_plain(src) || !umemi_is_plain(dest) || !src_adr || !dest_adr ||
-      umemi_wraps(src_adr, nbytes) || umemi_wraps(dest_adr, nbytes) ||
-      !transfer_rung_is_on(UMEMI_DIRECT))
+  if (!transfer_is_plain(src, src_adr, dest, dest_adr) ||
+      umemi_wraps(src_adr, nbytes) || umemi_wraps(dest_adr, nbytes))
     return false;
   memmove((void *)dest_adr, (void const *)src_adr, nbytes);
   return true;
 }
 
+/* Sizes that do not wrap bound what is not larger than they are. */
 static inline bool transfer_plain_safe(void const *src, uintptr_t src_adr,
                                        size_t src_size, void const *dest,
                                        uintptr_t dest_adr, size_t dest_size,
                                        size_t nbytes) {
-  return nbytes <= src_size && nbytes <= dest_size &&
-         !umemi_wraps(src_adr, src_size) && !umemi_wraps(dest_adr, dest_size) &&
-         transfer_plain(src, src_adr, dest, dest_adr, nbytes);
+  if (!transfer_is_plain(src, src_adr, dest, dest_adr) || nbytes > src_size ||
+      nbytes > dest_size || umemi_wraps(src_adr, src_size) ||
+      umemi_wraps(dest_adr, dest_size))
+    return false;
+  memmove((void *)dest_adr, (void const *)src_adr, nbytes);
+  return true;
 }
 
 umemStatusType umem_copy_to(void const *src, uintptr_t src_adr,
