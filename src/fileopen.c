@@ -18,7 +18,8 @@ struct opening {
   struct umemiOpenFile *file;
   char const *filename; /* never NULL */
   umemFileOptions options;
-  int access;   /* O_RDONLY ... */
+  int access; /* O_RDONLY ... */
+  mode_t permissions;
   bool created; /* by us, for certain */
 };
 
@@ -125,10 +126,6 @@ static int open_flags(struct opening const *o) {
   return o->access | nofollow | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
 }
 
-static mode_t open_permissions(struct opening const *o) {
-  return o->options.permissions ? (mode_t)o->options.permissions : 0666;
-}
-
 /* Opens the directory that a new name is in, for fsync and rename. */
 static void open_directory(struct opening const *o, char *path) {
   char *slash = strrchr(path, '/');
@@ -146,10 +143,10 @@ static void open_directory(struct opening const *o, char *path) {
 
 static umemStatusType open_creating(struct opening *o, umemError *error) {
   int flags = open_flags(o) | O_CREAT;
-  int fd = umemi_os.open(o->filename, flags | O_EXCL, open_permissions(o));
+  int fd = umemi_os.open(o->filename, flags | O_EXCL, o->permissions);
   o->created = fd >= 0;
   if (fd < 0 && errno == EEXIST && !(o->options.flags & UMEM_FILE_EXCL))
-    fd = umemi_os.open(o->filename, flags, open_permissions(o));
+    fd = umemi_os.open(o->filename, flags, o->permissions);
   if (fd < 0)
     return open_failed(o, errno, "open", error);
   o->file->io.fd = fd;
@@ -219,8 +216,8 @@ static umemStatusType temp_create(struct opening *o, umemError *error) {
   for (unsigned i = 0; file->io.fd < 0 && i < TEMP_NAMES; i++) {
     snprintf(file->temp_name, size, ".%.200s.%ld-%u.tmp", file->base_name,
              (long)getpid(), i);
-    file->io.fd = umemi_os.openat(file->dir_fd, file->temp_name, flags,
-                                  open_permissions(o));
+    file->io.fd =
+        umemi_os.openat(file->dir_fd, file->temp_name, flags, o->permissions);
     if (file->io.fd < 0 && errno != EEXIST)
       break;
   }
@@ -229,12 +226,17 @@ static umemStatusType temp_create(struct opening *o, umemError *error) {
              : open_failed(o, errno, "create a temporary file for", error);
 }
 
-/* A replaced file keeps its permissions. */
-static umemStatusType temp_dress(struct opening const *o, umemError *error) {
+/* A file that is replaced keeps its permissions, and the temporary one never
+   has more of them. */
+static umemStatusType temp_create_alike(struct opening *o, umemError *error) {
   struct stat st;
-  if (umemi_os.stat(o->filename, &st) || o->options.permissions)
-    return umemOK;
-  if (umemi_os.fchmod(o->file->io.fd, st.st_mode & 0777))
+  bool alike = !o->options.permissions && umemi_os.stat(o->filename, &st) == 0;
+  if (alike)
+    o->permissions = st.st_mode & 0777;
+  umemStatusType status = temp_create(o, error);
+  if (status != umemOK || !alike)
+    return status;
+  if (umemi_os.fchmod(o->file->io.fd, o->permissions)) /* despite the umask */
     return open_failed(o, errno, "fchmod the temporary file for", error);
   return umemOK;
 }
@@ -251,9 +253,7 @@ static umemStatusType open_atomic(struct opening *o, umemError *error) {
   if (exists && flags & UMEM_FILE_NOFOLLOW && S_ISLNK(st.st_mode))
     return open_failed(o, ELOOP, "open", error);
   status = temp_place(o, error);
-  if (status == umemOK)
-    status = temp_create(o, error);
-  return status == umemOK ? temp_dress(o, error) : status;
+  return status == umemOK ? temp_create_alike(o, error) : status;
 }
 
 /* --- the rest of the constructor ----------------------------------------- */

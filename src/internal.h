@@ -228,6 +228,12 @@ umemStatusType umemi_free(struct umemiContext *ctx, uintptr_t adr,
 /* Frees, or reports, what is registered when the context is destroyed. */
 umemStatusType umemi_free_all(struct umemiContext *ctx, umemError *error);
 
+/* set.c -------------------------------------------------------------------*/
+
+/* umem_set() of a range that was checked. */
+umemStatusType umemi_set(struct umemiContext *ctx, uintptr_t adr, int c,
+                         size_t nbytes, umemError *error);
+
 /* staging.c: bounded host memory for one call -----------------------------*/
 
 struct umemiStage {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The alloc family, free and set: checks, the registry, one backend call.
+ * The alloc family and free: checks, the registry, one backend call.
  *
  * Plain host contexts (UMEMI_PLAIN) take a short way: their blocks are malloc's
  * and there are no books to keep, so a call that succeeds is malloc() or free()
@@ -103,9 +103,6 @@ umemStatusType umem_try_alloc(void const *ctx, size_t nbytes,
 
 /* --- calloc -------------------------------------------------------------- */
 
-static umemStatusType memory_set(struct umemiContext *ctx, uintptr_t adr, int c,
-                                 size_t nbytes, umemError *error);
-
 /* For devices without a calloc of their own. */
 static umemStatusType memory_alloc_zeroed(struct umemiContext *ctx,
                                           size_t nbytes, uintptr_t *adr_out,
@@ -114,7 +111,7 @@ static umemStatusType memory_alloc_zeroed(struct umemiContext *ctx,
   umemStatusType status = umemi_alloc(ctx, nbytes, 0, &adr, error);
   if (status != umemOK)
     return status;
-  status = memory_set(ctx, adr, 0, nbytes, error);
+  status = umemi_set(ctx, adr, 0, nbytes, error);
   umemError ignored;
   if (status != umemOK)
     umemi_free(ctx, adr, NULL, &ignored);
@@ -357,103 +354,4 @@ umemStatusType umemi_free_all(struct umemiContext *ctx, umemError *error) {
     first = first == umemOK ? status : first;
   }
   return first;
-}
-
-/* --- set ----------------------------------------------------------------- */
-
-static umemStatusType memory_fill(struct umemiContext *ctx, uintptr_t adr,
-                                  int c, size_t nbytes, umemError *error) {
-  struct umemiStage stage;
-  umemStatusType status = umemi_stage_begin(&stage, nbytes, error);
-  if (status != umemOK)
-    return status;
-  memset(stage.ptr, c, stage.size);
-  for (size_t done = 0; status == umemOK && done < nbytes;) {
-    size_t left = nbytes - done;
-    size_t chunk = left < stage.size ? left : stage.size;
-    status = umemi_device_write(ctx, adr + done, stage.ptr, chunk, error);
-    if (status != umemOK)
-      error->bytes_done += done;
-    done += chunk;
-  }
-  umemi_stage_end(&stage);
-  return status;
-}
-
-static umemStatusType memory_set(struct umemiContext *ctx, uintptr_t adr, int c,
-                                 size_t nbytes, umemError *error) {
-  void *view;
-  if (nbytes == 0)
-    return umemOK;
-  umemStatusType status =
-      umemi_device_view_begin(ctx, adr, nbytes, umemWrite, &view, error);
-  if (status == UMEM_DECLINED)
-    return memory_fill(ctx, adr, c, nbytes, error);
-  if (status != umemOK)
-    return status;
-  memset(view, c, nbytes);
-  return umemi_device_view_end(ctx, view, nbytes, umemWrite, error);
-}
-
-static umemStatusType memory_set_checked(void const *ctx, int c,
-                                         struct umemiRange const *range,
-                                         umemError *error) {
-  umemStatusType status = umemi_need_live(ctx, "", error);
-  if (status != umemOK)
-    return status;
-  struct umemiContext *live = umemi_context(ctx);
-  status = umemi_check_address(live, range, umemWrite, error);
-  if (status == umemOK)
-    status = umemi_check_range(live, range, umemWrite, error);
-  if (status != umemOK)
-    return status;
-  return memory_set(live, range->adr, c, range->nbytes, error);
-}
-
-static UMEMI_NOINLINE umemStatusType memory_set_slow(void const *ctx,
-                                                     uintptr_t adr, int c,
-                                                     size_t nbytes,
-                                                     char const *function) {
-  struct umemiCall call;
-  umemi_begin(&call);
-  struct umemiRange range = {adr, nbytes, nbytes, false};
-  umemStatusType status = memory_set_checked(ctx, c, &range, &call.error);
-  return umemi_end(&call, status, ctx, NULL,
-                   "%s(%s 0x%" PRIxPTR ", value %d, %zu bytes)", function,
-                   umemi_name(ctx), adr, c, nbytes);
-}
-
-/* Sets and returns true if this is all in plain host memory. */
-static inline bool memory_set_plain(void const *ctx, uintptr_t adr, int c,
-                                    size_t nbytes) {
-  if (!umemi_is_plain(ctx) || !adr || umemi_wraps(adr, nbytes))
-    return false;
-  memset((void *)adr, c, nbytes);
-  return true;
-}
-
-uintptr_t umem_set(void const *ctx, uintptr_t adr, int c, size_t nbytes) {
-  if (UMEMI_LIKELY(memory_set_plain(ctx, adr, c, nbytes)))
-    return adr;
-  umemStatusType status = memory_set_slow(ctx, adr, c, nbytes, "umem_set");
-  return status == umemOK ? adr : 0;
-}
-
-umemStatusType umem_try_set(void const *ctx, uintptr_t adr, int c,
-                            size_t nbytes) {
-  if (UMEMI_LIKELY(memory_set_plain(ctx, adr, c, nbytes)))
-    return umemOK;
-  return memory_set_slow(ctx, adr, c, nbytes, "umem_try_set");
-}
-
-umemStatusType umem_set_safe(void const *ctx, uintptr_t adr, size_t size, int c,
-                             size_t nbytes) {
-  struct umemiCall call;
-  umemi_begin(&call);
-  struct umemiRange range = {adr, size, nbytes, true};
-  umemStatusType status = memory_set_checked(ctx, c, &range, &call.error);
-  return umemi_end(&call, status, ctx, NULL,
-                   "umem_set_safe(%s 0x%" PRIxPTR ", size %zu, value %d, "
-                   "%zu bytes)",
-                   umemi_name(ctx), adr, size, c, nbytes);
 }
