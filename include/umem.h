@@ -89,7 +89,8 @@ typedef enum umemDeviceType {
   umemCudaHostDevice = 4,
   umemCudaManagedDevice = 5,
   umemMMapDevice = 6,
-  umemForeignDevice = 1024 /**< First number for kinds of other authors. */
+  umemForeignDevice = 1024, /**< First number of other authors' kinds. */
+  umemForeignDeviceLast = INT32_MAX /**< Last one. */
 } umemDeviceType;
 
 /** The common part of all contexts: 128 opaque bytes, for ever. */
@@ -138,7 +139,8 @@ typedef struct umemError {
  */
 typedef struct umemHostOptions {
   size_t size;
-  int checked; /**< 1: checked mode, see umemHost_ctor(). */
+  int checked;       /**< 1: checked mode, see umemHost_ctor(). */
+  uint32_t reserved; /**< 0. */
 } umemHostOptions;
 
 /** Flags of umemFileOptions. */
@@ -155,8 +157,9 @@ enum {
       closes it. The file name is for messages only and may be NULL. */
   UMEM_FILE_TAKE_FD = 1 << 3,
   /** Write a temporary file beside the named one, and let umem_dtor() put it
-      in that file's place, durably, if no call on the context failed. Modes
-      `w` and `w+` only. */
+      in that file's place, durably, if no call on the context failed. Regular
+      files and modes `w` and `w+` only. The new file has the permissions of the
+      old one, and belongs to who wrote it. */
   UMEM_FILE_ATOMIC = 1 << 4
 };
 
@@ -170,6 +173,7 @@ typedef struct umemFileOptions {
   uint32_t permissions; /**< Mode bits of a file that is created, before the
                              umask: at most 0777; 0 means 0666. */
   int fd;               /**< With UMEM_FILE_TAKE_FD. */
+  uint32_t reserved;    /**< 0. */
 } umemFileOptions;
 
 /* ------------------------------------------------------------------------ */
@@ -212,10 +216,11 @@ UMEM_API umemStatusType umemHost_ctor_ex(umemHost *ctx,
  * umemIOError. umem_alloc() reserves a range past everything in use and extends
  * the file, so that a full disk is told there (where the file system can
  * reserve); in mode `r`, and on a block device, it hands out the existing bytes
- * in order and answers umemIndexError when they are used up. Freed ranges are
+ * in order and answers umemIndexError when they are used up. An allocation that
+ * fails half-way may leave zeros at the end of the file. Freed ranges are
  * reused by later allocations of the same context; umem_free() never changes
- * the file. One context per file should allocate; any number may copy.
- * Data are in the kernel when a call returns (they survive a killed process);
+ * the file. One context per file should allocate; any number may copy. Data are
+ * in the kernel when a call returns (they survive a killed process);
  * umem_flush() makes them durable.
  *
  * Errors: umemIOError with sys_errno (ENOENT, EACCES, EISDIR for a directory,
@@ -229,7 +234,7 @@ UMEM_API umemStatusType umemFile_ctor(umemFile *ctx, char const *filename,
  * umemFile_ctor() with options; NULL means all defaults.
  *
  * A descriptor given with UMEM_FILE_TAKE_FD stays yours if this fails. It must
- * be open for what the mode asks, and without O_APPEND.
+ * be open for what the mode asks, and without O_APPEND and O_DIRECT.
  */
 UMEM_API umemStatusType umemFile_ctor_ex(umemFile *ctx, char const *filename,
                                          char const *mode,
@@ -431,7 +436,8 @@ UMEM_API umemStatusType umem_copy_from_safe(void const *dest,
  *   is rounded up to a multiple of it.
  *
  * A fresh block holds a copy of the data. If that copy fails the block is freed
- * again. Release each mirror with umem_disconnect(), as often as connected.
+ * again. Release each mirror with umem_disconnect(), as often as connected, and
+ * never with umem_free().
  */
 UMEM_API uintptr_t umem_connect(void const *src, uintptr_t src_adr,
                                 size_t nbytes, void const *dest,
@@ -531,8 +537,9 @@ UMEM_API umemStatusType umem_get_status(void const *ctx);
 /**
  * What failed in this thread on `ctx`; "" if nothing did. Never NULL.
  *
- * The text stays readable until the status is cleaned, the context destroyed or
- * the thread ends; do not free it.
+ * The pointer stays valid until the status is cleaned, the context destroyed or
+ * the thread ends, and the text behind it until 16 other contexts have failed;
+ * do not free it.
  */
 UMEM_API char const *umem_get_message(void const *ctx);
 

@@ -104,14 +104,14 @@ static umemStatusType connect_fresh(struct umemiCopy *copy, size_t alignment,
   struct umemiContext *dest = umemi_context(copy->dest);
   umemStatusType status =
       connect_alloc(dest, copy->nbytes, alignment, &copy->dest_adr, error);
-  if (status != umemOK) {
-    umemi_error_prefix(error, "destination %s: ", umemi_name(dest));
-    return status;
-  }
+  if (status != umemOK)
+    return umemi_blame(error, "destination", dest);
   status = umemi_copy(copy, error);
   umemError ignored;
-  if (status != umemOK)
+  if (status != umemOK) {
     umemi_free(dest, copy->dest_adr, NULL, &ignored);
+    error->bytes_done = 0; /* they are gone with the block */
+  }
   return status;
 }
 
@@ -120,13 +120,9 @@ static umemStatusType connect_both(struct umemiCopy *copy, size_t alignment,
   struct umemiContext *src = umemi_context(copy->src);
   struct umemiContext *dest = umemi_context(copy->dest);
   struct umemiRange range = {copy->src_adr, copy->nbytes, copy->nbytes, false};
-  umemStatusType status = umemi_check_address(src, &range, umemRead, error);
-  if (status == umemOK)
-    status = umemi_check_range(src, &range, umemRead, error);
-  if (status != umemOK) {
-    umemi_error_prefix(error, "source %s: ", umemi_name(src));
-    return status;
-  }
+  umemStatusType status = umemi_check(src, &range, umemRead, error);
+  if (status != umemOK)
+    return umemi_blame(error, "source", src);
   size_t mask = alignment ? alignment - 1 : 0;
   bool fresh = !umemi_reaches(src, dest) || copy->src_adr & mask;
   copy->dest_adr = copy->src_adr;
@@ -144,7 +140,7 @@ static umemStatusType connect_both(struct umemiCopy *copy, size_t alignment,
   umemError ignored;
   if (status != umemOK && mirror.owned)
     umemi_free(dest, copy->dest_adr, NULL, &ignored);
-  return status;
+  return status == umemOK ? status : umemi_blame(error, "destination", dest);
 }
 
 static umemStatusType connect_checked(struct umemiCopy *copy, size_t alignment,
@@ -218,9 +214,9 @@ static umemStatusType disconnect_checked(void const *src, uintptr_t src_adr,
   if (!mirror.owned)
     return umemOK;
   status = umemi_free(umemi_context(dest), dest_adr, NULL, error);
-  if (status != umemOK)
-    umemi_error_prefix(error, "destination %s: ", umemi_name(dest));
-  return status;
+  return status == umemOK
+             ? status
+             : umemi_blame(error, "destination", umemi_context(dest));
 }
 
 umemStatusType umem_disconnect(void const *src, uintptr_t src_adr,

@@ -83,19 +83,18 @@ umemStatusType umemi_need_live(void const *ctx, char const *role,
 
 char const *umemi_name(void const *ctx) {
   struct umemiContext const *c = umemi_context(ctx);
-  return c ? c->vtbl->name : "no context";
+  return c ? c->name : "(none)";
 }
 
 /* --- construct ----------------------------------------------------------- */
 
-umemStatusType umemi_ctor_begin(void *ctx, struct umemVtbl const *vtbl,
-                                umemError *error) {
+umemStatusType umemi_ctor_begin(void *ctx, char const *name, umemError *error) {
   if (!ctx)
     return umemi_null(error, "ctx");
   struct umemiContext *c = ctx;
   memset(ctx, 0, sizeof(umemVirtual));
   c->id = 1 + atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed);
-  c->vtbl = vtbl;
+  c->name = name;
   c->seal = (uintptr_t)ctx ^ UMEMI_FAILED;
   if (fork_guard_errno)
     return umem_error_fill(error, umemMemoryError, fork_guard_errno, 0,
@@ -103,8 +102,12 @@ umemStatusType umemi_ctor_begin(void *ctx, struct umemVtbl const *vtbl,
   return umemOK;
 }
 
-void umemi_ctor_end(void *ctx, void *state, uintptr_t flags) {
+void umemi_ctor_end(void *ctx, struct umemVtbl const *vtbl, void *state,
+                    char const *label, uintptr_t flags) {
   struct umemiContext *c = ctx;
+  c->vtbl = vtbl;
+  c->name = vtbl->name;
+  c->label = label;
   c->state = state;
   c->seal = (uintptr_t)ctx ^ (UMEMI_LIVE | flags);
 }
@@ -156,13 +159,9 @@ umemStatusType umem_dtor(void const *ctx) {
   if (umemi_is_live(c))
     status = context_dtor(c, &call.error);
   c->seal = (uintptr_t)c ^ UMEMI_DEAD;
-  status = umemi_end(&call, status, c, NULL, "umem_dtor(%s)", c->vtbl->name);
-  if (c->foreign_vtbl) {
-    c->vtbl = &umemi_virtual_vtbl;
-    free(c->foreign_vtbl);
-    c->foreign_vtbl = NULL;
-  }
-  return status;
+  free(c->foreign_vtbl);
+  c->foreign_vtbl = NULL;
+  return umemi_end(&call, status, c, NULL, "umem_dtor(%s)", c->name);
 }
 
 umemStatusType umemVirtual_dtor(umemVirtual *ctx) {
@@ -202,31 +201,34 @@ static umemStatusType question_check(void const *a, void const *b,
 
 bool umem_is_same_device(void const *a, void const *b) {
   struct umemiCall call;
+  bool same = false;
   umemi_begin(&call);
   umemStatusType status = question_check(a, b, &call.error);
+  if (status == umemOK)
+    same = umemi_context(a)->vtbl->type == umemi_context(b)->vtbl->type &&
+           umemi_same_space(umemi_context(a), umemi_context(b));
   umemi_end(&call, status, a, b, "umem_is_same_device(%s, %s)", umemi_name(a),
             umemi_name(b));
-  if (status != umemOK)
-    return false;
-  struct umemiContext *c = umemi_context(a), *d = umemi_context(b);
-  return c->vtbl->type == d->vtbl->type && umemi_same_space(c, d);
+  return same;
 }
 
 bool umem_is_accessible_from(void const *src, void const *dest) {
   struct umemiCall call;
   umemi_begin(&call);
   umemStatusType status = question_check(src, dest, &call.error);
+  bool reaches = status == umemOK &&
+                 umemi_reaches(umemi_context(src), umemi_context(dest));
   umemi_end(&call, status, src, dest, "umem_is_accessible_from(%s, %s)",
             umemi_name(src), umemi_name(dest));
-  return status == umemOK &&
-         umemi_reaches(umemi_context(src), umemi_context(dest));
+  return reaches;
 }
 
 char const *umem_get_device_name(void const *ctx) {
   struct umemiCall call;
   umemi_begin(&call);
   umemStatusType status = umemi_need_live(ctx, "", &call.error);
-  umemi_end(&call, status, ctx, NULL, "umem_get_device_name");
+  umemi_end(&call, status, ctx, NULL, "umem_get_device_name(%s)",
+            umemi_name(ctx));
   return status == umemOK ? umemi_name(ctx) : "UnknownDevice";
 }
 
@@ -246,7 +248,8 @@ size_t umem_fundamental_align(void const *ctx) {
   struct umemiCall call;
   umemi_begin(&call);
   umemStatusType status = umemi_need_live(ctx, "", &call.error);
-  umemi_end(&call, status, ctx, NULL, "umem_fundamental_align");
+  umemi_end(&call, status, ctx, NULL, "umem_fundamental_align(%s)",
+            umemi_name(ctx));
   return status == umemOK ? umemi_context(ctx)->vtbl->fundamental_align : 0;
 }
 

@@ -116,6 +116,13 @@ void umemi_extents_give(struct umemiExtents *extents, uint64_t start,
     extents_insert(extents, at, given);
 }
 
+void umemi_extents_withdraw(struct umemiExtents *extents, uint64_t start,
+                            uint64_t nbytes) {
+  extents->taken--;
+  if (extents->end == start + nbytes)
+    extents->end = start;
+}
+
 void umemi_extents_clear(struct umemiExtents *extents) {
   free(extents->free);
   *extents = (struct umemiExtents){.count = 0};

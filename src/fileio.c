@@ -129,12 +129,14 @@ static int file_move_direct(struct file_span const *span, char *bounce,
   return 0;
 }
 
-/* Head and tail that are no whole pages go through the page cache. */
+/* Head and tail that are no whole pages go through the page cache, and without
+   memory to bounce the rest off so does that. */
 static int file_move_pages(struct file_span const *span, size_t head,
                            size_t *done, size_t end) {
-  void *bounce;
-  if (umemi_os.posix_memalign(&bounce, DIRECT_ALIGN, BOUNCE_BYTES))
-    return ENOMEM;
+  bool bounces = (uintptr_t)(span->bytes + head) % DIRECT_ALIGN != 0;
+  void *bounce = NULL;
+  if (bounces && umemi_os.posix_memalign(&bounce, DIRECT_ALIGN, BOUNCE_BYTES))
+    return file_move(span, done, end);
   int failed = file_move(span, done, head);
   if (!failed)
     failed = file_move_direct(span, bounce, done, end);
@@ -169,13 +171,8 @@ int umemi_file_write(struct umemiFileIo const *io, uint64_t at, void const *in,
 
 static int file_allocate(struct umemiFileIo const *io, int mode, uint64_t at,
                          uint64_t nbytes) {
-  struct limit_guard guard;
-  int failed;
-  limit_guard_begin(&guard, io, at + nbytes);
-  do
-    failed = umemi_os.fallocate(io->fd, mode, (off_t)at, (off_t)nbytes);
-  while (failed && errno == EINTR);
-  limit_guard_end(&guard);
+  int failed =
+      UMEMI_RETRY(umemi_os.fallocate(io->fd, mode, (off_t)at, (off_t)nbytes));
   return failed ? errno : 0;
 }
 
@@ -185,7 +182,7 @@ static bool file_has_room(struct umemiFileIo const *io, uint64_t nbytes) {
   struct statvfs fs;
   if (umemi_os.fstatvfs(io->fd, &fs) || fs.f_blocks == 0 || fs.f_frsize == 0)
     return true;
-  return nbytes / fs.f_frsize <= fs.f_bfree;
+  return nbytes / fs.f_frsize <= fs.f_bavail;
 }
 
 /*
@@ -203,21 +200,32 @@ static int file_extend(struct umemiFileIo const *io, uint64_t end) {
   return umemi_file_write(io, end - 1, "", 1, &done);
 }
 
+/* Gives the blocks past the end back, unless someone wrote there meanwhile:
+   truncating to the size that is there frees them, and punching a hole past the
+   end does not on ext4. */
+static void file_shed(struct umemiFileIo const *io, uint64_t start) {
+  struct stat st;
+  if (umemi_os.fstat(io->fd, &st) == 0 && (uint64_t)st.st_size <= start)
+    umemi_os.ftruncate(io->fd, st.st_size);
+}
+
+/* Slice by slice, and the size last: until then nothing can be seen of it. */
 int umemi_file_grow(struct umemiFileIo const *io, uint64_t start,
                     uint64_t end) {
+  int failed = 0;
+  if (end > io->size_limit)
+    return EFBIG;
   if (!file_has_room(io, end - start))
     return ENOSPC;
-  for (uint64_t at = start; at < end;) {
-    uint64_t slice = end - at < GROW_SLICE ? end - at : GROW_SLICE;
-    int failed = file_allocate(io, 0, at, slice);
-    if (failed == EOPNOTSUPP || failed == ENOSYS)
-      return file_extend(io, end);
-    if (failed) { /* give back the blocks; the zeros stay as a hole */
-      file_allocate(io, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, start,
-                    end - start);
-      return failed;
-    }
-    at += slice;
-  }
-  return 0;
+  if (end - start > GROW_SLICE)
+    for (uint64_t at = start; !failed && at < end; at += GROW_SLICE)
+      failed = file_allocate(io, FALLOC_FL_KEEP_SIZE, at,
+                             end - at < GROW_SLICE ? end - at : GROW_SLICE);
+  if (!failed)
+    failed = file_allocate(io, 0, start, end - start);
+  if (failed == EOPNOTSUPP || failed == ENOSYS)
+    return file_extend(io, end);
+  if (failed)
+    file_shed(io, start);
+  return failed;
 }

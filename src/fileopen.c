@@ -6,11 +6,14 @@
 #include "internal.h"
 
 #include <linux/fs.h>
+#include <sys/random.h>
+#include <time.h>
 
 enum {
   FILE_FLAGS = UMEM_FILE_NOFOLLOW | UMEM_FILE_EXCL | UMEM_FILE_DIRECT |
                UMEM_FILE_TAKE_FD | UMEM_FILE_ATOMIC,
-  TEMP_NAMES = 100 /* that are tried before giving up */
+  TEMP_NAMES = 100, /* that are tried; random, so one is enough */
+  TEMP_SIZE = 32    /* what they are longer than the name */
 };
 
 /* What one call of umemi_file_open() works on. */
@@ -20,6 +23,7 @@ struct opening {
   umemFileOptions options;
   int access; /* O_RDONLY ... */
   mode_t permissions;
+  int missing;  /* errno of stat() before; of a link to nothing, too; or 0 */
   bool created; /* by us, for certain */
 };
 
@@ -61,6 +65,8 @@ static umemStatusType options_check(struct opening const *o, umemError *error) {
     fault = "flags has unknown bits";
   else if (o->options.permissions & ~(uint32_t)0777)
     fault = "permissions has bits outside 0777";
+  else if (o->options.reserved)
+    fault = "reserved is not 0";
   else if (flags & UMEM_FILE_EXCL && !mode->creates)
     fault = "EXCL goes with modes that create";
   else if (flags & UMEM_FILE_ATOMIC && !mode->truncates)
@@ -72,7 +78,7 @@ static umemStatusType options_check(struct opening const *o, umemError *error) {
     return umemOK;
   return umem_error_fill(error, umemValueError, 0, 0,
                          "options: %s (flags 0x%" PRIx32
-                         ", permissions 0%" PRIo32 ")",
+                         ", permissions %04" PRIo32 ")",
                          fault, flags, o->options.permissions);
 }
 
@@ -92,12 +98,10 @@ static umemStatusType kind_tell(struct opening const *o, int refused,
 }
 
 /* Before opening: a FIFO would wait, a tape rewind. */
-static umemStatusType kind_check_name(struct opening const *o,
-                                      umemError *error) {
+static umemStatusType kind_check_name(struct opening *o, umemError *error) {
   struct stat st;
-  if (umemi_os.stat(o->filename, &st)) /* open() will say it better */
-    return umemOK;
-  int refused = kind_refused(st.st_mode);
+  o->missing = umemi_os.stat(o->filename, &st) ? errno : 0;
+  int refused = o->missing ? 0 : kind_refused(st.st_mode);
   return refused ? kind_tell(o, refused, error) : umemOK;
 }
 
@@ -120,13 +124,20 @@ static umemStatusType kind_check_fd(struct opening const *o, umemError *error) {
 
 /* --- opening ------------------------------------------------------------- */
 
+static umemStatusType open_refused(struct opening const *o, char const *what,
+                                   umemError *error) {
+  bool link = errno == ELOOP && o->options.flags & UMEM_FILE_NOFOLLOW;
+  return open_failed(o, errno, link ? "NOFOLLOW, but a symbolic link:" : what,
+                     error);
+}
+
 static int open_flags(struct opening const *o) {
   int nofollow = o->options.flags & UMEM_FILE_NOFOLLOW ? O_NOFOLLOW : 0;
   /* not blocking: what is a FIFO by now must not make us wait */
   return o->access | nofollow | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
 }
 
-/* Opens the directory that a new name is in, for fsync and rename. */
+/* Opens the directory that a file is in, for fsync and rename. */
 static void open_directory(struct opening const *o, char *path) {
   char *slash = strrchr(path, '/');
   char const *directory = ".";
@@ -137,26 +148,32 @@ static void open_directory(struct opening const *o, char *path) {
     directory = path;
   }
   o->file->dir_fd =
-      umemi_os.open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+      UMEMI_RETRY(umemi_os.open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   o->file->dir_errno = o->file->dir_fd < 0 ? errno : 0;
+}
+
+/* A new name is durable when its directory is, wherever links led us. If that
+   cannot be had it is umem_flush() that fails. */
+static void open_directory_of_new(struct opening *o) {
+  char *path = umemi_os.realpath(o->filename, NULL);
+  o->file->dir_errno = path ? 0 : errno;
+  if (path)
+    open_directory(o, path);
+  free(path);
 }
 
 static umemStatusType open_creating(struct opening *o, umemError *error) {
   int flags = open_flags(o) | O_CREAT;
-  int fd = umemi_os.open(o->filename, flags | O_EXCL, o->permissions);
+  int fd =
+      UMEMI_RETRY(umemi_os.open(o->filename, flags | O_EXCL, o->permissions));
   o->created = fd >= 0;
   if (fd < 0 && errno == EEXIST && !(o->options.flags & UMEM_FILE_EXCL))
-    fd = umemi_os.open(o->filename, flags, o->permissions);
+    fd = UMEMI_RETRY(umemi_os.open(o->filename, flags, o->permissions));
   if (fd < 0)
-    return open_failed(o, errno, "open", error);
+    return open_refused(o, "open", error);
   o->file->io.fd = fd;
-  if (!o->created)
-    return umemOK;
-  char *path = umemi_os.strdup(o->filename);
-  if (!path)
-    return umemi_no_memory(error, "a file name", strlen(o->filename));
-  open_directory(o, path);
-  free(path);
+  if (o->missing)
+    open_directory_of_new(o);
   return umemOK;
 }
 
@@ -166,22 +183,27 @@ static umemStatusType open_named(struct opening *o, umemError *error) {
     return status;
   if (o->file->mode.creates)
     return open_creating(o, error);
-  o->file->io.fd = umemi_os.open(o->filename, open_flags(o));
-  return o->file->io.fd >= 0 ? umemOK : open_failed(o, errno, "open", error);
+  o->file->io.fd = UMEMI_RETRY(umemi_os.open(o->filename, open_flags(o)));
+  return o->file->io.fd >= 0 ? umemOK : open_refused(o, "open", error);
 }
 
 static umemStatusType open_taken(struct opening const *o, umemError *error) {
   int fd = o->options.fd;
   int flags = umemi_os.fcntl(fd, F_GETFL);
+  char const *fault = NULL;
   if (flags < 0)
     return umem_error_fill(error, umemValueError, errno, 0, "options->fd %d",
                            fd);
-  int access = flags & O_ACCMODE;
-  if ((access != O_RDWR && access != o->access) || flags & (O_APPEND | O_PATH))
-    return umem_error_fill(error, umemValueError, 0, 0,
-                           "options->fd %d: not open for what the mode asks, "
-                           "or with O_APPEND",
-                           fd);
+  if (flags & O_PATH ||
+      ((flags & O_ACCMODE) != O_RDWR && (flags & O_ACCMODE) != o->access))
+    fault = "not open for what the mode asks";
+  else if (flags & O_APPEND)
+    fault = "open with O_APPEND, which moves what is written to the end";
+  else if (flags & O_DIRECT)
+    fault = "open with O_DIRECT: use UMEM_FILE_DIRECT instead";
+  if (fault)
+    return umem_error_fill(error, umemValueError, 0, 0, "options->fd %d: %s",
+                           fd, fault);
   o->file->io.fd = fd;
   return umemOK;
 }
@@ -191,14 +213,15 @@ static umemStatusType open_taken(struct opening const *o, umemError *error) {
 /* Splits the path of the file to be replaced; a symbolic link is followed, so
    that the file it points to is replaced and not the link. */
 static umemStatusType temp_place(struct opening *o, umemError *error) {
-  char *path = umemi_os.realpath(o->filename, NULL);
-  if (!path && errno == ENOENT)
-    path = umemi_os.strdup(o->filename);
+  char *path = o->missing ? umemi_os.strdup(o->filename)
+                          : umemi_os.realpath(o->filename, NULL);
+  if (!path && errno == ENOMEM)
+    return umemi_no_memory(error, "a file name", strlen(o->filename));
   if (!path)
     return open_failed(o, errno, "realpath", error);
   char const *slash = strrchr(path, '/');
+  size_t size = TEMP_SIZE + strlen(path);
   o->file->base_name = umemi_os.strdup(slash ? slash + 1 : path);
-  size_t size = strlen(path) + 64;
   o->file->temp_name = umemi_os.malloc(size);
   open_directory(o, path);
   free(path);
@@ -209,19 +232,32 @@ static umemStatusType temp_place(struct opening *o, umemError *error) {
   return umemOK;
 }
 
+/* Another one on each call and in each process. Secrecy is not needed: the file
+   is opened with O_EXCL. */
+static uint64_t temp_number(void) {
+  static _Atomic uint64_t calls;
+  struct timespec now = {0, 0};
+  uint64_t number = 0;
+  if (getrandom(&number, sizeof number, GRND_NONBLOCK) != sizeof number)
+    clock_gettime(CLOCK_REALTIME, &now);
+  return number + (uint64_t)now.tv_nsec * UINT64_C(0x9E3779B97F4A7C15) +
+         ((uint64_t)getpid() << 32) + atomic_fetch_add(&calls, 1);
+}
+
 static umemStatusType temp_create(struct opening *o, umemError *error) {
   struct umemiOpenFile *file = o->file;
-  size_t size = strlen(file->base_name) + 64;
+  size_t size = TEMP_SIZE + strlen(file->base_name);
   int flags = o->access | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
   for (unsigned i = 0; file->io.fd < 0 && i < TEMP_NAMES; i++) {
-    snprintf(file->temp_name, size, ".%.200s.%ld-%u.tmp", file->base_name,
-             (long)getpid(), i);
-    file->io.fd =
-        umemi_os.openat(file->dir_fd, file->temp_name, flags, o->permissions);
+    snprintf(file->temp_name, size, ".%.200s.%016" PRIx64 ".tmp",
+             file->base_name, temp_number());
+    file->io.fd = UMEMI_RETRY(
+        umemi_os.openat(file->dir_fd, file->temp_name, flags, o->permissions));
     if (file->io.fd < 0 && errno != EEXIST)
       break;
   }
-  return file->io.fd >= 0
+  file->temp_exists = file->io.fd >= 0;
+  return file->temp_exists
              ? umemOK
              : open_failed(o, errno, "create a temporary file for", error);
 }
@@ -241,18 +277,35 @@ static umemStatusType temp_create_alike(struct opening *o, umemError *error) {
   return umemOK;
 }
 
-static umemStatusType open_atomic(struct opening *o, umemError *error) {
+static umemStatusType temp_check(struct opening *o, umemError *error) {
   struct stat st;
   uint32_t flags = o->options.flags;
   umemStatusType status = kind_check_name(o, error);
   if (status != umemOK)
     return status;
-  bool exists = umemi_os.lstat(o->filename, &st) == 0;
-  if (exists && flags & UMEM_FILE_EXCL)
+  if (o->missing && o->missing != ENOENT)
+    return open_failed(o, o->missing, "stat", error);
+  if (umemi_os.lstat(o->filename, &st))
+    return umemOK;
+  if (flags & UMEM_FILE_EXCL)
     return open_failed(o, EEXIST, "open", error);
-  if (exists && flags & UMEM_FILE_NOFOLLOW && S_ISLNK(st.st_mode))
-    return open_failed(o, ELOOP, "open", error);
-  status = temp_place(o, error);
+  if (flags & UMEM_FILE_NOFOLLOW && S_ISLNK(st.st_mode))
+    return open_failed(o, ELOOP, "NOFOLLOW, but a symbolic link:", error);
+  if (S_ISBLK(st.st_mode))
+    return umem_error_fill(error, umemValueError, 0, 0,
+                           "options: ATOMIC would replace the block device by "
+                           "a file: \"%s\"",
+                           o->filename);
+  if (o->missing)
+    return open_failed(o, ENOENT, "a symbolic link to nothing:", error);
+  return umemOK;
+}
+
+static umemStatusType open_atomic(struct opening *o, umemError *error) {
+  umemStatusType status = temp_check(o, error);
+  o->file->exclusive = o->options.flags & UMEM_FILE_EXCL;
+  if (status == umemOK)
+    status = temp_place(o, error);
   return status == umemOK ? temp_create_alike(o, error) : status;
 }
 
@@ -261,7 +314,8 @@ static umemStatusType open_atomic(struct opening *o, umemError *error) {
 static umemStatusType open_direct(struct opening const *o, umemError *error) {
   char path[64];
   snprintf(path, sizeof path, "/proc/self/fd/%d", o->file->io.fd);
-  o->file->io.direct_fd = umemi_os.open(path, o->access | O_DIRECT | O_CLOEXEC);
+  o->file->io.direct_fd =
+      UMEMI_RETRY(umemi_os.open(path, o->access | O_DIRECT | O_CLOEXEC));
   if (o->file->io.direct_fd >= 0)
     return umemOK;
   if (errno == EINVAL)
@@ -276,11 +330,7 @@ static umemStatusType open_truncate(struct opening const *o, umemError *error) {
   struct umemiOpenFile *file = o->file;
   if (!file->mode.truncates || file->is_block || file->size == 0)
     return umemOK;
-  int failed;
-  do
-    failed = umemi_os.ftruncate(file->io.fd, 0);
-  while (failed && errno == EINTR);
-  if (failed)
+  if (UMEMI_RETRY(umemi_os.ftruncate(file->io.fd, 0)))
     return open_failed(o, errno, "ftruncate", error);
   file->size = 0;
   return umemOK;
@@ -306,7 +356,7 @@ static umemStatusType open_all(struct opening *o, umemError *error) {
 static void open_undo(struct opening *o) {
   umemError ignored;
   if (o->created)
-    unlink(o->filename);
+    umemi_os.unlinkat(AT_FDCWD, o->filename, 0);
   if (o->options.flags & UMEM_FILE_TAKE_FD)
     o->file->io.fd = -1;
   umemi_file_close(o->file, false, &ignored);
@@ -333,6 +383,7 @@ umemStatusType umemi_file_open(struct umemiOpenFile *file, char const *filename,
   umemStatusType status = options_check(&o, error);
   if (status != umemOK)
     return status;
+  o.permissions = options->permissions ? (mode_t)options->permissions : 0666;
   o.access = !file->mode.writable  ? O_RDONLY
              : file->mode.readable ? O_RDWR
                                    : O_WRONLY;
@@ -348,48 +399,70 @@ umemStatusType umemi_file_open(struct umemiOpenFile *file, char const *filename,
 /* --- closing ------------------------------------------------------------- */
 
 static umemStatusType close_failed(struct umemiOpenFile const *file,
-                                   char const *what, umemError *error) {
-  return umem_error_fill(error, umemIOError, errno, 0, "%s \"%s\"", what,
+                                   int sys_errno, char const *what,
+                                   umemError *error) {
+  return umem_error_fill(error, umemIOError, sys_errno, 0, "%s \"%s\"", what,
                          file->name);
 }
 
-umemStatusType umemi_file_discard(struct umemiOpenFile *file,
-                                  umemError *error) {
-  if (!file->temp_name || file->io.fd < 0 || getpid() != file->owner)
-    return umemOK;
-  if (umemi_os.unlinkat(file->dir_fd, file->temp_name, 0) && errno != ENOENT)
-    return close_failed(file, "remove the temporary file of", error);
-  return umemOK;
+int umemi_file_discard(struct umemiOpenFile *file) {
+  if (getpid() != file->owner || !atomic_exchange(&file->temp_exists, false))
+    return 0;
+  if (umemi_os.unlinkat(file->dir_fd, file->temp_name, 0) == 0 ||
+      errno == ENOENT)
+    return 0;
+  int failed = errno;
+  atomic_store(&file->temp_exists, true);
+  return failed;
+}
+
+/* Gives the temporary file its name; 0 or errno. */
+static int close_rename(struct umemiOpenFile *file) {
+  if (file->exclusive) /* rename would replace what is there by now */
+    return umemi_os.linkat(file->dir_fd, file->temp_name, file->dir_fd,
+                           file->base_name, 0)
+               ? errno
+               : umemi_file_discard(file);
+  if (umemi_os.renameat(file->dir_fd, file->temp_name, file->dir_fd,
+                        file->base_name))
+    return errno;
+  atomic_store(&file->temp_exists, false);
+  return 0;
 }
 
 static umemStatusType close_publish(struct umemiOpenFile *file,
                                     umemError *error) {
-  if (umemi_os.fsync(file->io.fd))
-    return close_failed(file, "fsync the temporary file of", error);
-  if (umemi_os.renameat(file->dir_fd, file->temp_name, file->dir_fd,
-                        file->base_name))
-    return close_failed(file, "rename the temporary file to", error);
-  if (umemi_os.fsync(file->dir_fd))
-    return close_failed(file, "fsync the directory of", error);
+  if (UMEMI_RETRY(umemi_os.fsync(file->io.fd)))
+    return close_failed(file, errno, "fsync the temporary file of", error);
+  int failed = close_rename(file);
+  if (failed)
+    return close_failed(file, failed, "rename the temporary file to", error);
+  if (UMEMI_RETRY(umemi_os.fsync(file->dir_fd)))
+    return close_failed(file, errno, "fsync the directory of", error);
   return umemOK;
 }
 
 static int close_fd(int fd) {
   /* After EINTR the descriptor is closed on Linux: close(2). */
-  return fd >= 0 && umemi_os.close(fd) && errno != EINTR ? -1 : 0;
+  return fd >= 0 && umemi_os.close(fd) && errno != EINTR ? errno : 0;
 }
 
 umemStatusType umemi_file_close(struct umemiOpenFile *file, bool publish,
                                 umemError *error) {
   umemStatusType status = umemOK;
-  umemError later;
-  if (file->temp_name && publish && getpid() == file->owner)
+  if (publish && file->temp_exists && getpid() == file->owner)
     status = close_publish(file, error);
-  if (file->temp_name && (!publish || status != umemOK))
-    umemi_file_discard(file, &later);
-  if (close_fd(file->io.direct_fd) | close_fd(file->io.fd) && status == umemOK)
-    status = close_failed(file, "close", error);
-  close_fd(file->dir_fd);
+  int undiscarded = umemi_file_discard(file);
+  if (undiscarded && status == umemOK)
+    status =
+        close_failed(file, undiscarded, "remove the temporary file of", error);
+  int const fds[] = {file->io.direct_fd, file->io.fd};
+  for (size_t i = 0; i < sizeof fds / sizeof *fds; i++) {
+    int unclosed = close_fd(fds[i]);
+    if (unclosed && status == umemOK)
+      status = close_failed(file, unclosed, "close", error);
+  }
+  close_fd(file->dir_fd); /* nothing was written there */
   free(file->name);
   free(file->temp_name);
   free(file->base_name);

@@ -23,7 +23,9 @@
 struct umemiContext {
   uintptr_t seal;                /* this address ^ one of the words below */
   uint64_t id;                   /* never reused in the process */
-  struct umemVtbl const *vtbl;   /* complete: no optional method is NULL */
+  char const *name;              /* of the kind */
+  char const *label;             /* what the user calls it; lives in state */
+  struct umemVtbl const *vtbl;   /* if live; no optional method is NULL */
   struct umemVtbl *foreign_vtbl; /* what vtbl points to, if we own it */
   void *state;
   void *blocks;  /* registry.c; under the lock of id */
@@ -41,11 +43,12 @@ _Static_assert(sizeof(struct umemiContext) <= sizeof(umemVirtual) &&
                "a context has 128 bytes, for ever");
 
 /*
- * seal ^ address. The words differ in their top 16 bits and no user address has
- * any there on 64-bit machines, so a zeroed or moved context cannot be taken
- * for one. PLAIN marks a context whose addresses are malloc's pointers and that
- * keeps no books: on the success path memory.c and transfer.c go straight to
- * libc. Addresses of contexts are multiples of 8, so the flag is safe, too.
+ * seal ^ address. The words differ from 0 and from each other in their top
+ * bits, in which addresses of one process do not differ on 64-bit machines, so
+ * a zeroed or moved context cannot be taken for one. PLAIN marks a context
+ * whose addresses are malloc's pointers and that keeps no books: on the success
+ * path memory.c and transfer.c go straight to libc. Addresses of contexts are
+ * multiples of 8, so the flag is safe, too.
  */
 #define UMEMI_LIVE ((uintptr_t)UINT64_C(0xA5C300007D9B4600))
 #define UMEMI_FAILED ((uintptr_t)UINT64_C(0x5B1E000093E7C200))
@@ -53,7 +56,9 @@ _Static_assert(sizeof(struct umemiContext) <= sizeof(umemVirtual) &&
 #define UMEMI_PLAIN ((uintptr_t)1)
 
 static inline uintptr_t umemi_word(void const *ctx) {
-  return ((struct umemiContext const *)ctx)->seal ^ (uintptr_t)ctx;
+  uintptr_t seal;
+  memcpy(&seal, ctx, sizeof seal); /* wherever a wrong pointer points */
+  return seal ^ (uintptr_t)ctx;
 }
 
 static inline bool umemi_is_plain(void const *ctx) {
@@ -81,19 +86,19 @@ bool umemi_is_live(void const *ctx);
 /* TypeError unless `ctx` is live; `role` ("source ", "") goes into the text. */
 umemStatusType umemi_need_live(void const *ctx, char const *role,
                                umemError *error);
-/* Name of the kind, for messages; "no context" if it is none. */
+/* Name of the kind, for messages; "(none)" if it is no context. */
 char const *umemi_name(void const *ctx);
-/* Gives memory an id, as a failed context of a kind. */
-umemStatusType umemi_ctor_begin(void *ctx, struct umemVtbl const *vtbl,
-                                umemError *error);
-/* Makes it live. `flags` is UMEMI_PLAIN or 0. */
-void umemi_ctor_end(void *ctx, void *state, uintptr_t flags);
+/* Gives memory an id, as a failed context of the kind `name`. */
+umemStatusType umemi_ctor_begin(void *ctx, char const *name, umemError *error);
+/* Makes it live. `label` may be NULL; `flags` is UMEMI_PLAIN or 0. */
+void umemi_ctor_end(void *ctx, struct umemVtbl const *vtbl, void *state,
+                    char const *label, uintptr_t flags);
 /* Copies an options struct of the size its caller knew over our defaults. */
 umemStatusType umemi_take_options(void *options, size_t size, void const *given,
                                   umemError *error);
 /* Are the home spaces equal? */
 bool umemi_same_space(struct umemiContext *a, struct umemiContext *b);
-/* Is the home space of `src` one in which addresses of `dest` are valid? */
+/* Are addresses of `src` valid in the home space of `dest`? */
 bool umemi_reaches(struct umemiContext *src, struct umemiContext *dest);
 void umemi_lock(uint64_t id);
 void umemi_unlock(uint64_t id);
@@ -132,10 +137,6 @@ umemStatusType umemi_device_view_end(struct umemiContext *ctx, void *ptr,
                                      size_t nbytes, umemAccess access,
                                      umemError *error);
 
-/* backends/virtual.c ------------------------------------------------------*/
-
-extern struct umemVtbl const umemi_virtual_vtbl;
-
 /* vtbl.c: what completes a table, so that nobody tests for NULL ------------*/
 
 umemStatusType umemi_no_check(void *state, uintptr_t adr, size_t nbytes,
@@ -168,14 +169,14 @@ static inline void umemi_begin(struct umemiCall *call) {
 umemStatusType umemi_end(struct umemiCall *call, umemStatusType status,
                          void const *a, void const *b, char const *format, ...)
     UMEMI_PRINTF(5, 6);
-/* Puts `format` in front of the error's text. */
-void umemi_error_prefix(umemError *error, char const *format, ...)
-    UMEMI_PRINTF(2, 3);
+/* Says in which context of two it failed: "source File: reason "label"". */
+umemStatusType umemi_blame(umemError *error, char const *side,
+                           struct umemiContext const *ctx);
 /* Shorthands for the two most frequent kinds of umem_error_fill(). */
 umemStatusType umemi_no_memory(umemError *error, char const *what,
                                size_t nbytes);
 umemStatusType umemi_null(umemError *error, char const *what);
-/* Cleans the calling thread's status; `dead`: the id will not fail any more. */
+/* Cleans the calling thread's status; `dead`: its slots are the first to go. */
 void umemi_status_clean(struct umemiContext *ctx, bool dead);
 
 /* registry.c: the live blocks of a context --------------------------------*/
@@ -197,25 +198,32 @@ umemStatusType umemi_registry_take(struct umemiContext *ctx, uintptr_t adr,
 /* The same without taking it out. */
 umemStatusType umemi_registry_get(struct umemiContext *ctx, uintptr_t adr,
                                   struct umemiBlock *out, umemError *error);
+/* IndexError if the range touches a live block and is not inside it. */
+umemStatusType umemi_registry_bound(struct umemiContext *ctx, uintptr_t adr,
+                                    size_t nbytes, umemError *error);
 /* Takes any block out; false if there is none. */
 bool umemi_registry_pop(struct umemiContext *ctx, struct umemiBlock *out);
 
-/* What a call is about to access. `size` bounds nbytes if `safe`, and so does
-   the live block that the range touches; else it equals nbytes. */
+/* range.c: may a call access these bytes? ----------------------------------*/
+
+/* `size` bounds nbytes if `safe`, and so does the live block that the range
+   touches; else it equals nbytes. */
 struct umemiRange {
   uintptr_t adr;
   size_t size, nbytes;
   bool safe;
 };
 
-/* May its first byte be accessed? ValueError, or what the kind says. */
-umemStatusType umemi_check_address(struct umemiContext *ctx,
-                                   struct umemiRange const *range,
-                                   umemAccess access, umemError *error);
-/* Then: is it within its size, the kind's addresses, and its block? */
-umemStatusType umemi_check_range(struct umemiContext *ctx,
-                                 struct umemiRange const *range,
-                                 umemAccess access, umemError *error);
+typedef umemStatusType umemiRangeCheck(struct umemiContext *ctx,
+                                       struct umemiRange const *range,
+                                       umemAccess access, umemError *error);
+
+/* Three checks, in this order; all are about nothing but the arguments. */
+umemiRangeCheck umemi_check_address; /* the first byte, to the kind */
+umemiRangeCheck umemi_check_range;   /* sizes, wrap, the live block */
+umemiRangeCheck umemi_check_access;  /* all bytes, to the kind */
+/* All three. */
+umemiRangeCheck umemi_check;
 
 /* memory.c ----------------------------------------------------------------*/
 
@@ -295,6 +303,9 @@ int umemi_extents_take(struct umemiExtents *extents, uint64_t nbytes,
 /* Gives a range back. Cannot fail: take() reserved the room. */
 void umemi_extents_give(struct umemiExtents *extents, uint64_t start,
                         uint64_t nbytes);
+/* Undoes a take() that reused nothing: the range is no longer known. */
+void umemi_extents_withdraw(struct umemiExtents *extents, uint64_t start,
+                            uint64_t nbytes);
 void umemi_extents_clear(struct umemiExtents *extents);
 
 /* fileio.c: positional I/O that is complete or says why not ----------------*/
@@ -306,6 +317,17 @@ struct umemiFileIo {
 };
 
 #define UMEMI_EOF (-1)
+
+/* The value of a system call that is made again while a signal interrupts it.
+ */
+#define UMEMI_RETRY(call)                                                      \
+  __extension__({                                                              \
+    __typeof__(call) result_;                                                  \
+    do                                                                         \
+      result_ = (call);                                                        \
+    while (result_ == -1 && errno == EINTR);                                   \
+    result_;                                                                   \
+  })
 
 /* 0, errno or UMEMI_EOF; *done_out bytes were moved in any case. */
 int umemi_file_read(struct umemiFileIo const *io, uint64_t at, void *out,
@@ -327,12 +349,14 @@ struct umemiOpenFile {
   bool is_block;
   uint64_t size;          /* when it was opened, after truncation */
   uint64_t device, inode; /* identity; of a block device st_rdev and 0 */
-  int dir_fd;    /* to be synced with the first flush, or published in; or -1 */
-  int dir_errno; /* why dir_fd could not be had */
-  char *name;    /* as the user gave it */
+  int dir_fd;      /* of a new name: to be synced, or published in; or -1 */
+  int dir_errno;   /* why dir_fd could not be had */
+  char *name;      /* as the user gave it */
   char *temp_name; /* ATOMIC: in dir_fd, to be renamed to base_name; or NULL */
   char *base_name;
-  pid_t owner; /* the process that may publish */
+  atomic_bool temp_exists;
+  bool exclusive; /* EXCL: never replace a file that appeared meanwhile */
+  pid_t owner;    /* the process that may publish */
 };
 
 umemStatusType umemi_file_open(struct umemiOpenFile *file, char const *filename,
@@ -341,7 +365,7 @@ umemStatusType umemi_file_open(struct umemiOpenFile *file, char const *filename,
 /* Closes; publishes a temporary file if `publish`, else removes it. */
 umemStatusType umemi_file_close(struct umemiOpenFile *file, bool publish,
                                 umemError *error);
-/* Removes the temporary file. */
-umemStatusType umemi_file_discard(struct umemiOpenFile *file, umemError *error);
+/* Removes the temporary file; 0 or errno. */
+int umemi_file_discard(struct umemiOpenFile *file);
 
 #endif

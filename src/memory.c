@@ -14,13 +14,15 @@ static bool memory_has_registry(struct umemiContext const *ctx) {
   return !(ctx->vtbl->caps & UMEM_CAP_OWN_REGISTRY);
 }
 
-/* More alignment than the device can give is cut out of a larger block. */
+/* More alignment than the device can give is cut out of a larger block: always
+   behind its origin, which may be 0. */
 static umemStatusType memory_reserve(struct umemiContext *ctx, size_t alignment,
                                      struct umemiBlock *block,
                                      umemError *error) {
   bool cut = memory_has_registry(ctx) && alignment > ctx->vtbl->max_align;
   size_t slack = cut ? alignment : 0;
-  if (block->nbytes > PTRDIFF_MAX || slack > PTRDIFF_MAX - block->nbytes)
+  if (alignment > PTRDIFF_MAX || block->nbytes > PTRDIFF_MAX ||
+      slack > PTRDIFF_MAX - block->nbytes)
     return umem_error_fill(error, umemMemoryError, 0, 0,
                            "more than PTRDIFF_MAX bytes");
   block->reserved = block->nbytes + slack;
@@ -113,10 +115,12 @@ static umemStatusType memory_alloc_zeroed(struct umemiContext *ctx,
     return status;
   status = umemi_set(ctx, adr, 0, nbytes, error);
   umemError ignored;
-  if (status != umemOK)
-    umemi_free(ctx, adr, NULL, &ignored);
-  else
+  if (status == umemOK) {
     *adr_out = adr;
+    return umemOK;
+  }
+  umemi_free(ctx, adr, NULL, &ignored);
+  error->bytes_done = 0; /* they are gone with the block */
   return status;
 }
 
@@ -337,8 +341,8 @@ static umemStatusType memory_report_leaks(struct umemiContext *ctx,
   if (count == 0)
     return umemOK;
   return umem_error_fill(error, umemRuntimeError, 0, 0,
-                         "%zu blocks (%zu bytes) were never freed, one of them "
-                         "%zu bytes at 0x%" PRIxPTR,
+                         "%zu block(s) of %zu bytes in all were never freed, "
+                         "one of them %zu bytes at 0x%" PRIxPTR,
                          count, nbytes, first.nbytes, first.adr);
 }
 

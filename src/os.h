@@ -53,6 +53,7 @@ struct umemiOs {
   int (*fsync)(int);
   int (*fchmod)(int, mode_t);
   int (*renameat)(int, char const *, int, char const *);
+  int (*linkat)(int, char const *, int, char const *, int);
   int (*unlinkat)(int, char const *, int);
   /* copy ladder: rungs that tests switch off, as bits 1 << rung */
   unsigned rungs_off;
@@ -67,7 +68,7 @@ struct umemiOs {
     .fstat = fstat, .fstatvfs = fstatvfs, .fcntl = fcntl, .ioctl = ioctl,      \
     .realpath = realpath, .pread = pread, .pwrite = pwrite,                    \
     .ftruncate = ftruncate, .fallocate = fallocate, .fdatasync = fdatasync,    \
-    .fsync = fsync, .fchmod = fchmod, .renameat = renameat,                    \
+    .fsync = fsync, .fchmod = fchmod, .renameat = renameat, .linkat = linkat,  \
     .unlinkat = unlinkat                                                       \
   }
 

@@ -94,9 +94,10 @@ umemStatusType umemi_registry_take(struct umemiContext *ctx, uintptr_t adr,
   return umemOK;
 }
 
-/* IndexError if the range touches a live block and is not inside it. */
-static umemStatusType registry_bound(struct umemiContext *ctx, uintptr_t adr,
-                                     size_t nbytes, umemError *error) {
+umemStatusType umemi_registry_bound(struct umemiContext *ctx, uintptr_t adr,
+                                    size_t nbytes, umemError *error) {
+  if (nbytes == 0)
+    return umemOK;
   umemi_lock(ctx->id);
   struct umemiBlock const *block = block_in(ctx, adr, nbytes);
   struct umemiBlock found = {.nbytes = 0};
@@ -124,38 +125,4 @@ bool umemi_registry_pop(struct umemiContext *ctx, struct umemiBlock *out) {
   }
   umemi_unlock(ctx->id);
   return block != NULL;
-}
-
-static umemStatusType range_wraps(uintptr_t adr, char const *what,
-                                  size_t nbytes, umemError *error) {
-  return umem_error_fill(error, umemIndexError, 0, 0,
-                         "0x%" PRIxPTR " + %s %zu wraps, or exceeds "
-                         "PTRDIFF_MAX",
-                         adr, what, nbytes);
-}
-
-umemStatusType umemi_check_address(struct umemiContext *ctx,
-                                   struct umemiRange const *range,
-                                   umemAccess access, umemError *error) {
-  size_t first = range->nbytes && range->adr < UINTPTR_MAX;
-  return umemi_device_check(ctx, range->adr, first, access, error);
-}
-
-umemStatusType umemi_check_range(struct umemiContext *ctx,
-                                 struct umemiRange const *range,
-                                 umemAccess access, umemError *error) {
-  uintptr_t adr = range->adr;
-  if (range->nbytes > range->size)
-    return umem_error_fill(error, umemIndexError, 0, 0,
-                           "%zu bytes exceed the size of %zu", range->nbytes,
-                           range->size);
-  if (umemi_wraps(adr, range->nbytes))
-    return range_wraps(adr, "nbytes", range->nbytes, error);
-  if (range->safe && umemi_wraps(adr, range->size))
-    return range_wraps(adr, "size", range->size, error);
-  umemStatusType status =
-      umemi_device_check(ctx, adr, range->nbytes, access, error);
-  if (status != umemOK || !range->safe || range->nbytes == 0)
-    return status;
-  return registry_bound(ctx, adr, range->nbytes, error);
 }

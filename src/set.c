@@ -33,7 +33,10 @@ umemStatusType umemi_set(struct umemiContext *ctx, uintptr_t adr, int c,
   if (status != umemOK)
     return status;
   memset(view, c, nbytes);
-  return umemi_device_view_end(ctx, view, nbytes, umemWrite, error);
+  status = umemi_device_view_end(ctx, view, nbytes, umemWrite, error);
+  if (status != umemOK)
+    error->bytes_done = 0; /* what was set may not have arrived */
+  return status;
 }
 
 static umemStatusType set_checked(void const *ctx, int c,
@@ -43,9 +46,7 @@ static umemStatusType set_checked(void const *ctx, int c,
   if (status != umemOK)
     return status;
   struct umemiContext *live = umemi_context(ctx);
-  status = umemi_check_address(live, range, umemWrite, error);
-  if (status == umemOK)
-    status = umemi_check_range(live, range, umemWrite, error);
+  status = umemi_check(live, range, umemWrite, error);
   if (status != umemOK)
     return status;
   return umemi_set(live, range->adr, c, range->nbytes, error);

@@ -9,8 +9,8 @@ umemStatusType umemi_stage_begin(struct umemiStage *stage, size_t wanted,
   size_t size = wanted < STAGE_MAX ? wanted : STAGE_MAX;
   size_t least = wanted < STAGE_MIN ? wanted : STAGE_MIN;
   stage->ptr = umemi_os.malloc(size);
-  while (!stage->ptr && size / 2 >= least) {
-    size /= 2;
+  while (!stage->ptr && size > least) {
+    size = size / 2 > least ? size / 2 : least;
     stage->ptr = umemi_os.malloc(size);
   }
   stage->size = size;

@@ -2,14 +2,16 @@
 /*
  * Status in three layers: the returned code and its umemError (built here), a
  * slot per (thread, context), and a count with the last error per context.
- * Nothing in the library ever reads the last two to decide anything.
+ * Nothing in the library reads the last two to decide anything, but for one: a
+ * file is published only if no call on its context failed.
  */
 #include "internal.h"
 
 #include <stdarg.h>
 
 enum {
-  TEXT_BYTES = 1024,    /* a slot's text */
+  TEXT_BYTES = 1024,                              /* a slot's text */
+  LAST_LINE = sizeof "\n... and 4294967295 more", /* what it may end with */
   SLOTS_MAX = 1024,     /* contexts whose status a thread keeps */
   TEXTS_MAX = 16,       /* texts that it keeps */
   EMERGENCY_SLOTS = 32, /* for all threads, when there is no memory */
@@ -99,11 +101,27 @@ static UMEMI_PRINTF(2, 0) void error_prefix(umemError *error,
   memcpy(error->text, text, room);
 }
 
-void umemi_error_prefix(umemError *error, char const *format, ...) {
+static UMEMI_PRINTF(2, 3) void error_prefixf(umemError *error,
+                                             char const *format, ...) {
   va_list values;
   va_start(values, format);
   error_prefix(error, format, values);
   va_end(values);
+}
+
+/* Behind the reason, because it may be long. */
+static void error_label(umemError *error, struct umemiContext const *ctx) {
+  size_t used = strlen(error->text);
+  if (ctx && ctx->label)
+    snprintf(error->text + used, sizeof error->text - used, ": \"%s\"",
+             ctx->label);
+}
+
+umemStatusType umemi_blame(umemError *error, char const *side,
+                           struct umemiContext const *ctx) {
+  error_label(error, ctx);
+  error_prefixf(error, "%s %s: ", side, ctx->name);
+  return error->type;
 }
 
 /* --- layer 2: a list of slots per thread, last failure first ------------- */
@@ -155,6 +173,14 @@ __attribute__((constructor)) static void status_load(void) {
       pthread_key_create(&thread_end_key, thread_slots_destroy) == 0;
 }
 
+/* A plugin that has the library inside may be unloaded before its threads end,
+   and the destructor with it. */
+__attribute__((destructor)) static void status_unload(void) {
+  if (thread_end_key_exists)
+    pthread_key_delete(thread_end_key);
+  thread_end_key_exists = false;
+}
+
 /* Has thread_slots_destroy run when this thread ends; false if it cannot be. */
 static bool thread_end_is_watched(void) {
   return thread_end_key_exists &&
@@ -186,6 +212,36 @@ static struct slot *slot_emergency(void) {
   return NULL;
 }
 
+/* Memory for a text: new, or, where a thread has them all, that of a dead slot,
+   else of the one that failed longest ago. Those of emergency slots stay. */
+static char *text_new(void) {
+  struct slot *victim = NULL;
+  size_t count = 0;
+  for (struct slot *slot = thread_slots; slot; slot = slot->next)
+    if (slot->text && !slot->emergency) {
+      count++;
+      if (!victim || !slot_is_dead(victim))
+        victim = slot;
+    }
+  if (count < TEXTS_MAX)
+    return umemi_os.malloc(TEXT_BYTES);
+  char *text = victim->text;
+  victim->text = NULL;
+  return text;
+}
+
+/* From the heap, text and all, or nothing. */
+static struct slot *slot_from_heap(void) {
+  struct slot *slot = umemi_os.calloc(1, sizeof *slot);
+  if (!slot)
+    return NULL;
+  slot->text = text_new();
+  if (slot->text)
+    return slot;
+  free(slot);
+  return NULL;
+}
+
 /* Where a thread has them all it gives up a dead one, else the last. */
 static struct slot *slot_new(void) {
   size_t count = 0;
@@ -197,26 +253,8 @@ static struct slot *slot_new(void) {
     return slot_unlink(victim);
   if (count == 0 && !thread_end_is_watched())
     return NULL;
-  struct slot *slot = umemi_os.calloc(1, sizeof *slot);
+  struct slot *slot = slot_from_heap();
   return slot ? slot : slot_emergency();
-}
-
-/* Memory for a text: new, or that of the longest untouched slot that has one.
-   Texts of emergency slots stay with them. */
-static char *text_new(void) {
-  struct slot *oldest = NULL;
-  size_t count = 0;
-  for (struct slot *slot = thread_slots; slot; slot = slot->next)
-    if (slot->text && !slot->emergency) {
-      count++;
-      oldest = slot;
-    }
-  char *text = count < TEXTS_MAX ? umemi_os.malloc(TEXT_BYTES) : NULL;
-  if (!text && oldest) {
-    text = oldest->text;
-    oldest->text = NULL;
-  }
-  return text;
 }
 
 static void slot_start(struct slot *slot, uint64_t id, umemStatusType type,
@@ -224,34 +262,29 @@ static void slot_start(struct slot *slot, uint64_t id, umemStatusType type,
   slot->id = id;
   slot->type = type;
   slot->more = 0;
+  slot->length = strnlen(text, TEXT_BYTES - LAST_LINE);
   if (!slot->text)
-    slot->text = text_new();
-  slot->length = 0;
-  if (slot->text)
-    slot->length = (size_t)snprintf(slot->text, TEXT_BYTES, "%s", text);
-  if (slot->length >= TEXT_BYTES)
-    slot->length = TEXT_BYTES - 1;
+    return;
+  memcpy(slot->text, text, slot->length);
+  slot->text[slot->length] = '\0';
 }
 
 /* old\nstatus Old changed to New\nnew, while it fits; then "... and N more". */
 static void slot_append(struct slot *slot, umemStatusType type,
                         char const *text) {
-  size_t const last_line = sizeof "\n... and 4294967295 more";
   char changed[80] = "";
   if (type != slot->type)
     snprintf(changed, sizeof changed, "\nstatus %s changed to %s",
              umem_get_status_name(slot->type), umem_get_status_name(type));
   slot->type = type;
   size_t added = strlen(changed) + 1 + strlen(text);
-  if (slot->more == 0 && slot->length + added + last_line <= TEXT_BYTES) {
+  if (slot->more == 0 && slot->length + added + LAST_LINE <= TEXT_BYTES) {
     snprintf(slot->text + slot->length, TEXT_BYTES - slot->length, "%s\n%s",
              changed, text);
     slot->length += added;
     return;
   }
   slot->more++;
-  if (slot->length + last_line > TEXT_BYTES)
-    slot->length = TEXT_BYTES - last_line;
   snprintf(slot->text + slot->length, TEXT_BYTES - slot->length,
            "\n... and %u more", slot->more);
 }
@@ -263,7 +296,10 @@ static void slot_record(struct umemiContext *ctx, umemStatusType type,
   struct slot *slot = known ? slot_unlink(at) : slot_new();
   if (!slot)
     return;
-  if (known && slot->text)
+  bool appends = known && slot->text;
+  if (!slot->text)
+    slot->text = text_new();
+  if (appends)
     slot_append(slot, type, text);
   else
     slot_start(slot, ctx->id, type, text);
@@ -273,8 +309,10 @@ static void slot_record(struct umemiContext *ctx, umemStatusType type,
 }
 
 void umemi_status_clean(struct umemiContext *ctx, bool dead) {
-  struct slot **at = slot_find(ctx->id);
-  if (*at)
+  bool has_status =
+      atomic_load_explicit(&ctx->has_status, memory_order_relaxed);
+  struct slot **at = has_status ? slot_find(ctx->id) : NULL;
+  if (at && *at)
     slot_destroy(slot_unlink(at));
   if (dead)
     atomic_store_explicit(&dead_ids[ctx->id % DEAD_IDS], ctx->id,
@@ -339,6 +377,8 @@ static umemStatusType last_copy(void const *ctx, umemError *out,
   umemError last;
   last_get(c, &last);
   last.size = out->size;
+  if (last.size > offsetof(umemError, text) && last.size < sizeof last)
+    ((char *)&last)[last.size - 1] = '\0';
   memcpy(out, &last, last.size < sizeof last ? last.size : sizeof last);
   return umemOK;
 }
@@ -347,7 +387,8 @@ umemStatusType umem_copy_last_error(void const *ctx, umemError *error_out) {
   struct umemiCall call;
   umemi_begin(&call);
   umemStatusType status = last_copy(ctx, error_out, &call.error);
-  return umemi_end(&call, status, ctx, NULL, "umem_copy_last_error");
+  return umemi_end(&call, status, ctx, NULL, "umem_copy_last_error(%s)",
+                   umemi_name(ctx));
 }
 
 /* --- the end of every public call ---------------------------------------- */
@@ -365,7 +406,9 @@ umemStatusType umemi_end(struct umemiCall *call, umemStatusType status,
                          ...) {
   if (status != umemOK) {
     if (!call->whole_message) {
-      umemi_error_prefix(&call->error, ": ");
+      if (!b) /* else the side at fault has its label */
+        error_label(&call->error, umemi_is_live(a) ? umemi_context(a) : NULL);
+      error_prefixf(&call->error, ": ");
       va_list values;
       va_start(values, format);
       error_prefix(&call->error, format, values);
@@ -409,7 +452,8 @@ char const *umem_get_message(void const *ctx) {
   if (!slot)
     return "";
   return slot->text ? slot->text
-                    : "(message not kept: too many contexts failed since)";
+                    : "(message not kept: too many contexts failed since, or "
+                      "no memory)";
 }
 
 umemStatusType umem_set_status(void const *ctx, umemStatusType type,

@@ -11,24 +11,28 @@ struct route {
   struct umemiContext *src, *dest;
   uintptr_t src_adr, dest_adr;
   size_t nbytes;
-  bool overlap; /* of the two ranges, in one address space */
+  bool one_space;
+  bool overlap; /* of the two ranges, in one space */
 };
 
 static bool transfer_rung_is_on(unsigned rung) {
   return !(umemi_os.rungs_off & 1u << rung);
 }
 
-/* Says in which of the two contexts it failed. */
+/* The host side of a view cannot be judged before the system touches it. */
 static umemStatusType transfer_blame(umemError *error, char const *side,
-                                     struct umemiContext const *ctx) {
-  umemi_error_prefix(error, "%s %s: ", side, ctx->vtbl->name);
-  return error->type;
+                                     struct umemiContext const *ctx,
+                                     char const *view_side,
+                                     struct umemiContext const *view) {
+  return error->sys_errno == EFAULT ? umemi_blame(error, view_side, view)
+                                    : umemi_blame(error, side, ctx);
 }
 
 /* --- rungs: each may answer UMEM_DECLINED before it touches a byte -------- */
 
 static umemStatusType transfer_direct(struct route const *r, umemError *error) {
-  if (r->src->vtbl->copy_peer != r->dest->vtbl->copy_peer)
+  struct umemVtbl const *src = r->src->vtbl, *dest = r->dest->vtbl;
+  if (src->type != dest->type || src->copy_peer != dest->copy_peer)
     return UMEM_DECLINED;
   return umemi_device_copy_peer(r->src, r->src_adr, r->dest, r->dest_adr,
                                 r->nbytes, error);
@@ -42,17 +46,17 @@ static umemStatusType transfer_view_src(struct route const *r,
   if (status == UMEM_DECLINED)
     return status;
   if (status != umemOK)
-    return transfer_blame(error, "source", r->src);
+    return umemi_blame(error, "source", r->src);
   status = umemi_device_write(r->dest, r->dest_adr, view, r->nbytes, error);
   if (status != umemOK)
-    transfer_blame(error, "destination", r->dest);
+    transfer_blame(error, "destination", r->dest, "source", r->src);
   umemError at_end;
   umemStatusType ended =
       umemi_device_view_end(r->src, view, r->nbytes, umemRead, &at_end);
   if (status != umemOK || ended == umemOK)
     return status;
   *error = at_end;
-  return transfer_blame(error, "source", r->src);
+  return umemi_blame(error, "source", r->src);
 }
 
 static umemStatusType transfer_view_dest(struct route const *r,
@@ -63,10 +67,10 @@ static umemStatusType transfer_view_dest(struct route const *r,
   if (status == UMEM_DECLINED)
     return status;
   if (status != umemOK)
-    return transfer_blame(error, "destination", r->dest);
+    return umemi_blame(error, "destination", r->dest);
   status = umemi_device_read(r->src, r->src_adr, view, r->nbytes, error);
   if (status != umemOK)
-    transfer_blame(error, "source", r->src);
+    transfer_blame(error, "source", r->src, "destination", r->dest);
   umemError at_end;
   umemStatusType ended =
       umemi_device_view_end(r->dest, view, r->nbytes, umemWrite, &at_end);
@@ -74,7 +78,7 @@ static umemStatusType transfer_view_dest(struct route const *r,
     return status;
   if (status == umemOK) {
     *error = at_end;
-    transfer_blame(error, "destination", r->dest);
+    umemi_blame(error, "destination", r->dest);
   }
   error->bytes_done = 0; /* what was read may not have arrived */
   return error->type;
@@ -87,12 +91,23 @@ static umemStatusType transfer_chunk(struct route const *r, void *stage,
       umemi_device_read(r->src, r->src_adr + offset, stage, nbytes, error);
   if (status != umemOK) {
     error->bytes_done = 0; /* read, but not written */
-    return transfer_blame(error, "source", r->src);
+    return umemi_blame(error, "source", r->src);
   }
   status =
       umemi_device_write(r->dest, r->dest_adr + offset, stage, nbytes, error);
-  return status == umemOK ? status
-                          : transfer_blame(error, "destination", r->dest);
+  return status == umemOK ? status : umemi_blame(error, "destination", r->dest);
+}
+
+/* Is the source all there? Else what is written may extend the very file whose
+   end is in the source. */
+static umemStatusType transfer_probe(struct route const *r, void *stage,
+                                     umemError *error) {
+  uintptr_t last = r->src_adr + r->nbytes - 1;
+  umemStatusType status = umemi_device_read(r->src, last, stage, 1, error);
+  if (status == umemOK)
+    return umemOK;
+  error->bytes_done = 0; /* read, but not written */
+  return umemi_blame(error, "source", r->src);
 }
 
 /* Chunk by chunk, from the end where the destination lies behind the source in
@@ -103,6 +118,8 @@ static umemStatusType transfer_staged(struct route const *r, umemError *error) {
   bool backward = r->overlap && r->dest_adr > r->src_adr;
   if (status != umemOK)
     return status;
+  if (r->one_space && r->nbytes > stage.size)
+    status = transfer_probe(r, stage.ptr, error);
   for (size_t done = 0; status == umemOK && done < r->nbytes;) {
     size_t left = r->nbytes - done;
     size_t chunk = left < stage.size ? left : stage.size;
@@ -118,7 +135,8 @@ static umemStatusType transfer_staged(struct route const *r, umemError *error) {
 
 typedef umemStatusType transfer_rung(struct route const *r, umemError *error);
 
-/* Views are for ranges apart: on them an overlap would go byte by byte. */
+/* Views are for ranges apart: on them write() would be given a pointer into the
+   very range that it writes to. */
 static umemStatusType transfer_climb(struct route const *r, umemError *error) {
   static transfer_rung *const rungs[] = {
       [UMEMI_DIRECT] = transfer_direct,
@@ -137,12 +155,8 @@ static umemStatusType transfer_climb(struct route const *r, umemError *error) {
 
 /* --- checks -------------------------------------------------------------- */
 
-typedef umemStatusType range_check(struct umemiContext *ctx,
-                                   struct umemiRange const *range,
-                                   umemAccess access, umemError *error);
-
 static umemStatusType transfer_check_both(struct umemiCopy const *copy,
-                                          range_check *check,
+                                          umemiRangeCheck *check,
                                           umemError *error) {
   struct umemiContext *src = umemi_context(copy->src);
   struct umemiContext *dest = umemi_context(copy->dest);
@@ -152,40 +166,45 @@ static umemStatusType transfer_check_both(struct umemiCopy const *copy,
   struct umemiRange to = {copy->dest_adr, copy->safe ? copy->dest_size : n, n,
                           copy->safe};
   if (check(src, &from, umemRead, error) != umemOK)
-    return transfer_blame(error, "source", src);
+    return umemi_blame(error, "source", src);
   if (check(dest, &to, umemWrite, error) != umemOK)
-    return transfer_blame(error, "destination", dest);
+    return umemi_blame(error, "destination", dest);
   return umemOK;
 }
 
-/* The arguments of both sides come before the ranges of either. */
-static umemStatusType transfer_check(struct umemiCopy const *copy,
+/* The arguments of both sides come before the ranges of either. Nothing will be
+   accessed if both are the same bytes already. */
+static umemStatusType transfer_check(struct umemiCopy const *copy, bool same,
                                      umemError *error) {
-  umemStatusType status = umemi_need_live(copy->src, "source ", error);
-  if (status == umemOK)
-    status = umemi_need_live(copy->dest, "destination ", error);
-  if (status == umemOK)
+  umemStatusType status = umemOK;
+  if (!same)
     status = transfer_check_both(copy, umemi_check_address, error);
   if (status == umemOK)
     status = transfer_check_both(copy, umemi_check_range, error);
+  if (status == umemOK && !same)
+    status = transfer_check_both(copy, umemi_check_access, error);
   return status;
 }
 
 umemStatusType umemi_copy(struct umemiCopy const *copy, umemError *error) {
-  umemStatusType status = transfer_check(copy, error);
-  if (status != umemOK || copy->nbytes == 0)
+  umemStatusType status = umemi_need_live(copy->src, "source ", error);
+  if (status == umemOK)
+    status = umemi_need_live(copy->dest, "destination ", error);
+  if (status != umemOK)
     return status;
   struct route r = {.src = umemi_context(copy->src),
                     .dest = umemi_context(copy->dest),
                     .src_adr = copy->src_adr,
                     .dest_adr = copy->dest_adr,
                     .nbytes = copy->nbytes};
-  bool one_space = umemi_same_space(r.src, r.dest);
-  if (copy->sync && one_space && r.src_adr == r.dest_adr)
-    return umemOK;
-  r.overlap =
-      one_space && (r.src_adr < r.dest_adr ? r.dest_adr - r.src_adr < r.nbytes
-                                           : r.src_adr - r.dest_adr < r.nbytes);
+  r.one_space = umemi_same_space(r.src, r.dest);
+  bool same = copy->sync && r.one_space && r.src_adr == r.dest_adr;
+  status = transfer_check(copy, same, error);
+  if (status != umemOK || same || copy->nbytes == 0)
+    return status;
+  r.overlap = r.one_space &&
+              (r.src_adr < r.dest_adr ? r.dest_adr - r.src_adr < r.nbytes
+                                      : r.src_adr - r.dest_adr < r.nbytes);
   status = transfer_climb(&r, error);
   if (status != umemOK && r.overlap)
     error->bytes_done = 0;

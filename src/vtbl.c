@@ -109,16 +109,15 @@ static umemStatusType vtbl_adopt(struct umemVtbl const *given,
 
 static umemStatusType vtbl_ctor(umemVirtual *ctx, struct umemVtbl const *given,
                                 void *state, umemError *error) {
-  umemStatusType status = umemi_ctor_begin(ctx, &umemi_virtual_vtbl, error);
+  umemStatusType status = umemi_ctor_begin(ctx, "Virtual", error);
   if (status != umemOK)
     return status;
   struct umemVtbl *vtbl = NULL;
   status = vtbl_adopt(given, &vtbl, error);
   if (status != umemOK)
     return status;
-  struct umemiContext *c = umemi_context(ctx);
-  c->vtbl = c->foreign_vtbl = vtbl;
-  umemi_ctor_end(ctx, state, 0);
+  umemi_context(ctx)->foreign_vtbl = vtbl;
+  umemi_ctor_end(ctx, vtbl, state, NULL, 0);
   return umemOK;
 }
 

@@ -31,7 +31,7 @@ extern "C" {
 #endif
 
 /** Answer of an optional method: "not me, go on without"; nothing was done. */
-#define UMEM_DECLINED ((umemStatusType)64)
+#define UMEM_DECLINED ((umemStatusType)15) /* in the enum's range in C++ */
 
 /** What is done to a range. */
 typedef enum umemAccess { umemRead = 1, umemWrite = 2 } umemAccess;
@@ -79,12 +79,14 @@ struct umemVtbl {
 
   /** Reserve `nbytes` bytes, 0 included, at a multiple of `alignment`, which is
       0 for "as it comes" or a power of two up to `max_align`. Not 0, unless
-      `alignment` is 0 and 0 is an address of the device. */
+      `alignment` is 0 and 0 is an address of the device; a block of 0 bytes
+      there is no block: nothing is reserved, and it is never freed. */
   umemStatusType (*alloc)(void *state, size_t nbytes, size_t alignment,
                           uintptr_t *adr_out, umemError *error);
 
   /** Release a block of alloc() or calloc(). `nbytes` is what was asked for.
-      It is gone whatever is returned. */
+      It is gone whatever is returned. With UMEM_CAP_OWN_REGISTRY `adr` is what
+      the user gave, 0 included, and `nbytes` is 0. */
   umemStatusType (*free)(void *state, uintptr_t adr, size_t nbytes,
                          umemError *error);
 

@@ -2,11 +2,11 @@
 /* CUDA devices: declared on every machine, not supported yet. */
 #include "../internal.h"
 
-static umemStatusType cuda_ctor(umemCuda *ctx, int device, umemError *error) {
-  umemStatusType status = umemi_ctor_begin(ctx, &umemi_virtual_vtbl, error);
+static umemStatusType cuda_ctor(umemCuda *ctx, umemError *error) {
+  umemStatusType status = umemi_ctor_begin(ctx, "Cuda", error);
   if (status != umemOK)
     return status;
-  return umem_error_fill(error, umemNotSupportedError, 0, device,
+  return umem_error_fill(error, umemNotSupportedError, 0, 0,
                          "libumem " UMEM_VERSION_STRING " has no CUDA support "
                          "yet; no driver was looked for");
 }
@@ -14,7 +14,7 @@ static umemStatusType cuda_ctor(umemCuda *ctx, int device, umemError *error) {
 umemStatusType umemCuda_ctor(umemCuda *ctx, int device) {
   struct umemiCall call;
   umemi_begin(&call);
-  umemStatusType status = cuda_ctor(ctx, device, &call.error);
+  umemStatusType status = cuda_ctor(ctx, &call.error);
   return umemi_end(&call, status, ctx, NULL, "umemCuda_ctor(device %d)",
                    device);
 }

@@ -14,9 +14,10 @@ struct file {
   umemVirtual const *ctx;
   uint64_t id;                 /* of the context: says which lock is ours */
   struct umemiExtents extents; /* under the lock */
-  bool directory_is_synced;    /* under the lock */
   uint64_t protected_end;      /* modes a and a+ write from here on */
-  atomic_int flush_errno;      /* of the first flush that failed */
+  pthread_mutex_t turn;        /* to flush; owned by a process */
+  pid_t turn_owner;            /* under the lock */
+  int flush_errno;             /* of the flush that failed; in turn */
   atomic_bool discarded;
 };
 
@@ -26,13 +27,13 @@ static bool file_is_fixed(struct file const *file) {
 }
 
 /* Failure of an I/O loop that moved `done` of `nbytes`. */
-static umemStatusType file_failed(struct file const *file, char const *what,
-                                  int failed, uint64_t at, size_t done,
-                                  size_t nbytes, umemError *error) {
+static umemStatusType file_failed(char const *what, int failed, uint64_t at,
+                                  size_t done, size_t nbytes,
+                                  umemError *error) {
   umem_error_fill(error, umemIOError, failed == UMEMI_EOF ? 0 : failed, 0,
-                  "%s%s %zu of %zu bytes at offset %" PRIu64 " of \"%s\"",
+                  "%s%s %zu of %zu bytes at offset %" PRIu64,
                   failed == UMEMI_EOF ? "the file ends there: " : "", what,
-                  done, nbytes, at, file->open.name);
+                  done, nbytes, at);
   error->bytes_done = done;
   return umemIOError;
 }
@@ -51,25 +52,30 @@ static int file_size(struct file const *file, uint64_t *size_out) {
   return 0;
 }
 
-static void file_give(struct file *file, uint64_t start, size_t nbytes) {
+/* What was reused becomes free again; what was not is no longer known. */
+static void file_give(struct file *file, uint64_t start, size_t nbytes,
+                      bool reused) {
   umemi_lock(file->id);
-  umemi_extents_give(&file->extents, start, nbytes);
+  if (reused)
+    umemi_extents_give(&file->extents, start, nbytes);
+  else
+    umemi_extents_withdraw(&file->extents, start, nbytes);
   umemi_unlock(file->id);
 }
 
 static umemStatusType file_no_room(struct file const *file, int failed,
                                    size_t nbytes, umemError *error) {
-  bool fixed = file_is_fixed(file);
-  umemStatusType type = failed == ERANGE && fixed ? umemIndexError
-                        : failed == EIO           ? umemIOError
-                                                  : umemMemoryError;
-  char const *why = failed != ERANGE ? "cannot reserve"
-                    : fixed          ? "nothing can be appended here, and the "
-                                       "existing bytes do not leave"
-                                     : "the largest offset does not leave";
-  return umem_error_fill(error, type, failed == ERANGE ? 0 : failed, 0,
-                         "%s %zu bytes in \"%s\"", why, nbytes,
-                         file->open.name);
+  if (failed == ERANGE && file_is_fixed(file))
+    return umem_error_fill(error, umemIndexError, 0, 0,
+                           "there are no %zu bytes more, and nothing can be "
+                           "appended",
+                           nbytes);
+  if (failed == ERANGE)
+    return umem_error_fill(error, umemMemoryError, 0, 0,
+                           "there are no %zu bytes before the largest offset",
+                           nbytes);
+  return umem_error_fill(error, failed == EIO ? umemIOError : umemMemoryError,
+                         failed, 0, "cannot reserve %zu bytes", nbytes);
 }
 
 /* Finds a range under the lock, and extends the file outside it. */
@@ -78,10 +84,10 @@ static umemStatusType file_reserve(struct file *file, size_t nbytes,
                                    bool *reused_out, umemError *error) {
   uint64_t size;
   bool fixed = file_is_fixed(file);
+  size_t room = nbytes ? nbytes : 1; /* a place of its own */
   int failed = file_size(file, &size);
   if (failed)
-    return file_failed(file, "fstat", failed, 0, 0, 0, error);
-  size_t room = nbytes ? nbytes : 1; /* a place of its own */
+    return umem_error_fill(error, umemIOError, failed, 0, "fstat");
   umemi_lock(file->id);
   failed = umemi_extents_take(
       &file->extents, room, alignment ? alignment : 1, alignment ? 1 : 0,
@@ -94,7 +100,7 @@ static umemStatusType file_reserve(struct file *file, size_t nbytes,
     failed = umemi_file_grow(&file->open.io, *start_out, end);
   if (!failed)
     return umemOK;
-  file_give(file, *start_out, room);
+  file_give(file, *start_out, room, *reused_out);
   return file_no_room(file, failed, nbytes, error);
 }
 
@@ -117,7 +123,7 @@ static umemStatusType file_alloc(void *state, size_t nbytes, size_t alignment,
 static umemStatusType file_free(void *state, uintptr_t adr, size_t nbytes,
                                 umemError *error) {
   (void)error;
-  file_give(state, adr, nbytes ? nbytes : 1);
+  file_give(state, adr, nbytes ? nbytes : 1, true);
   return umemOK;
 }
 
@@ -127,26 +133,25 @@ static umemStatusType file_check(void *state, uintptr_t adr, size_t nbytes,
                                  umemAccess access, umemError *error) {
   struct file const *file = state;
   struct umemiFileMode const *mode = &file->open.mode;
-  char const *name = file->open.name;
   uint64_t end = (uint64_t)adr + nbytes;
   if (access == umemRead && !mode->readable)
     return umem_error_fill(error, umemValueError, 0, 0,
-                           "opened for writing only: \"%s\"", name);
+                           "opened for writing only");
   if (access == umemWrite && !mode->writable)
     return umem_error_fill(error, umemValueError, 0, 0,
-                           "opened for reading only: \"%s\"", name);
-  if (end > INT64_MAX)
+                           "opened for reading only");
+  if (end > FILE_END_MAX)
     return umem_error_fill(error, umemIndexError, 0, 0,
-                           "the largest offset is INT64_MAX: \"%s\"", name);
+                           "offset %" PRIu64 " is past the largest one", end);
   if (access == umemWrite && nbytes && adr < file->protected_end)
     return umem_error_fill(error, umemValueError, 0, 0,
                            "opened for appending: the first %" PRIu64
-                           " bytes are read-only: \"%s\"",
-                           file->protected_end, name);
+                           " bytes are read-only",
+                           file->protected_end);
   if (access == umemWrite && file->open.is_block && end > file->open.size)
     return umem_error_fill(error, umemIndexError, 0, 0,
-                           "the block device ends at %" PRIu64 ": \"%s\"",
-                           file->open.size, name);
+                           "the block device ends at %" PRIu64,
+                           file->open.size);
   return umemOK;
 }
 
@@ -155,7 +160,7 @@ static umemStatusType file_read(void *state, uintptr_t adr, void *out,
   struct file const *file = state;
   size_t done;
   int failed = umemi_file_read(&file->open.io, adr, out, nbytes, &done);
-  return failed ? file_failed(file, "read", failed, adr, done, nbytes, error)
+  return failed ? file_failed("read", failed, adr, done, nbytes, error)
                 : umemOK;
 }
 
@@ -164,7 +169,7 @@ static umemStatusType file_write(void *state, uintptr_t adr, void const *in,
   struct file const *file = state;
   size_t done;
   int failed = umemi_file_write(&file->open.io, adr, in, nbytes, &done);
-  return failed ? file_failed(file, "wrote", failed, adr, done, nbytes, error)
+  return failed ? file_failed("wrote", failed, adr, done, nbytes, error)
                 : umemOK;
 }
 
@@ -195,7 +200,7 @@ static umemStatusType file_calloc(void *state, size_t nbytes,
   if (reused || file_is_fixed(file))
     status = file_clear(state, (uintptr_t)start, nbytes, error);
   if (status != umemOK)
-    file_give(file, start, nbytes);
+    file_give(file, start, nbytes, true);
   else
     *adr_out = (uintptr_t)start;
   return status;
@@ -209,69 +214,89 @@ static size_t file_spaces(void *state, umemSpace out[UMEM_SPACES_MAX]) {
 
 /* --- durability ---------------------------------------------------------- */
 
-/* A name that we created is durable when its directory is. */
+/* Flushes take turns: the kernel tells a lost write to one fdatasync() only
+   (fsync(2)), and every flush must fail from then on. Over I/O for that reason.
+   A child does not wait for a turn that another thread had at the fork. */
+static void file_flush_begin(struct file *file) {
+  umemi_lock(file->id);
+  if (file->turn_owner != getpid()) {
+    pthread_mutex_init(&file->turn, NULL);
+    file->turn_owner = getpid();
+  }
+  umemi_unlock(file->id);
+  pthread_mutex_lock(&file->turn);
+}
+
+/* A name that we created is durable when its directory is; after that the
+   directory is not needed any more. */
 static int file_sync_directory(struct file *file) {
-  bool needed = file->open.dir_errno || file->open.dir_fd >= 0;
-  umemi_lock(file->id);
-  bool synced = file->directory_is_synced;
-  umemi_unlock(file->id);
-  if (!needed || synced || file->open.temp_name)
+  struct umemiOpenFile *open = &file->open;
+  if (open->temp_name) /* not published yet */
     return 0;
-  if (file->open.dir_fd < 0)
-    return file->open.dir_errno;
-  if (umemi_os.fsync(file->open.dir_fd))
+  if (open->dir_fd < 0)
+    return open->dir_errno;
+  if (UMEMI_RETRY(umemi_os.fsync(open->dir_fd)))
     return errno;
-  umemi_lock(file->id);
-  file->directory_is_synced = true;
-  umemi_unlock(file->id);
+  umemi_os.close(open->dir_fd);
+  open->dir_fd = -1;
   return 0;
+}
+
+static umemStatusType file_flush_in_turn(struct file *file, umemError *error) {
+  char const *what = "fdatasync";
+  int failed = file->flush_errno;
+  if (failed)
+    return umem_error_fill(error, umemIOError, failed, 0,
+                           "an earlier flush failed, data may be lost: open "
+                           "the file anew");
+  if (UMEMI_RETRY(umemi_os.fdatasync(file->open.io.fd)))
+    failed = errno;
+  else {
+    what = "fsync of the directory";
+    failed = file_sync_directory(file);
+  }
+  file->flush_errno = failed;
+  return failed ? umem_error_fill(error, umemIOError, failed, 0, "%s", what)
+                : umemOK;
 }
 
 static umemStatusType file_flush(void *state, umemError *error) {
   struct file *file = state;
-  int failed = atomic_load(&file->flush_errno);
-  if (failed)
-    return umem_error_fill(error, umemIOError, failed, 0,
-                           "an earlier flush failed, data may be lost: open "
-                           "the file anew: \"%s\"",
-                           file->open.name);
-  if (umemi_os.fdatasync(file->open.io.fd))
-    failed = errno;
-  else
-    failed = file_sync_directory(file);
-  if (!failed)
-    return umemOK;
-  atomic_store(&file->flush_errno, failed);
-  return umem_error_fill(error, umemIOError, failed, 0, "flush of \"%s\"",
-                         file->open.name);
+  file_flush_begin(file);
+  umemStatusType status = file_flush_in_turn(file, error);
+  pthread_mutex_unlock(&file->turn);
+  return status;
 }
 
 static umemStatusType file_discard(void *state, umemError *error) {
   struct file *file = state;
   if (!file->open.temp_name)
     return umem_error_fill(error, umemValueError, 0, 0,
-                           "not opened with UMEM_FILE_ATOMIC: \"%s\"",
-                           file->open.name);
+                           "not opened with UMEM_FILE_ATOMIC");
   atomic_store(&file->discarded, true);
-  return umemi_file_discard(&file->open, error);
+  int failed = umemi_file_discard(&file->open);
+  return failed ? umem_error_fill(error, umemIOError, failed, 0,
+                                  "remove the temporary file")
+                : umemOK;
 }
 
 /* --- life ---------------------------------------------------------------- */
 
 static umemStatusType file_dtor(void *state, umemError *error) {
   struct file *file = state;
-  bool failed = umem_get_error_count(file->ctx) > 0;
+  uint64_t failures = umem_get_error_count(file->ctx);
   bool discarded = atomic_load(&file->discarded);
-  bool refuse = file->open.temp_name && failed && !discarded;
+  bool refuse = file->open.temp_name && failures > 0 && !discarded;
   umemError later;
   if (refuse)
     umem_error_fill(error, umemIOError, 0, 0,
-                    "not published, because %" PRIu64
-                    " calls on the context had failed: \"%s\"",
-                    umem_get_error_count(file->ctx), file->open.name);
-  umemStatusType status = umemi_file_close(&file->open, !failed && !discarded,
-                                           refuse ? &later : error);
+                    "not published, because calls on the context had failed "
+                    "(%" PRIu64 "): \"%s\"",
+                    failures, file->open.name);
+  umemStatusType status = umemi_file_close(
+      &file->open, failures == 0 && !discarded, refuse ? &later : error);
   umemi_extents_clear(&file->extents);
+  pthread_mutex_destroy(&file->turn);
   free(file);
   return refuse ? umemIOError : status;
 }
@@ -312,9 +337,11 @@ static umemStatusType file_open(umemFile *ctx, char const *filename,
   }
   file->ctx = &ctx->super;
   file->id = umemi_context(ctx)->id;
+  pthread_mutex_init(&file->turn, NULL);
+  file->turn_owner = getpid();
   if (file->open.mode.appends)
     file->protected_end = file->open.size;
-  umemi_ctor_end(ctx, file, 0);
+  umemi_ctor_end(ctx, &file_vtbl, file, file->open.name, 0);
   return umemOK;
 }
 
@@ -323,13 +350,15 @@ static umemStatusType file_ctor(umemFile *ctx, char const *filename,
                                 struct umemiCall *call) {
   umemError *error = &call->error;
   umemFileOptions options = {.size = sizeof options};
-  umemStatusType status = umemi_ctor_begin(ctx, &file_vtbl, error);
+  umemStatusType status = umemi_ctor_begin(ctx, file_vtbl.name, error);
   if (status == umemOK && given)
     status = umemi_take_options(&options, sizeof options, given, error);
   if (status != umemOK)
     return status;
+  char fd_name[32];
+  snprintf(fd_name, sizeof fd_name, "descriptor %d", options.fd);
   if (!filename && options.flags & UMEM_FILE_TAKE_FD)
-    filename = "(descriptor)";
+    filename = fd_name;
   if (!filename)
     return umemi_null(error, "filename");
   if (!mode)

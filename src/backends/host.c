@@ -110,7 +110,7 @@ static bool host_env_checked(void) {
 
 static umemStatusType host_ctor(umemHost *ctx, umemHostOptions const *given,
                                 umemError *error) {
-  umemStatusType status = umemi_ctor_begin(ctx, &host_plain, error);
+  umemStatusType status = umemi_ctor_begin(ctx, host_plain.name, error);
   if (status != umemOK)
     return status;
   umemHostOptions options = {.size = sizeof options};
@@ -122,12 +122,13 @@ static umemStatusType host_ctor(umemHost *ctx, umemHostOptions const *given,
     return umem_error_fill(error, umemValueError, 0, 0,
                            "options->checked is %d: must be 0 or 1",
                            options.checked);
-  if (options.checked || host_env_checked()) {
-    umemi_context(ctx)->vtbl = &host_checked;
-    umemi_ctor_end(ctx, NULL, 0);
-  } else {
-    umemi_ctor_end(ctx, NULL, UMEMI_PLAIN);
-  }
+  if (options.reserved)
+    return umem_error_fill(error, umemValueError, 0, 0,
+                           "options->reserved is not 0");
+  if (options.checked || host_env_checked())
+    umemi_ctor_end(ctx, &host_checked, NULL, NULL, 0);
+  else
+    umemi_ctor_end(ctx, &host_plain, NULL, NULL, UMEMI_PLAIN);
   return umemOK;
 }
 

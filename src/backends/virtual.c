@@ -53,7 +53,7 @@ static umemStatusType virtual_flush(void *state, umemError *error) {
   return virtual_refuse(error);
 }
 
-struct umemVtbl const umemi_virtual_vtbl = {
+static struct umemVtbl const virtual_vtbl = {
     .size = sizeof(struct umemVtbl),
     .type = umemVirtualDevice,
     .caps = UMEM_CAP_OWN_REGISTRY,
@@ -76,7 +76,7 @@ struct umemVtbl const umemi_virtual_vtbl = {
 
 static umemStatusType virtual_ctor(umemVirtual *ctx, umemHost *host,
                                    umemError *error) {
-  umemStatusType status = umemi_ctor_begin(ctx, &umemi_virtual_vtbl, error);
+  umemStatusType status = umemi_ctor_begin(ctx, virtual_vtbl.name, error);
   if (status == umemOK)
     status = umemi_need_live(host, "host ", error);
   if (status != umemOK)
@@ -85,7 +85,8 @@ static umemStatusType virtual_ctor(umemVirtual *ctx, umemHost *host,
     return umem_error_fill(error, umemTypeError, 0, 0,
                            "host is a %s context, not a Host",
                            umemi_name(host));
-  umemi_ctor_end(ctx, ctx, 0); /* its address tells its space from others */
+  /* its address tells its space from those of others */
+  umemi_ctor_end(ctx, &virtual_vtbl, ctx, NULL, 0);
   return umemOK;
 }
 
@@ -93,5 +94,6 @@ umemStatusType umemVirtual_ctor(umemVirtual *ctx, umemHost *host) {
   struct umemiCall call;
   umemi_begin(&call);
   umemStatusType status = virtual_ctor(ctx, host, &call.error);
-  return umemi_end(&call, status, ctx, NULL, "umemVirtual_ctor");
+  return umemi_end(&call, status, ctx, host, "umemVirtual_ctor(host %s)",
+                   umemi_name(host));
 }

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Runs the contract: every test of one context on every kind, every test of two
+ * on every ordered pair. In the build with hooks all that copies is run again
+ * with rungs of the ladder switched off: results are the same.
+ */
+#include "contract.h"
+
+#ifdef UMEM_TEST_HOOKS
+#include "internal.h"
+
+enum { HOOKS = 1 };
+
+bool rungs_switch_off(unsigned rungs) {
+  umemi_os.rungs_off = rungs;
+  return true;
+}
+#else
+enum { UMEMI_DIRECT, UMEMI_VIEW_SRC, UMEMI_VIEW_DEST, HOOKS = 0 };
+
+bool rungs_switch_off(unsigned rungs) {
+  return rungs == 0;
+}
+#endif
+
+/* What is switched off, and how it is called in the names of tests. Overlapping
+   ranges never go through views, so these make no difference inside. */
+static struct ladder {
+  unsigned rungs_off;
+  bool matters_inside;
+  char const *name;
+} const ladders[] = {
+    {0, true, ""},
+    {1u << UMEMI_DIRECT, true, ", not direct"},
+    {1u << UMEMI_VIEW_SRC, false, ", no view of the source"},
+    {1u << UMEMI_VIEW_DEST, false, ", no view of the destination"},
+    {1u << UMEMI_DIRECT | 1u << UMEMI_VIEW_SRC | 1u << UMEMI_VIEW_DEST, false,
+     ", all staged"},
+};
+
+enum { LADDERS = HOOKS ? sizeof ladders / sizeof *ladders : 1 };
+
+/* --- a test, on its contexts -----------------------------------------------
+ */
+
+static int situation_begin(void **state) {
+  struct situation const *plan = *state;
+  struct situation *s = calloc(1, sizeof *s);
+  if (!s)
+    return -1;
+  s->src_kind = plan->src_kind;
+  s->dest_kind = plan->dest_kind;
+  s->rungs_off = plan->rungs_off;
+  *state = s;
+  return rungs_switch_off(plan->rungs_off) ? 0 : -1;
+}
+
+static int situation_end(void **state) {
+  struct situation *s = *state;
+  subject_end(&s->src);
+  subject_end(&s->dest);
+  free(s);
+  rungs_switch_off(0);
+  return 0;
+}
+
+/* --- the list of all --------------------------------------------------------
+ */
+
+enum { TESTS_MAX = 8192, NAME_SIZE = 128 };
+
+static struct CMUnitTest tests[TESTS_MAX];
+static char names[TESTS_MAX][NAME_SIZE];
+static struct situation plans[TESTS_MAX];
+static size_t test_count;
+
+static bool is_left_out(struct kind const *kind, struct ladder const *ladder) {
+  return kind && kind->waits_for_disks && ladder->rungs_off;
+}
+
+static void list(struct CMUnitTest const *test, struct kind const *src,
+                 struct kind const *dest, struct ladder const *ladder) {
+  assert_true(test_count < TESTS_MAX);
+  if (is_left_out(src, ladder) || is_left_out(dest, ladder))
+    return;
+  char *name = names[test_count];
+  struct situation *plan = &plans[test_count];
+  *plan = (struct situation){
+      .src_kind = src, .dest_kind = dest, .rungs_off = ladder->rungs_off};
+  snprintf(name, NAME_SIZE, "%s: %s%s%s%s", test->name, src ? src->name : "all",
+           dest ? " to " : "", dest ? dest->name : "", ladder->name);
+  tests[test_count] = (struct CMUnitTest){.name = name,
+                                          .test_func = test->test_func,
+                                          .setup_func = situation_begin,
+                                          .teardown_func = situation_end,
+                                          .initial_state = plan};
+  test_count++;
+}
+
+static void list_single(struct chapter chapter, struct ladder const *ladder) {
+  for (size_t t = 0; t < chapter.count; t++)
+    for (size_t k = 0; k < kind_count; k++)
+      list(&chapter.tests[t], &kinds[k], NULL, ladder);
+}
+
+static void list_pairs(struct chapter chapter, struct ladder const *ladder) {
+  for (size_t t = 0; t < chapter.count; t++)
+    for (size_t i = 0; i < kind_count * kind_count; i++)
+      list(&chapter.tests[t], &kinds[i / kind_count], &kinds[i % kind_count],
+           ladder);
+}
+
+static void list_ladder(struct ladder const *ladder) {
+  struct chapter model = model_tests();
+  if (ladder->matters_inside)
+    list_single(inside_tests(), ladder);
+  list_pairs(pair_tests(), ladder);
+  for (size_t t = 0; t < model.count; t++)
+    list(&model.tests[t], NULL, NULL, ladder);
+}
+
+int main(void) {
+  if (!HOOKS)
+    list_single(single_tests(), &ladders[0]);
+  for (size_t i = 0; i < LADDERS; i++)
+    list_ladder(&ladders[i]);
+  return _cmocka_run_group_tests("contract", tests, test_count, temp_setup,
+                                 temp_teardown);
+}

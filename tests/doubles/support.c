@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What all tests share; see support.h. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* nftw, mkdtemp */
+#endif
+#include "support.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* --- results ------------------------------------------------------------- */
+
+void support_status(umemStatusType got, umemStatusType expected,
+                    char const *call, char const *file, int line) {
+  if (got == expected)
+    return;
+  print_error("%s\n  is %s, not %s\n", call, umem_get_status_name(got),
+              umem_get_status_name(expected));
+  _fail(file, line);
+}
+
+void support_has(char const *text, char const *part, char const *file,
+                 int line) {
+  if (text && strstr(text, part))
+    return;
+  print_error("\"%s\"\n  has no \"%s\"\n", text ? text : "(NULL)", part);
+  _fail(file, line);
+}
+
+void support_slot(void const *ctx, umemStatusType expected, char const *part,
+                  char const *file, int line) {
+  support_status(umem_get_status(ctx), expected, "the slot", file, line);
+  support_has(umem_get_message(ctx), part, file, line);
+  support_status(umem_clean_status(ctx), umemOK, "clean", file, line);
+}
+
+umemError last_error(void const *ctx) {
+  umemError error = {.size = sizeof error};
+  assert_ok(umem_copy_last_error(ctx, &error));
+  return error;
+}
+
+/* --- bytes --------------------------------------------------------------- */
+
+/* splitmix64: public domain, Sebastiano Vigna. */
+uint64_t random_next(uint64_t *state) {
+  uint64_t z = *state += UINT64_C(0x9E3779B97F4A7C15);
+  z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
+  z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
+  return z ^ (z >> 31);
+}
+
+uint64_t random_below(uint64_t *state, uint64_t below) {
+  return random_next(state) % below;
+}
+
+void random_bytes(void *out, size_t nbytes, uint64_t seed) {
+  unsigned char *to = out;
+  uint64_t word;
+  for (; nbytes >= sizeof word; nbytes -= sizeof word, to += sizeof word) {
+    word = random_next(&seed);
+    memcpy(to, &word, sizeof word);
+  }
+  word = random_next(&seed);
+  memcpy(to, &word, nbytes);
+}
+
+bool all_bytes_are(void const *bytes, size_t nbytes, unsigned char value) {
+  unsigned char const *p = bytes;
+  return nbytes == 0 || (p[0] == value && memcmp(p, p + 1, nbytes - 1) == 0);
+}
+
+/* --- files --------------------------------------------------------------- */
+
+enum { PATH_SIZE = 512, PATHS = 16 };
+
+static char directory[PATH_SIZE - 256];
+
+int temp_setup(void **state) {
+  (void)state;
+  char const *parent = getenv("TMPDIR");
+  snprintf(directory, sizeof directory, "%s/umem-test-XXXXXX",
+           parent && parent[0] ? parent : "/tmp");
+  return mkdtemp(directory) ? 0 : -1;
+}
+
+static int temp_remove(char const *path, struct stat const *about, int type,
+                       struct FTW *where) {
+  (void)about, (void)type, (void)where;
+  return remove(path);
+}
+
+int temp_teardown(void **state) {
+  (void)state;
+  return nftw(directory, temp_remove, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+char const *temp_dir(void) {
+  return directory;
+}
+
+char const *temp_path(char const *name) {
+  static char paths[PATHS][PATH_SIZE];
+  static size_t turn;
+  char *path = paths[turn++ % PATHS];
+  snprintf(path, PATH_SIZE, "%s/%s", directory, name);
+  return path;
+}
+
+void file_put(char const *path, void const *bytes, size_t nbytes) {
+  FILE *file = fopen(path, "wb");
+  assert_non_null(file);
+  assert_int_equal(fwrite(bytes, 1, nbytes, file), nbytes);
+  assert_int_equal(fclose(file), 0);
+}
+
+void file_get(char const *path, size_t at, void *out, size_t nbytes) {
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  assert_true(fd >= 0);
+  ssize_t got = pread(fd, out, nbytes, (off_t)at);
+  close(fd);
+  assert_true(got >= 0 && (size_t)got == nbytes);
+}
+
+uint64_t file_size(char const *path) {
+  struct stat about;
+  assert_int_equal(stat(path, &about), 0);
+  return (uint64_t)about.st_size;
+}
+
+bool file_exists(char const *path) {
+  return access(path, F_OK) == 0;
+}
+
+/* --- the run ------------------------------------------------------------- */
+
+int open_descriptors(void) {
+  DIR *list = opendir("/proc/self/fd");
+  assert_non_null(list);
+  int count = 0;
+  while (readdir(list))
+    count++;
+  closedir(list);
+  return count - 3; /* ".", ".." and the list itself */
+}
+
+size_t scaled(size_t natively, size_t slowly) {
+  char const *slow = getenv("UMEM_TEST_SLOW");
+  return slow && slow[0] == '1' ? slowly : natively;
+}

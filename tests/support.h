@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What all tests share: a private directory, known bytes, checks of results.
+ * Uses the public interface alone, so that it goes with either library.
+ */
+#ifndef UMEM_TESTS_SUPPORT_H
+#define UMEM_TESTS_SUPPORT_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "umem.h"
+
+/* --- results ------------------------------------------------------------- */
+
+/* The status is exactly `expected`; a failure prints both names. */
+#define assert_status(call, expected)                                          \
+  support_status((call), (expected), #call, __FILE__, __LINE__)
+#define assert_ok(call) assert_status(call, umemOK)
+
+/* `text` contains `part`; a failure prints both. */
+#define assert_has(text, part) support_has((text), (part), __FILE__, __LINE__)
+
+/* This thread's status of `ctx` is `expected` and its message contains `part`;
+   then the status is cleaned. */
+#define assert_slot(ctx, expected, part)                                       \
+  support_slot((ctx), (expected), (part), __FILE__, __LINE__)
+
+/* One failing call, checked in layers 1 and 2. */
+#define assert_fails(ctx, call, expected, part)                                \
+  do {                                                                         \
+    assert_status(call, expected);                                             \
+    assert_slot(ctx, expected, part);                                          \
+  } while (0)
+
+/* The same for calls that return 0 on failure. */
+#define assert_zero_fails(ctx, call, expected, part)                           \
+  do {                                                                         \
+    assert_true((call) == 0);                                                  \
+    assert_slot(ctx, expected, part);                                          \
+  } while (0)
+
+void support_status(umemStatusType got, umemStatusType expected,
+                    char const *call, char const *file, int line);
+void support_has(char const *text, char const *part, char const *file,
+                 int line);
+void support_slot(void const *ctx, umemStatusType expected, char const *part,
+                  char const *file, int line);
+
+/* The last failure of `ctx` in any thread, with everything known about it. */
+umemError last_error(void const *ctx);
+
+/* --- bytes --------------------------------------------------------------- */
+
+/* The next number of a sequence that `state` alone decides. */
+uint64_t random_next(uint64_t *state);
+/* 0 .. below - 1. */
+uint64_t random_below(uint64_t *state, uint64_t below);
+/* The same bytes for the same seed, on every machine. */
+void random_bytes(void *out, size_t nbytes, uint64_t seed);
+/* Are all bytes `value`? */
+bool all_bytes_are(void const *bytes, size_t nbytes, unsigned char value);
+
+/* --- files --------------------------------------------------------------- */
+
+/* Group fixtures: a private directory under $TMPDIR or /tmp, and its removal
+   with all that is in it. */
+int temp_setup(void **state);
+int temp_teardown(void **state);
+/* Its name. */
+char const *temp_dir(void);
+/* `name` in it. One of 16 buffers that take turns. */
+char const *temp_path(char const *name);
+
+/* What is in a file, by its name: past the library under test. */
+void file_put(char const *path, void const *bytes, size_t nbytes);
+/* Exactly `nbytes` bytes from `at`. */
+void file_get(char const *path, size_t at, void *out, size_t nbytes);
+uint64_t file_size(char const *path);
+bool file_exists(char const *path);
+
+/* --- the run ------------------------------------------------------------- */
+
+/* Descriptors that this process has open. */
+int open_descriptors(void);
+/* `natively`, or `slowly` under a sanitizer or valgrind (UMEM_TEST_SLOW=1). */
+size_t scaled(size_t natively, size_t slowly);
+
+#endif

@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Free ranges of a growing address space, against a map of its bytes. */
+#include "core.h"
+
+#include "internal.h"
+
+static void expect_take(struct umemiExtents *extents, uint64_t nbytes,
+                        uint64_t alignment, uint64_t start, bool reused) {
+  uint64_t got = UINT64_MAX;
+  bool got_reused = !reused;
+  assert_int_equal(umemi_extents_take(extents, nbytes, alignment, 0, 0,
+                                      INT64_MAX, &got, &got_reused),
+                   0);
+  assert_int_equal(got, start);
+  assert_int_equal(got_reused, reused);
+}
+
+static void expect_free(struct umemiExtents const *extents, size_t i,
+                        uint64_t start, uint64_t length) {
+  assert_true(i < extents->count);
+  assert_int_equal(extents->free[i].start, start);
+  assert_int_equal(extents->free[i].length, length);
+}
+
+/* [0, 10 * count) taken in tens. */
+static void take_tens(struct umemiExtents *extents, size_t count) {
+  for (size_t i = 0; i < count; i++)
+    expect_take(extents, 10, 1, 10 * i, false);
+}
+
+static void take__goes_past_all_that_is_used(void **state) {
+  (void)state;
+  struct umemiExtents extents = {.count = 0};
+  uint64_t start;
+  bool reused;
+  expect_take(&extents, 10, 1, 0, false);
+  assert_int_equal(
+      umemi_extents_take(&extents, 10, 1, 0, 100, INT64_MAX, &start, &reused),
+      0);
+  assert_int_equal(start, 100); /* past what is used now */
+  expect_take(&extents, 10, 1, 110, false);
+  assert_int_equal(
+      umemi_extents_take(&extents, 1, 1, 500, 0, INT64_MAX, &start, &reused),
+      0);
+  assert_int_equal(start, 500);       /* at or after `lowest` */
+  assert_int_equal(extents.count, 0); /* what was skipped is not free */
+  assert_int_equal(extents.taken, 4);
+  assert_int_equal(extents.end, 501);
+  umemi_extents_clear(&extents);
+}
+
+static void take__aligns(void **state) {
+  (void)state;
+  struct umemiExtents extents = {.count = 0};
+  expect_take(&extents, 1, 1, 0, false);
+  expect_take(&extents, 1, 64, 64, false);
+  expect_take(&extents, 3, 1, 65, false);
+  expect_take(&extents, 1, 4096, 4096, false);
+  umemi_extents_give(&extents, 65, 3);
+  expect_take(&extents, 1, 2, 66, true); /* both pieces stay free */
+  expect_free(&extents, 0, 65, 1);
+  expect_free(&extents, 1, 67, 1);
+  expect_take(&extents, 1, 4, 4100, false); /* neither is at a multiple */
+  umemi_extents_clear(&extents);
+}
+
+static void take__reuses_the_first_extent_with_room(void **state) {
+  (void)state;
+  struct umemiExtents extents = {.count = 0};
+  uint64_t start;
+  bool reused;
+  take_tens(&extents, 6);
+  umemi_extents_give(&extents, 40, 10);
+  umemi_extents_give(&extents, 0, 10);
+  expect_take(&extents, 4, 1, 0, true);
+  expect_take(&extents, 10, 1, 40, true);
+  assert_int_equal(
+      umemi_extents_take(&extents, 2, 1, 7, 0, INT64_MAX, &start, &reused), 0);
+  assert_true(reused);
+  assert_int_equal(start, 7);
+  expect_free(&extents, 0, 4, 3);
+  expect_free(&extents, 1, 9, 1);
+  expect_take(&extents, 3, 1, 4, true);
+  expect_take(&extents, 1, 1, 9, true);
+  assert_int_equal(extents.count, 0);
+  umemi_extents_clear(&extents);
+}
+
+static void give__merges_with_both_neighbours(void **state) {
+  (void)state;
+  struct umemiExtents extents = {.count = 0};
+  take_tens(&extents, 7);
+  umemi_extents_give(&extents, 20, 10);
+  umemi_extents_give(&extents, 40, 10);
+  assert_int_equal(extents.count, 2);
+  umemi_extents_give(&extents, 30, 10); /* between two */
+  assert_int_equal(extents.count, 1);
+  expect_free(&extents, 0, 20, 30);
+  umemi_extents_give(&extents, 50, 10); /* behind one */
+  expect_free(&extents, 0, 20, 40);
+  umemi_extents_give(&extents, 10, 10); /* before one */
+  expect_free(&extents, 0, 10, 50);
+  assert_int_equal(extents.count, 1);
+  assert_int_equal(extents.taken, 2);
+  assert_int_equal(extents.end, 70); /* what was handed out once stays so */
+  expect_take(&extents, 50, 1, 10, true);
+  umemi_extents_clear(&extents);
+}
+
+static void take__past_the_limit_is_erange(void **state) {
+  (void)state;
+  struct umemiExtents extents = {.count = 0};
+  uint64_t start = 77;
+  bool reused;
+  take_tens(&extents, 2);
+  static struct {
+    uint64_t nbytes, alignment, lowest, used, limit;
+    int expected;
+  } const cases[] = {
+      {10, 1, 0, 0, 29, ERANGE},
+      {10, 1, 0, 25, 34, ERANGE},
+      {1, 64, 0, 0, 64, ERANGE},
+      {1, 1, 30, 0, 30, ERANGE},
+      {1, 1, UINT64_MAX, 0, INT64_MAX, ERANGE},
+      {1, 1, 0, UINT64_MAX, UINT64_MAX, ERANGE},
+      {1, UINT64_C(1) << 63, 0, UINT64_C(1) << 63, INT64_MAX, ERANGE},
+      {1, UINT64_C(1) << 63, UINT64_MAX - 1, 0, UINT64_MAX, ERANGE},
+      {UINT64_MAX, 1, 0, 0, INT64_MAX, ERANGE},
+      {INT64_MAX, 1, 0, 0, INT64_MAX, ERANGE},
+      {10, 1, 0, 0, 30, 0}, /* just so */
+  };
+  for (size_t i = 0; i < LENGTH(cases); i++) {
+    assert_int_equal(start, 77);
+    assert_int_equal(extents.taken, 2);
+    assert_int_equal(extents.end, 20);
+    assert_int_equal(umemi_extents_take(&extents, cases[i].nbytes,
+                                        cases[i].alignment, cases[i].lowest,
+                                        cases[i].used, cases[i].limit, &start,
+                                        &reused),
+                     cases[i].expected);
+  }
+  assert_int_equal(start, 20);
+  umemi_extents_clear(&extents);
+}
+
+static void take__without_memory_changes_nothing(void **state) {
+  (void)state;
+  struct umemiExtents extents = {.count = 0};
+  uint64_t start = 77;
+  bool reused;
+  size_t taken = 0;
+  faults_install();
+  fail_all(FAULT_realloc);
+  assert_int_equal(
+      umemi_extents_take(&extents, 1, 1, 0, 0, INT64_MAX, &start, &reused),
+      ENOMEM);
+  faults_clear();
+  expect_take(&extents, 1, 1, taken++, false);
+  fail_all(FAULT_realloc);
+  while (umemi_extents_take(&extents, 1, 1, 0, 0, INT64_MAX, &start, &reused) ==
+         0)
+    assert_int_equal(start, taken++);
+  assert_int_equal(extents.taken, taken);
+  assert_int_equal(extents.end, taken);
+  faults_clear();
+  expect_take(&extents, 1, 1, taken, false); /* retry works */
+  umemi_extents_clear(&extents);
+}
+
+static void give__needs_no_memory(void **state) {
+  (void)state;
+  struct umemiExtents extents = {.count = 0};
+  enum { RANGES = 101 };
+  take_tens(&extents, RANGES);
+  faults_install();
+  fail_all(FAULT_realloc);
+  for (uint64_t i = 0; i < RANGES; i += 2) /* the worst: none can be merged */
+    umemi_extents_give(&extents, 10 * i, 10);
+  assert_int_equal(extents.count, RANGES / 2 + 1);
+  for (uint64_t i = 1; i < RANGES; i += 2)
+    umemi_extents_give(&extents, 10 * i, 10);
+  assert_int_equal(extents.count, 1);
+  expect_free(&extents, 0, 0, 10 * RANGES);
+  assert_int_equal(extents.taken, 0);
+  assert_int_equal(faults_count(FAULT_realloc), 0);
+  umemi_extents_clear(&extents);
+}
+
+static void clear__leaves_an_empty_space(void **state) {
+  (void)state;
+  struct umemiExtents extents = {.count = 0};
+  take_tens(&extents, 3);
+  umemi_extents_give(&extents, 0, 10);
+  umemi_extents_clear(&extents);
+  assert_int_equal(extents.count, 0);
+  assert_null(extents.free);
+  expect_take(&extents, 5, 1, 0, false);
+  umemi_extents_clear(&extents);
+}
+
+/* --- random programs ----------------------------------------------------- */
+
+enum { SPACE = 512, RANGES = 64 };
+enum byte { NEVER, TAKEN, FREE };
+
+/* What each byte of the space is, and which ranges are out. */
+struct oracle {
+  enum byte bytes[SPACE];
+  uint64_t end;
+  struct umemiExtent taken[RANGES];
+  size_t count;
+};
+
+struct request {
+  uint64_t nbytes, alignment, lowest, used, limit;
+};
+
+static uint64_t align_up(uint64_t at, uint64_t alignment) {
+  return (at + alignment - 1) / alignment * alignment;
+}
+
+static bool oracle_is_free(struct oracle const *oracle, uint64_t start,
+                           uint64_t nbytes) {
+  for (uint64_t at = start; at < start + nbytes; at++)
+    if (at >= SPACE || oracle->bytes[at] != FREE)
+      return false;
+  return true;
+}
+
+/* Start of what a request must get; SPACE if nothing. */
+static uint64_t oracle_place(struct oracle const *oracle,
+                             struct request const *r, bool *reused_out) {
+  *reused_out = true;
+  for (uint64_t at = align_up(r->lowest, r->alignment); at < SPACE;
+       at += r->alignment)
+    if (oracle_is_free(oracle, at, r->nbytes))
+      return at;
+  *reused_out = false;
+  uint64_t past = r->used > oracle->end ? r->used : oracle->end;
+  past = align_up(past > r->lowest ? past : r->lowest, r->alignment);
+  return past + r->nbytes <= r->limit ? past : SPACE;
+}
+
+static void oracle_mark(struct oracle *oracle, struct umemiExtent range,
+                        enum byte as) {
+  for (uint64_t i = 0; i < range.length; i++)
+    oracle->bytes[range.start + i] = as;
+}
+
+static void random_take(struct umemiExtents *extents, struct oracle *oracle,
+                        uint64_t *seed) {
+  struct request r = {1 + random_below(seed, 24),
+                      UINT64_C(1) << random_below(seed, 6),
+                      random_below(seed, 4) ? 0 : random_below(seed, SPACE),
+                      random_below(seed, 4) ? 0 : random_below(seed, SPACE),
+                      SPACE - random_below(seed, 16)};
+  bool expect_reused, reused;
+  uint64_t start, expected = oracle_place(oracle, &r, &expect_reused);
+  if (oracle->count == RANGES)
+    return;
+  int failed = umemi_extents_take(extents, r.nbytes, r.alignment, r.lowest,
+                                  r.used, r.limit, &start, &reused);
+  assert_int_equal(failed, expected == SPACE ? ERANGE : 0);
+  if (failed)
+    return;
+  assert_int_equal(start, expected);
+  assert_int_equal(reused, expect_reused);
+  struct umemiExtent range = {start, r.nbytes};
+  oracle_mark(oracle, range, TAKEN);
+  oracle->taken[oracle->count++] = range;
+  if (!reused)
+    oracle->end = start + r.nbytes;
+}
+
+static void random_give(struct umemiExtents *extents, struct oracle *oracle,
+                        uint64_t *seed) {
+  if (oracle->count == 0)
+    return;
+  size_t i = random_below(seed, oracle->count);
+  struct umemiExtent range = oracle->taken[i];
+  oracle->taken[i] = oracle->taken[--oracle->count];
+  umemi_extents_give(extents, range.start, range.length);
+  oracle_mark(oracle, range, FREE);
+}
+
+/* The free extents are exactly the runs of FREE bytes. */
+static void expect_same(struct umemiExtents const *extents,
+                        struct oracle const *oracle) {
+  size_t i = 0;
+  for (uint64_t at = 0, length; at < SPACE; at += length + !length) {
+    for (length = 0; oracle_is_free(oracle, at + length, 1); length++)
+      continue;
+    if (length)
+      expect_free(extents, i++, at, length);
+  }
+  assert_int_equal(extents->count, i);
+  assert_int_equal(extents->taken, oracle->count);
+  assert_int_equal(extents->end, oracle->end);
+  assert_true(extents->count + extents->taken <= extents->capacity);
+}
+
+static void random_programs__do_what_a_map_of_bytes_does(void **state) {
+  (void)state;
+  uint64_t seed = 1;
+  for (size_t program = 0; program < scaled(200, 20); program++) {
+    struct umemiExtents extents = {.count = 0};
+    struct oracle oracle = {.count = 0};
+    random_take(&extents, &oracle, &seed);
+    for (size_t step = 0; step < 200; step++) {
+      if (random_below(&seed, 9) < 5)
+        random_take(&extents, &oracle, &seed);
+      else
+        random_give(&extents, &oracle, &seed);
+      expect_same(&extents, &oracle);
+    }
+    umemi_extents_clear(&extents);
+  }
+}
+
+int main(void) {
+  struct CMUnitTest const tests[] = {
+      cmocka_unit_test(take__goes_past_all_that_is_used),
+      cmocka_unit_test(take__aligns),
+      cmocka_unit_test(take__reuses_the_first_extent_with_room),
+      cmocka_unit_test(give__merges_with_both_neighbours),
+      cmocka_unit_test(take__past_the_limit_is_erange),
+      faulty_test(take__without_memory_changes_nothing),
+      faulty_test(give__needs_no_memory),
+      cmocka_unit_test(clear__leaves_an_empty_space),
+      cmocka_unit_test(random_programs__do_what_a_map_of_bytes_does),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
