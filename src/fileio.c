@@ -12,7 +12,8 @@ enum {
   CALL_MAX = 1 << 30,     /* bytes per system call; Linux stops at 2 GiB */
   DIRECT_ALIGN = 4096,    /* of offset, size and buffer for O_DIRECT */
   BOUNCE_BYTES = 1 << 20, /* for buffers that are not so aligned */
-  GROW_SLICE = 4 << 20    /* per fallocate(), which a signal makes start over */
+  GROW_SLICE = 4 << 20,   /* per fallocate() */
+  GROW_SLICE_MIN = 64 << 10
 };
 
 /* --- SIGXFSZ ------------------------------------------------------------- */
@@ -169,13 +170,6 @@ int umemi_file_write(struct umemiFileIo const *io, uint64_t at, void const *in,
 
 /* --- growing ------------------------------------------------------------- */
 
-static int file_allocate(struct umemiFileIo const *io, int mode, uint64_t at,
-                         uint64_t nbytes) {
-  int failed =
-      UMEMI_RETRY(umemi_os.fallocate(io->fd, mode, (off_t)at, (off_t)nbytes));
-  return failed ? errno : 0;
-}
-
 /* Is there room at all? Else a request for far too much would fill the disk
    before it fails. A file system that does not know has 0 blocks. */
 static bool file_has_room(struct umemiFileIo const *io, uint64_t nbytes) {
@@ -209,20 +203,35 @@ static void file_shed(struct umemiFileIo const *io, uint64_t start) {
     umemi_os.ftruncate(io->fd, st.st_size);
 }
 
-/* Slice by slice, and the size last: until then nothing can be seen of it. */
+/*
+ * Slice by slice, because an interrupted fallocate() starts over; and in
+ * smaller ones after that, because signals may come faster than a large one
+ * takes. The last slice sets the size: until then nothing can be seen of it.
+ */
+static int file_allocate(struct umemiFileIo const *io, uint64_t start,
+                         uint64_t end) {
+  uint64_t slice = GROW_SLICE;
+  for (uint64_t at = start; at < end;) {
+    bool last = end - at <= slice;
+    uint64_t nbytes = last ? end - at : slice;
+    if (umemi_os.fallocate(io->fd, last ? 0 : FALLOC_FL_KEEP_SIZE, (off_t)at,
+                           (off_t)nbytes) == 0)
+      at += nbytes;
+    else if (errno != EINTR)
+      return errno;
+    else if (slice > GROW_SLICE_MIN)
+      slice /= 2;
+  }
+  return 0;
+}
+
 int umemi_file_grow(struct umemiFileIo const *io, uint64_t start,
                     uint64_t end) {
-  int failed = 0;
   if (end > io->size_limit)
     return EFBIG;
   if (!file_has_room(io, end - start))
     return ENOSPC;
-  if (end - start > GROW_SLICE)
-    for (uint64_t at = start; !failed && at < end; at += GROW_SLICE)
-      failed = file_allocate(io, FALLOC_FL_KEEP_SIZE, at,
-                             end - at < GROW_SLICE ? end - at : GROW_SLICE);
-  if (!failed)
-    failed = file_allocate(io, 0, start, end - start);
+  int failed = file_allocate(io, start, end);
   if (failed == EOPNOTSUPP || failed == ENOSYS)
     return file_extend(io, end);
   if (failed)

@@ -1,37 +1,31 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Opening files: modes, options, what may be opened, and the temporary file
- * that takes the named one's place when it is closed.
+ * Opening and closing files: modes, options, and what may be opened.
  */
 #include "internal.h"
 
 #include <linux/fs.h>
-#include <sys/random.h>
-#include <time.h>
 
 enum {
   FILE_FLAGS = UMEM_FILE_NOFOLLOW | UMEM_FILE_EXCL | UMEM_FILE_DIRECT |
-               UMEM_FILE_TAKE_FD | UMEM_FILE_ATOMIC,
-  TEMP_NAMES = 100, /* that are tried; random, so one is enough */
-  TEMP_SIZE = 32    /* what they are longer than the name */
+               UMEM_FILE_TAKE_FD | UMEM_FILE_ATOMIC
 };
 
 /* What one call of umemi_file_open() works on. */
 struct opening {
   struct umemiOpenFile *file;
-  char const *filename; /* never NULL */
   umemFileOptions options;
-  int access; /* O_RDONLY ... */
-  mode_t permissions;
+  int access;   /* O_RDONLY ... */
   int missing;  /* errno of stat() before; of a link to nothing, too; or 0 */
   bool created; /* by us, for certain */
 };
 
 /* The name comes last: it may be long, and the text is cut at the end. */
-static umemStatusType open_failed(struct opening const *o, int sys_errno,
-                                  char const *what, umemError *error) {
+umemStatusType umemi_file_failed(struct umemiOpenFile const *file,
+                                 int sys_errno, char const *what,
+                                 umemError *error) {
   return umem_error_fill(error, umemIOError, sys_errno, 0, "%s \"%s\"", what,
-                         o->filename);
+                         file->name);
 }
 
 /* --- mode and options ---------------------------------------------------- */
@@ -93,14 +87,14 @@ static int kind_refused(mode_t mode) {
 
 static umemStatusType kind_tell(struct opening const *o, int refused,
                                 umemError *error) {
-  return open_failed(o, refused,
-                     "neither a regular file nor a block device:", error);
+  return umemi_file_failed(o->file, refused,
+                           "neither a regular file nor a block device:", error);
 }
 
 /* Before opening: a FIFO would wait, a tape rewind. */
 static umemStatusType kind_check_name(struct opening *o, umemError *error) {
   struct stat st;
-  o->missing = umemi_os.stat(o->filename, &st) ? errno : 0;
+  o->missing = umemi_os.stat(o->file->name, &st) ? errno : 0;
   int refused = o->missing ? 0 : kind_refused(st.st_mode);
   return refused ? kind_tell(o, refused, error) : umemOK;
 }
@@ -109,7 +103,7 @@ static umemStatusType kind_check_fd(struct opening const *o, umemError *error) {
   struct umemiOpenFile *file = o->file;
   struct stat st;
   if (umemi_os.fstat(file->io.fd, &st))
-    return open_failed(o, errno, "fstat", error);
+    return umemi_file_failed(o->file, errno, "fstat", error);
   int refused = kind_refused(st.st_mode);
   if (refused)
     return kind_tell(o, refused, error);
@@ -118,7 +112,7 @@ static umemStatusType kind_check_fd(struct opening const *o, umemError *error) {
   file->inode = file->is_block ? 0 : st.st_ino;
   file->size = (uint64_t)st.st_size;
   if (file->is_block && umemi_os.ioctl(file->io.fd, BLKGETSIZE64, &file->size))
-    return open_failed(o, errno, "size of block device", error);
+    return umemi_file_failed(o->file, errno, "size of block device", error);
   return umemOK;
 }
 
@@ -127,8 +121,8 @@ static umemStatusType kind_check_fd(struct opening const *o, umemError *error) {
 static umemStatusType open_refused(struct opening const *o, char const *what,
                                    umemError *error) {
   bool link = errno == ELOOP && o->options.flags & UMEM_FILE_NOFOLLOW;
-  return open_failed(o, errno, link ? "NOFOLLOW, but a symbolic link:" : what,
-                     error);
+  return umemi_file_failed(
+      o->file, errno, link ? "NOFOLLOW, but a symbolic link:" : what, error);
 }
 
 static int open_flags(struct opening const *o) {
@@ -137,8 +131,7 @@ static int open_flags(struct opening const *o) {
   return o->access | nofollow | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
 }
 
-/* Opens the directory that a file is in, for fsync and rename. */
-static void open_directory(struct opening const *o, char *path) {
+void umemi_file_open_directory(struct umemiOpenFile *file, char *path) {
   char *slash = strrchr(path, '/');
   char const *directory = ".";
   if (slash == path)
@@ -147,28 +140,33 @@ static void open_directory(struct opening const *o, char *path) {
     *slash = '\0';
     directory = path;
   }
-  o->file->dir_fd =
+  file->dir_fd =
       UMEMI_RETRY(umemi_os.open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  o->file->dir_errno = o->file->dir_fd < 0 ? errno : 0;
+  file->dir_errno = file->dir_fd < 0 ? errno : 0;
 }
 
 /* A new name is durable when its directory is, wherever links led us. If that
    cannot be had it is umem_flush() that fails. */
 static void open_directory_of_new(struct opening *o) {
-  char *path = umemi_os.realpath(o->filename, NULL);
+  char *path = umemi_os.realpath(o->file->name, NULL);
   o->file->dir_errno = path ? 0 : errno;
   if (path)
-    open_directory(o, path);
+    umemi_file_open_directory(o->file, path);
   free(path);
+}
+
+static mode_t open_permissions(struct opening const *o) {
+  return o->options.permissions ? (mode_t)o->options.permissions
+                                : UMEMI_FILE_PERMISSIONS;
 }
 
 static umemStatusType open_creating(struct opening *o, umemError *error) {
   int flags = open_flags(o) | O_CREAT;
-  int fd =
-      UMEMI_RETRY(umemi_os.open(o->filename, flags | O_EXCL, o->permissions));
+  int fd = UMEMI_RETRY(
+      umemi_os.open(o->file->name, flags | O_EXCL, open_permissions(o)));
   o->created = fd >= 0;
   if (fd < 0 && errno == EEXIST && !(o->options.flags & UMEM_FILE_EXCL))
-    fd = UMEMI_RETRY(umemi_os.open(o->filename, flags, o->permissions));
+    fd = UMEMI_RETRY(umemi_os.open(o->file->name, flags, open_permissions(o)));
   if (fd < 0)
     return open_refused(o, "open", error);
   o->file->io.fd = fd;
@@ -183,7 +181,7 @@ static umemStatusType open_named(struct opening *o, umemError *error) {
     return status;
   if (o->file->mode.creates)
     return open_creating(o, error);
-  o->file->io.fd = UMEMI_RETRY(umemi_os.open(o->filename, open_flags(o)));
+  o->file->io.fd = UMEMI_RETRY(umemi_os.open(o->file->name, open_flags(o)));
   return o->file->io.fd >= 0 ? umemOK : open_refused(o, "open", error);
 }
 
@@ -208,105 +206,40 @@ static umemStatusType open_taken(struct opening const *o, umemError *error) {
   return umemOK;
 }
 
-/* --- ATOMIC -------------------------------------------------------------- */
-
-/* Splits the path of the file to be replaced; a symbolic link is followed, so
-   that the file it points to is replaced and not the link. */
-static umemStatusType temp_place(struct opening *o, umemError *error) {
-  char *path = o->missing ? umemi_os.strdup(o->filename)
-                          : umemi_os.realpath(o->filename, NULL);
-  if (!path && errno == ENOMEM)
-    return umemi_no_memory(error, "a file name", strlen(o->filename));
-  if (!path)
-    return open_failed(o, errno, "realpath", error);
-  char const *slash = strrchr(path, '/');
-  size_t size = TEMP_SIZE + strlen(path);
-  o->file->base_name = umemi_os.strdup(slash ? slash + 1 : path);
-  o->file->temp_name = umemi_os.malloc(size);
-  open_directory(o, path);
-  free(path);
-  if (!o->file->base_name || !o->file->temp_name)
-    return umemi_no_memory(error, "a file name", size);
-  if (o->file->dir_fd < 0)
-    return open_failed(o, o->file->dir_errno, "open the directory of", error);
-  return umemOK;
-}
-
-/* Another one on each call and in each process. Secrecy is not needed: the file
-   is opened with O_EXCL. */
-static uint64_t temp_number(void) {
-  static _Atomic uint64_t calls;
-  struct timespec now = {0, 0};
-  uint64_t number = 0;
-  if (getrandom(&number, sizeof number, GRND_NONBLOCK) != sizeof number)
-    clock_gettime(CLOCK_REALTIME, &now);
-  return number + (uint64_t)now.tv_nsec * UINT64_C(0x9E3779B97F4A7C15) +
-         ((uint64_t)getpid() << 32) + atomic_fetch_add(&calls, 1);
-}
-
-static umemStatusType temp_create(struct opening *o, umemError *error) {
-  struct umemiOpenFile *file = o->file;
-  size_t size = TEMP_SIZE + strlen(file->base_name);
-  int flags = o->access | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
-  for (unsigned i = 0; file->io.fd < 0 && i < TEMP_NAMES; i++) {
-    snprintf(file->temp_name, size, ".%.200s.%016" PRIx64 ".tmp",
-             file->base_name, temp_number());
-    file->io.fd = UMEMI_RETRY(
-        umemi_os.openat(file->dir_fd, file->temp_name, flags, o->permissions));
-    if (file->io.fd < 0 && errno != EEXIST)
-      break;
-  }
-  file->temp_exists = file->io.fd >= 0;
-  return file->temp_exists
-             ? umemOK
-             : open_failed(o, errno, "create a temporary file for", error);
-}
-
-/* A file that is replaced keeps its permissions, and the temporary one never
-   has more of them. */
-static umemStatusType temp_create_alike(struct opening *o, umemError *error) {
-  struct stat st;
-  bool alike = !o->options.permissions && umemi_os.stat(o->filename, &st) == 0;
-  if (alike)
-    o->permissions = st.st_mode & 0777;
-  umemStatusType status = temp_create(o, error);
-  if (status != umemOK || !alike)
-    return status;
-  if (umemi_os.fchmod(o->file->io.fd, o->permissions)) /* despite the umask */
-    return open_failed(o, errno, "fchmod the temporary file for", error);
-  return umemOK;
-}
-
-static umemStatusType temp_check(struct opening *o, umemError *error) {
+/* What an atomic one is not for. */
+static umemStatusType atomic_check(struct opening *o, umemError *error) {
   struct stat st;
   uint32_t flags = o->options.flags;
   umemStatusType status = kind_check_name(o, error);
   if (status != umemOK)
     return status;
   if (o->missing && o->missing != ENOENT)
-    return open_failed(o, o->missing, "stat", error);
-  if (umemi_os.lstat(o->filename, &st))
+    return umemi_file_failed(o->file, o->missing, "stat", error);
+  if (umemi_os.lstat(o->file->name, &st))
     return umemOK;
   if (flags & UMEM_FILE_EXCL)
-    return open_failed(o, EEXIST, "open", error);
+    return umemi_file_failed(o->file, EEXIST, "open", error);
   if (flags & UMEM_FILE_NOFOLLOW && S_ISLNK(st.st_mode))
-    return open_failed(o, ELOOP, "NOFOLLOW, but a symbolic link:", error);
+    return umemi_file_failed(o->file, ELOOP,
+                             "NOFOLLOW, but a symbolic link:", error);
   if (S_ISBLK(st.st_mode))
     return umem_error_fill(error, umemValueError, 0, 0,
                            "options: ATOMIC would replace the block device by "
                            "a file: \"%s\"",
-                           o->filename);
+                           o->file->name);
   if (o->missing)
-    return open_failed(o, ENOENT, "a symbolic link to nothing:", error);
+    return umemi_file_failed(o->file, ENOENT,
+                             "a symbolic link to nothing:", error);
   return umemOK;
 }
 
 static umemStatusType open_atomic(struct opening *o, umemError *error) {
-  umemStatusType status = temp_check(o, error);
+  umemStatusType status = atomic_check(o, error);
+  if (status != umemOK)
+    return status;
   o->file->exclusive = o->options.flags & UMEM_FILE_EXCL;
-  if (status == umemOK)
-    status = temp_place(o, error);
-  return status == umemOK ? temp_create_alike(o, error) : status;
+  return umemi_temp_create(o->file, !o->missing, o->access,
+                           (mode_t)o->options.permissions, error);
 }
 
 /* --- the rest of the constructor ----------------------------------------- */
@@ -321,8 +254,8 @@ static umemStatusType open_direct(struct opening const *o, umemError *error) {
   if (errno == EINVAL)
     return umem_error_fill(error, umemNotSupportedError, EINVAL, 0,
                            "this file system has no O_DIRECT: \"%s\"",
-                           o->filename);
-  return open_failed(o, errno, "open with O_DIRECT", error);
+                           o->file->name);
+  return umemi_file_failed(o->file, errno, "open with O_DIRECT", error);
 }
 
 /* Last, so that a constructor that fails has not emptied the file. */
@@ -331,7 +264,7 @@ static umemStatusType open_truncate(struct opening const *o, umemError *error) {
   if (!file->mode.truncates || file->is_block || file->size == 0)
     return umemOK;
   if (UMEMI_RETRY(umemi_os.ftruncate(file->io.fd, 0)))
-    return open_failed(o, errno, "ftruncate", error);
+    return umemi_file_failed(o->file, errno, "ftruncate", error);
   file->size = 0;
   return umemOK;
 }
@@ -347,7 +280,7 @@ static umemStatusType open_all(struct opening *o, umemError *error) {
     status = open_direct(o, error);
   if (status == umemOK && flags & UMEM_FILE_TAKE_FD &&
       umemi_os.fcntl(o->file->io.fd, F_SETFD, FD_CLOEXEC))
-    status = open_failed(o, errno, "FD_CLOEXEC", error);
+    status = umemi_file_failed(o->file, errno, "FD_CLOEXEC", error);
   return status == umemOK ? open_truncate(o, error) : status;
 }
 
@@ -356,7 +289,7 @@ static umemStatusType open_all(struct opening *o, umemError *error) {
 static void open_undo(struct opening *o) {
   umemError ignored;
   if (o->created)
-    umemi_os.unlinkat(AT_FDCWD, o->filename, 0);
+    umemi_os.unlinkat(AT_FDCWD, o->file->name, 0);
   if (o->options.flags & UMEM_FILE_TAKE_FD)
     o->file->io.fd = -1;
   umemi_file_close(o->file, false, &ignored);
@@ -373,7 +306,7 @@ static void open_init(struct umemiOpenFile *file) {
 umemStatusType umemi_file_open(struct umemiOpenFile *file, char const *filename,
                                char const *mode, umemFileOptions const *options,
                                umemError *error) {
-  struct opening o = {.file = file, .filename = filename, .options = *options};
+  struct opening o = {.file = file, .options = *options};
   open_init(file);
   if (!mode_parse(mode, &file->mode))
     return umem_error_fill(error, umemValueError, 0, 0,
@@ -383,7 +316,6 @@ umemStatusType umemi_file_open(struct umemiOpenFile *file, char const *filename,
   umemStatusType status = options_check(&o, error);
   if (status != umemOK)
     return status;
-  o.permissions = options->permissions ? (mode_t)options->permissions : 0666;
   o.access = !file->mode.writable  ? O_RDONLY
              : file->mode.readable ? O_RDWR
                                    : O_WRONLY;
@@ -398,50 +330,6 @@ umemStatusType umemi_file_open(struct umemiOpenFile *file, char const *filename,
 
 /* --- closing ------------------------------------------------------------- */
 
-static umemStatusType close_failed(struct umemiOpenFile const *file,
-                                   int sys_errno, char const *what,
-                                   umemError *error) {
-  return umem_error_fill(error, umemIOError, sys_errno, 0, "%s \"%s\"", what,
-                         file->name);
-}
-
-int umemi_file_discard(struct umemiOpenFile *file) {
-  if (getpid() != file->owner || !atomic_exchange(&file->temp_exists, false))
-    return 0;
-  if (umemi_os.unlinkat(file->dir_fd, file->temp_name, 0) == 0 ||
-      errno == ENOENT)
-    return 0;
-  int failed = errno;
-  atomic_store(&file->temp_exists, true);
-  return failed;
-}
-
-/* Gives the temporary file its name; 0 or errno. */
-static int close_rename(struct umemiOpenFile *file) {
-  if (file->exclusive) /* rename would replace what is there by now */
-    return umemi_os.linkat(file->dir_fd, file->temp_name, file->dir_fd,
-                           file->base_name, 0)
-               ? errno
-               : umemi_file_discard(file);
-  if (umemi_os.renameat(file->dir_fd, file->temp_name, file->dir_fd,
-                        file->base_name))
-    return errno;
-  atomic_store(&file->temp_exists, false);
-  return 0;
-}
-
-static umemStatusType close_publish(struct umemiOpenFile *file,
-                                    umemError *error) {
-  if (UMEMI_RETRY(umemi_os.fsync(file->io.fd)))
-    return close_failed(file, errno, "fsync the temporary file of", error);
-  int failed = close_rename(file);
-  if (failed)
-    return close_failed(file, failed, "rename the temporary file to", error);
-  if (UMEMI_RETRY(umemi_os.fsync(file->dir_fd)))
-    return close_failed(file, errno, "fsync the directory of", error);
-  return umemOK;
-}
-
 static int close_fd(int fd) {
   /* After EINTR the descriptor is closed on Linux: close(2). */
   return fd >= 0 && umemi_os.close(fd) && errno != EINTR ? errno : 0;
@@ -450,17 +338,17 @@ static int close_fd(int fd) {
 umemStatusType umemi_file_close(struct umemiOpenFile *file, bool publish,
                                 umemError *error) {
   umemStatusType status = umemOK;
-  if (publish && file->temp_exists && getpid() == file->owner)
-    status = close_publish(file, error);
-  int undiscarded = umemi_file_discard(file);
+  if (publish)
+    status = umemi_temp_publish(file, error);
+  int undiscarded = umemi_temp_discard(file);
   if (undiscarded && status == umemOK)
-    status =
-        close_failed(file, undiscarded, "remove the temporary file of", error);
+    status = umemi_file_failed(file, undiscarded,
+                               "remove the temporary file of", error);
   int const fds[] = {file->io.direct_fd, file->io.fd};
   for (size_t i = 0; i < sizeof fds / sizeof *fds; i++) {
     int unclosed = close_fd(fds[i]);
     if (unclosed && status == umemOK)
-      status = close_failed(file, unclosed, "close", error);
+      status = umemi_file_failed(file, unclosed, "close", error);
   }
   close_fd(file->dir_fd); /* nothing was written there */
   free(file->name);

@@ -337,7 +337,10 @@ int umemi_file_write(struct umemiFileIo const *io, uint64_t at, void const *in,
 /* Reserves and zeroes [start, end) past what the file has; 0 or errno. */
 int umemi_file_grow(struct umemiFileIo const *io, uint64_t start, uint64_t end);
 
-/* fileopen.c: names, modes, options, publishing ----------------------------*/
+/* fileopen.c: names, modes, options ----------------------------------------*/
+
+#define UMEMI_FILE_PERMISSIONS                                                 \
+  ((mode_t)0666) /* of a new file; then the umask */
 
 struct umemiFileMode {
   bool readable, writable, creates, truncates, appends;
@@ -365,7 +368,23 @@ umemStatusType umemi_file_open(struct umemiOpenFile *file, char const *filename,
 /* Closes; publishes a temporary file if `publish`, else removes it. */
 umemStatusType umemi_file_close(struct umemiOpenFile *file, bool publish,
                                 umemError *error);
-/* Removes the temporary file; 0 or errno. */
-int umemi_file_discard(struct umemiOpenFile *file);
+/* Sets dir_fd, or dir_errno; cuts the path off at its last slash. */
+void umemi_file_open_directory(struct umemiOpenFile *file, char *path);
+/* IOError: errno, `what`, the file's name. */
+umemStatusType umemi_file_failed(struct umemiOpenFile const *file,
+                                 int sys_errno, char const *what,
+                                 umemError *error);
+
+/* filetemp.c: the temporary file of UMEM_FILE_ATOMIC ------------------------*/
+
+/* Opens it; `replaces`: the named file exists. Permissions 0: those of the file
+   that is replaced, else the default; it never has more meanwhile. */
+umemStatusType umemi_temp_create(struct umemiOpenFile *file, bool replaces,
+                                 int access, mode_t permissions,
+                                 umemError *error);
+/* Gives it the name, durably, if there is one that this process created. */
+umemStatusType umemi_temp_publish(struct umemiOpenFile *file, umemError *error);
+/* Removes it likewise; 0 or errno. */
+int umemi_temp_discard(struct umemiOpenFile *file);
 
 #endif

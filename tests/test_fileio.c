@@ -603,6 +603,21 @@ static void grow__interrupted_slice_is_resumed(void **state) {
   assert_true(faults_count(FAULT_fallocate) >= 3);
 }
 
+/* Signals come faster than more than 256 KiB can be reserved. */
+static int stormy_fallocate(int fd, int mode, off_t at, off_t nbytes) {
+  if (nbytes <= MIB / 4)
+    return fallocate(fd, mode, at, nbytes);
+  errno = EINTR;
+  return -1;
+}
+
+static void grow__gets_on_in_a_storm_of_signals(void **state) {
+  (void)state;
+  umemi_os.fallocate = stormy_fallocate;
+  assert_int_equal(umemi_file_grow(&io, 0, 9 * MIB + 1), 0);
+  assert_int_equal(file_size(io_path()), 9 * MIB + 1);
+}
+
 /* The second slice fails: the disk is full. */
 static int filling_fallocate(int fd, int mode, off_t at, off_t nbytes) {
   if (at < 4 * MIB || mode & FALLOC_FL_PUNCH_HOLE)
@@ -729,6 +744,7 @@ int main(void) {
       faulty_test(limit__alloc_without_fallocate_past_it_is_a_MemoryError),
       io_test(grow__reserves_in_slices_of_4_MiB),
       io_test(grow__interrupted_slice_is_resumed),
+      io_test(grow__gets_on_in_a_storm_of_signals),
       io_test(grow__full_disk_midway_leaves_no_blocks),
       io_test(grow__without_fallocate_the_last_byte_extends),
       io_test(grow__without_fallocate_a_larger_file_is_left_alone),

@@ -274,7 +274,7 @@ static umemStatusType file_discard(void *state, umemError *error) {
     return umem_error_fill(error, umemValueError, 0, 0,
                            "not opened with UMEM_FILE_ATOMIC");
   atomic_store(&file->discarded, true);
-  int failed = umemi_file_discard(&file->open);
+  int failed = umemi_temp_discard(&file->open);
   return failed ? umem_error_fill(error, umemIOError, failed, 0,
                                   "remove the temporary file")
                 : umemOK;
