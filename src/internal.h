@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 
 #include "umem/backend.h"
@@ -154,6 +155,20 @@ umemStatusType umemi_no_view_begin(void *state, uintptr_t adr, size_t nbytes,
 umemStatusType umemi_no_view_end(void *state, void *ptr, size_t nbytes,
                                  umemAccess access, umemError *error);
 
+/* error.c: what a failure says ---------------------------------------------*/
+
+/* Puts call and values, and ": ", in front of the text; the label behind it. */
+void umemi_error_prefix(umemError *error, char const *format, va_list values)
+    UMEMI_PRINTF(2, 0);
+void umemi_error_label(umemError *error, struct umemiContext const *ctx);
+/* Says in which context of two it failed: "source File: reason "label"". */
+umemStatusType umemi_blame(umemError *error, char const *side,
+                           struct umemiContext const *ctx);
+/* Shorthands for the two most frequent kinds of umem_error_fill(). */
+umemStatusType umemi_no_memory(umemError *error, char const *what,
+                               size_t nbytes);
+umemStatusType umemi_null(umemError *error, char const *what);
+
 /* status.c ----------------------------------------------------------------*/
 
 /* Starts a public call: saves errno. */
@@ -169,13 +184,6 @@ static inline void umemi_begin(struct umemiCall *call) {
 umemStatusType umemi_end(struct umemiCall *call, umemStatusType status,
                          void const *a, void const *b, char const *format, ...)
     UMEMI_PRINTF(5, 6);
-/* Says in which context of two it failed: "source File: reason "label"". */
-umemStatusType umemi_blame(umemError *error, char const *side,
-                           struct umemiContext const *ctx);
-/* Shorthands for the two most frequent kinds of umem_error_fill(). */
-umemStatusType umemi_no_memory(umemError *error, char const *what,
-                               size_t nbytes);
-umemStatusType umemi_null(umemError *error, char const *what);
 /* Cleans the calling thread's status; `dead`: its slots are the first to go. */
 void umemi_status_clean(struct umemiContext *ctx, bool dead);
 

@@ -751,7 +751,7 @@ static void message__long_values_cannot_push_out_the_reason(void **state) {
   size_t const size = sizeof((umemError *)NULL)->text;
   char expected[sizeof((umemError *)NULL)->text];
   expect_text("call(5)", "the reason", "call(5): the reason");
-  snprintf(expected, size, "%s: the reason", text_of('x', size / 2));
+  snprintf(expected, size, "%s: the reason", text_of('x', size / 2 - 1));
   expect_text(text_of('x', 1000), "the reason", expected);
   snprintf(expected, size, "call(5): %s", text_of('r', size));
   expect_text("call(5)", text_of('r', size - 1), expected);
