@@ -158,8 +158,9 @@ enum {
   UMEM_FILE_TAKE_FD = 1 << 3,
   /** Write a temporary file beside the named one, and let umem_dtor() put it
       in that file's place, durably, if no call on the context failed. Regular
-      files and modes `w` and `w+` only. The new file has the permissions of the
-      old one, and belongs to who wrote it. */
+      files and modes `w` and `w+` only. The new file belongs to who wrote it,
+      and has the permissions of the old one unless others are asked for. As
+      with rename(2), what must be writable is the directory. */
   UMEM_FILE_ATOMIC = 1 << 4
 };
 
@@ -205,23 +206,25 @@ UMEM_API umemStatusType umemHost_ctor_ex(umemHost *ctx,
  * Open a file as a context.
  *
  * @param filename  Path, copied. A regular file or a block device.
- * @param mode  As for fopen(): `r` read, `r+` read and write, `w` `w+` the same
- *   with an empty file, created if need be, `a` `a+` with what the file has now
- *   kept and protected from writing; `b` may stand anywhere after the first
- *   letter. Reads of `w` and `a`, writes of `r`, and writes to bytes that `a`
- *   and `a+` protect are umemValueErrors.
+ * @param mode  As for fopen(): `r` read, `r+` read and write; `w` write, `w+`
+ *   read and write, an empty file, created if need be; `a` write, `a+` read and
+ *   write, created if need be, with what the file has now protected from
+ *   writing. A `b` may stand anywhere after the first letter. Reads of `w` and
+ * `a`, writes of `r`, and writes to bytes that `a` and `a+` protect are
+ * umemValueErrors.
  *
  * The file holds your bytes only. Copies and umem_set() address it by offset,
  * with or without an allocation, and may extend it; reading past its end is a
  * umemIOError. umem_alloc() reserves a range past everything in use and extends
  * the file, so that a full disk is told there (where the file system can
  * reserve); in mode `r`, and on a block device, it hands out the existing bytes
- * in order and answers umemIndexError when they are used up. An allocation that
- * fails half-way may leave zeros at the end of the file. Freed ranges are
- * reused by later allocations of the same context; umem_free() never changes
- * the file. One context per file should allocate; any number may copy. Data are
- * in the kernel when a call returns (they survive a killed process);
- * umem_flush() makes them durable.
+ * in order and answers umemIndexError when they are used up; umem_calloc()
+ * would have to write, a umemValueError in `r`. An allocation that fails
+ * half-way may leave disk space reserved past the end of the file, for what
+ * grows it next. Freed ranges are reused by later allocations of the same
+ * context; umem_free() never changes the file. One context per file should
+ * allocate; any number may copy. Data are in the kernel when a call returns
+ * (they survive a killed process); umem_flush() makes them durable.
  *
  * Errors: umemIOError with sys_errno (ENOENT, EACCES, EISDIR for a directory,
  * ESPIPE for a FIFO, socket or character device, ...); umemValueError for a bad
@@ -233,7 +236,8 @@ UMEM_API umemStatusType umemFile_ctor(umemFile *ctx, char const *filename,
 /**
  * umemFile_ctor() with options; NULL means all defaults.
  *
- * A descriptor given with UMEM_FILE_TAKE_FD stays yours if this fails. It must
+ * A descriptor given with UMEM_FILE_TAKE_FD stays yours if this fails (and may
+ * have become close-on-exec). It must
  * be open for what the mode asks, and without O_APPEND and O_DIRECT.
  */
 UMEM_API umemStatusType umemFile_ctor_ex(umemFile *ctx, char const *filename,
@@ -282,7 +286,8 @@ UMEM_API umemStatusType umem_dtor(void const *ctx);
  * uses the umem_try_ forms, which return the status.
  *
  * Size 0 gives an address that may be freed: on host-like devices non-zero and
- * unique; in a file address 0, which nothing is reserved for. Sizes over
+ * unique; in a file address 0, which nothing is reserved for (aligned: a unique
+ * one that is not 0). Sizes over
  * PTRDIFF_MAX are umemMemoryErrors.
  *
  * Every kind but umemHost out of checked mode knows its live blocks: freeing an
@@ -537,9 +542,9 @@ UMEM_API umemStatusType umem_get_status(void const *ctx);
 /**
  * What failed in this thread on `ctx`; "" if nothing did. Never NULL.
  *
- * The pointer stays valid until the status is cleaned, the context destroyed or
- * the thread ends, and the text behind it until 16 other contexts have failed;
- * do not free it.
+ * The pointer may be read until the thread ends; do not free it. The text
+ * behind it changes when the status is cleaned or set again, and may give way
+ * to another's when 16 other contexts have failed.
  */
 UMEM_API char const *umem_get_message(void const *ctx);
 

@@ -170,11 +170,11 @@ static umemStatusType connect_call(char const *function, void const *src,
   umemi_begin(&call);
   umemStatusType status =
       connect_checked(&copy, alignment, adr_out, &call.error);
-  return umemi_end(&call, status, src, dest,
-                   "%s(source %s 0x%" PRIxPTR ", %zu bytes, destination %s, "
-                   "alignment %zu)",
-                   function, umemi_name(src), src_adr, nbytes, umemi_name(dest),
-                   alignment);
+  return umemi_end_two(
+      &call, status, src, dest,
+      "%s(source %s 0x%" PRIxPTR ", %zu bytes, destination %s, "
+      "alignment %zu)",
+      function, umemi_name(src), src_adr, nbytes, umemi_name(dest), alignment);
 }
 
 uintptr_t umem_connect(void const *src, uintptr_t src_adr, size_t nbytes,
@@ -226,11 +226,11 @@ umemStatusType umem_disconnect(void const *src, uintptr_t src_adr,
   umemi_begin(&call);
   umemStatusType status = disconnect_checked(src, src_adr, dest, dest_adr,
                                              dest_alignment, &call.error);
-  return umemi_end(&call, status, src, dest,
-                   "umem_disconnect(source %s 0x%" PRIxPTR
-                   ", destination %s 0x%" PRIxPTR ", alignment %zu)",
-                   umemi_name(src), src_adr, umemi_name(dest), dest_adr,
-                   dest_alignment);
+  return umemi_end_two(&call, status, src, dest,
+                       "umem_disconnect(source %s 0x%" PRIxPTR
+                       ", destination %s 0x%" PRIxPTR ", alignment %zu)",
+                       umemi_name(src), src_adr, umemi_name(dest), dest_adr,
+                       dest_alignment);
 }
 
 /* --- sync ---------------------------------------------------------------- */

@@ -39,11 +39,22 @@ static void locks_release_all(void) {
 }
 
 static int fork_guard_errno;
+static _Atomic uint64_t process = 1;
+
+/* Not getpid(): it may be the same in another namespace. */
+uint64_t umemi_process(void) {
+  return atomic_load_explicit(&process, memory_order_relaxed);
+}
+
+static void locks_release_in_child(void) {
+  atomic_fetch_add_explicit(&process, 1, memory_order_relaxed);
+  locks_release_all();
+}
 
 /* At load time, because no thread can be forking then. */
 __attribute__((constructor)) static void context_load(void) {
   fork_guard_errno =
-      pthread_atfork(locks_take_all, locks_release_all, locks_release_all);
+      pthread_atfork(locks_take_all, locks_release_all, locks_release_in_child);
 }
 
 /* --- identify ------------------------------------------------------------ */
@@ -161,7 +172,7 @@ umemStatusType umem_dtor(void const *ctx) {
   c->seal = (uintptr_t)c ^ UMEMI_DEAD;
   free(c->foreign_vtbl);
   c->foreign_vtbl = NULL;
-  return umemi_end(&call, status, c, NULL, "umem_dtor(%s)", c->name);
+  return umemi_end(&call, status, c, "umem_dtor(%s)", c->name);
 }
 
 umemStatusType umemVirtual_dtor(umemVirtual *ctx) {
@@ -207,8 +218,8 @@ bool umem_is_same_device(void const *a, void const *b) {
   if (status == umemOK)
     same = umemi_context(a)->vtbl->type == umemi_context(b)->vtbl->type &&
            umemi_same_space(umemi_context(a), umemi_context(b));
-  umemi_end(&call, status, a, b, "umem_is_same_device(%s, %s)", umemi_name(a),
-            umemi_name(b));
+  umemi_end_two(&call, status, a, b, "umem_is_same_device(%s, %s)",
+                umemi_name(a), umemi_name(b));
   return same;
 }
 
@@ -218,8 +229,8 @@ bool umem_is_accessible_from(void const *src, void const *dest) {
   umemStatusType status = question_check(src, dest, &call.error);
   bool reaches = status == umemOK &&
                  umemi_reaches(umemi_context(src), umemi_context(dest));
-  umemi_end(&call, status, src, dest, "umem_is_accessible_from(%s, %s)",
-            umemi_name(src), umemi_name(dest));
+  umemi_end_two(&call, status, src, dest, "umem_is_accessible_from(%s, %s)",
+                umemi_name(src), umemi_name(dest));
   return reaches;
 }
 
@@ -227,8 +238,7 @@ char const *umem_get_device_name(void const *ctx) {
   struct umemiCall call;
   umemi_begin(&call);
   umemStatusType status = umemi_need_live(ctx, "", &call.error);
-  umemi_end(&call, status, ctx, NULL, "umem_get_device_name(%s)",
-            umemi_name(ctx));
+  umemi_end(&call, status, ctx, "umem_get_device_name(%s)", umemi_name(ctx));
   return status == umemOK ? umemi_name(ctx) : "UnknownDevice";
 }
 
@@ -248,8 +258,7 @@ size_t umem_fundamental_align(void const *ctx) {
   struct umemiCall call;
   umemi_begin(&call);
   umemStatusType status = umemi_need_live(ctx, "", &call.error);
-  umemi_end(&call, status, ctx, NULL, "umem_fundamental_align(%s)",
-            umemi_name(ctx));
+  umemi_end(&call, status, ctx, "umem_fundamental_align(%s)", umemi_name(ctx));
   return status == umemOK ? umemi_context(ctx)->vtbl->fundamental_align : 0;
 }
 

@@ -176,13 +176,21 @@ static bool file_has_room(struct umemiFileIo const *io, uint64_t nbytes) {
   struct statvfs fs;
   if (umemi_os.fstatvfs(io->fd, &fs) || fs.f_blocks == 0 || fs.f_frsize == 0)
     return true;
-  return nbytes / fs.f_frsize <= fs.f_bavail;
+  return nbytes / fs.f_frsize <= fs.f_bfree;
+}
+
+/* The limit may have been raised since the file was opened. */
+static bool file_is_past_limit(struct umemiFileIo const *io, uint64_t end) {
+  struct rlimit limit;
+  return end > io->size_limit && getrlimit(RLIMIT_FSIZE, &limit) == 0 &&
+         end > limit.rlim_cur;
 }
 
 /*
  * Where there is no fallocate(): the last byte extends the file, and a full
- * disk is told at the write. Not ftruncate(), which would cut off what another
- * thread or context wrote past `end` since we looked at the size.
+ * disk is told at the write. In a race with others who write past the end
+ * ftruncate() could cut off all that they wrote, this at most zero that one
+ * byte.
  */
 static int file_extend(struct umemiFileIo const *io, uint64_t end) {
   struct stat st;
@@ -194,29 +202,24 @@ static int file_extend(struct umemiFileIo const *io, uint64_t end) {
   return umemi_file_write(io, end - 1, "", 1, &done);
 }
 
-/* Gives the blocks past the end back, unless someone wrote there meanwhile:
-   truncating to the size that is there frees them, and punching a hole past the
-   end does not on ext4. */
-static void file_shed(struct umemiFileIo const *io, uint64_t start) {
-  struct stat st;
-  if (umemi_os.fstat(io->fd, &st) == 0 && (uint64_t)st.st_size <= start)
-    umemi_os.ftruncate(io->fd, st.st_size);
-}
-
 /*
  * Slice by slice, because an interrupted fallocate() starts over; and in
  * smaller ones after that, because signals may come faster than a large one
- * takes. The last slice sets the size: until then nothing can be seen of it.
+ * takes. The last slice sets the size: until then nothing can be seen of it,
+ * unless the file system cannot reserve without setting it.
  */
 static int file_allocate(struct umemiFileIo const *io, uint64_t start,
                          uint64_t end) {
   uint64_t slice = GROW_SLICE;
+  int keep_size = FALLOC_FL_KEEP_SIZE;
   for (uint64_t at = start; at < end;) {
     bool last = end - at <= slice;
     uint64_t nbytes = last ? end - at : slice;
-    if (umemi_os.fallocate(io->fd, last ? 0 : FALLOC_FL_KEEP_SIZE, (off_t)at,
-                           (off_t)nbytes) == 0)
+    int mode = last ? 0 : keep_size;
+    if (umemi_os.fallocate(io->fd, mode, (off_t)at, (off_t)nbytes) == 0)
       at += nbytes;
+    else if (errno == EOPNOTSUPP && mode)
+      keep_size = 0;
     else if (errno != EINTR)
       return errno;
     else if (slice > GROW_SLICE_MIN)
@@ -225,16 +228,18 @@ static int file_allocate(struct umemiFileIo const *io, uint64_t start,
   return 0;
 }
 
+/*
+ * What was reserved before a failure stays so, past the end of the file, for
+ * whatever grows it next. To give it back would take ftruncate(), which may cut
+ * off what others wrote past the end meanwhile.
+ */
 int umemi_file_grow(struct umemiFileIo const *io, uint64_t start,
                     uint64_t end) {
-  if (end > io->size_limit)
+  if (file_is_past_limit(io, end))
     return EFBIG;
-  if (!file_has_room(io, end - start))
+  if (end - start > GROW_SLICE && !file_has_room(io, end - start))
     return ENOSPC;
   int failed = file_allocate(io, start, end);
-  if (failed == EOPNOTSUPP || failed == ENOSYS)
-    return file_extend(io, end);
-  if (failed)
-    file_shed(io, start);
-  return failed;
+  return failed == EOPNOTSUPP || failed == ENOSYS ? file_extend(io, end)
+                                                  : failed;
 }

@@ -170,7 +170,7 @@ static umemStatusType open_creating(struct opening *o, umemError *error) {
   if (fd < 0)
     return open_refused(o, "open", error);
   o->file->io.fd = fd;
-  if (o->missing)
+  if (o->missing || o->created)
     open_directory_of_new(o);
   return umemOK;
 }
@@ -298,7 +298,7 @@ static void open_undo(struct opening *o) {
 static void open_init(struct umemiOpenFile *file) {
   struct rlimit limit;
   *file = (struct umemiOpenFile){
-      .io = {-1, -1, UINT64_MAX}, .dir_fd = -1, .owner = getpid()};
+      .io = {-1, -1, UINT64_MAX}, .dir_fd = -1, .owner = umemi_process()};
   if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
     file->io.size_limit = limit.rlim_cur;
 }

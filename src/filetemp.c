@@ -90,7 +90,8 @@ umemStatusType umemi_temp_create(struct umemiOpenFile *file, bool replaces,
 }
 
 int umemi_temp_discard(struct umemiOpenFile *file) {
-  if (getpid() != file->owner || !atomic_exchange(&file->temp_exists, false))
+  if (umemi_process() != file->owner ||
+      !atomic_exchange(&file->temp_exists, false))
     return 0;
   if (umemi_os.unlinkat(file->dir_fd, file->temp_name, 0) == 0 ||
       errno == ENOENT)
@@ -106,7 +107,7 @@ static int temp_rename(struct umemiOpenFile *file) {
     return umemi_os.linkat(file->dir_fd, file->temp_name, file->dir_fd,
                            file->base_name, 0)
                ? errno
-               : umemi_temp_discard(file);
+               : 0; /* and the other name is removed when it is closed */
   if (umemi_os.renameat(file->dir_fd, file->temp_name, file->dir_fd,
                         file->base_name))
     return errno;
@@ -116,7 +117,7 @@ static int temp_rename(struct umemiOpenFile *file) {
 
 umemStatusType umemi_temp_publish(struct umemiOpenFile *file,
                                   umemError *error) {
-  if (!file->temp_exists || getpid() != file->owner)
+  if (!file->temp_exists || umemi_process() != file->owner)
     return umemOK;
   if (UMEMI_RETRY(umemi_os.fsync(file->io.fd)))
     return umemi_file_failed(file, errno, "fsync the temporary file of", error);

@@ -10,7 +10,7 @@ umemStatusType umem_flush(void const *ctx) {
     struct umemiContext *c = umemi_context(ctx);
     status = umemi_device_flush(c, &call.error);
   }
-  return umemi_end(&call, status, ctx, NULL, "umem_flush(%s)", umemi_name(ctx));
+  return umemi_end(&call, status, ctx, "umem_flush(%s)", umemi_name(ctx));
 }
 
 umemStatusType umem_discard(void const *ctx) {
@@ -21,6 +21,5 @@ umemStatusType umem_discard(void const *ctx) {
     struct umemiContext *c = umemi_context(ctx);
     status = umemi_device_discard(c, &call.error);
   }
-  return umemi_end(&call, status, ctx, NULL, "umem_discard(%s)",
-                   umemi_name(ctx));
+  return umemi_end(&call, status, ctx, "umem_discard(%s)", umemi_name(ctx));
 }

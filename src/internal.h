@@ -75,7 +75,7 @@ static inline bool umemi_wraps(uintptr_t adr, size_t nbytes) {
 /* One public call: its error, and what it must leave as it was. */
 struct umemiCall {
   umemError error;
-  int saved_errno;
+  int saved_errno, saved_cancel_state;
   bool whole_message; /* the text is not to be put behind call and values */
 };
 
@@ -101,6 +101,8 @@ umemStatusType umemi_take_options(void *options, size_t size, void const *given,
 bool umemi_same_space(struct umemiContext *a, struct umemiContext *b);
 /* Are addresses of `src` valid in the home space of `dest`? */
 bool umemi_reaches(struct umemiContext *src, struct umemiContext *dest);
+/* Which process of a family that forked this is: differs from its parent's. */
+uint64_t umemi_process(void);
 void umemi_lock(uint64_t id);
 void umemi_unlock(uint64_t id);
 
@@ -171,19 +173,24 @@ umemStatusType umemi_null(umemError *error, char const *what);
 
 /* status.c ----------------------------------------------------------------*/
 
-/* Starts a public call: saves errno. */
+/* Starts a public call: saves errno, and keeps pthread_cancel() off, which
+   would leave locks, memory and signal masks behind. */
 static inline void umemi_begin(struct umemiCall *call) {
   call->saved_errno = errno;
+  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &call->saved_cancel_state);
   call->whole_message = false;
 }
 /*
- * Ends it: restores errno and, if the call failed, puts call and values
- * (`format`) in front of the reason and records it in both contexts. `b` may be
- * NULL. Returns `status`.
+ * Ends it: undoes that and, if the call failed, puts call and values (`format`)
+ * in front of the reason and records it in the context, or both. Returns
+ * `status`.
  */
 umemStatusType umemi_end(struct umemiCall *call, umemStatusType status,
-                         void const *a, void const *b, char const *format, ...)
-    UMEMI_PRINTF(5, 6);
+                         void const *ctx, char const *format, ...)
+    UMEMI_PRINTF(4, 5);
+umemStatusType umemi_end_two(struct umemiCall *call, umemStatusType status,
+                             void const *a, void const *b, char const *format,
+                             ...) UMEMI_PRINTF(5, 6);
 /* Cleans the calling thread's status; `dead`: its slots are the first to go. */
 void umemi_status_clean(struct umemiContext *ctx, bool dead);
 
@@ -367,7 +374,7 @@ struct umemiOpenFile {
   char *base_name;
   atomic_bool temp_exists;
   bool exclusive; /* EXCL: never replace a file that appeared meanwhile */
-  pid_t owner;    /* the process that may publish */
+  uint64_t owner; /* the process that may publish */
 };
 
 umemStatusType umemi_file_open(struct umemiOpenFile *file, char const *filename,

@@ -78,8 +78,8 @@ static UMEMI_NOINLINE uintptr_t memory_alloc_slow(void const *ctx,
   uintptr_t adr = 0;
   umemi_begin(&call);
   umemStatusType status = memory_alloc(ctx, nbytes, &adr, &call.error);
-  umemi_end(&call, status, ctx, NULL, "umem_alloc(%s, %zu bytes)",
-            umemi_name(ctx), nbytes);
+  umemi_end(&call, status, ctx, "umem_alloc(%s, %zu bytes)", umemi_name(ctx),
+            nbytes);
   return adr;
 }
 
@@ -87,6 +87,7 @@ uintptr_t umem_alloc(void const *ctx, size_t nbytes) {
   if (UMEMI_LIKELY(umemi_is_plain(ctx) && nbytes <= PTRDIFF_MAX)) {
     int saved = errno; /* malloc() may change it even if it succeeds */
     void *block = umemi_os.malloc(nbytes); /* of 0: NULL is the slow way's */
+    __asm__ volatile("" ::: "memory");     /* clang believes it does not */
     errno = saved;
     if (UMEMI_LIKELY(block))
       return (uintptr_t)block;
@@ -99,7 +100,7 @@ umemStatusType umem_try_alloc(void const *ctx, size_t nbytes,
   struct umemiCall call;
   umemi_begin(&call);
   umemStatusType status = memory_alloc(ctx, nbytes, adr_out, &call.error);
-  return umemi_end(&call, status, ctx, NULL, "umem_try_alloc(%s, %zu bytes)",
+  return umemi_end(&call, status, ctx, "umem_try_alloc(%s, %zu bytes)",
                    umemi_name(ctx), nbytes);
 }
 
@@ -155,7 +156,7 @@ uintptr_t umem_calloc(void const *ctx, size_t nmemb, size_t size) {
   uintptr_t adr = 0;
   umemi_begin(&call);
   umemStatusType status = memory_calloc(ctx, nmemb, size, &adr, &call.error);
-  umemi_end(&call, status, ctx, NULL, "umem_calloc(%s, %zu * %zu bytes)",
+  umemi_end(&call, status, ctx, "umem_calloc(%s, %zu * %zu bytes)",
             umemi_name(ctx), nmemb, size);
   return adr;
 }
@@ -165,9 +166,8 @@ umemStatusType umem_try_calloc(void const *ctx, size_t nmemb, size_t size,
   struct umemiCall call;
   umemi_begin(&call);
   umemStatusType status = memory_calloc(ctx, nmemb, size, adr_out, &call.error);
-  return umemi_end(&call, status, ctx, NULL,
-                   "umem_try_calloc(%s, %zu * %zu bytes)", umemi_name(ctx),
-                   nmemb, size);
+  return umemi_end(&call, status, ctx, "umem_try_calloc(%s, %zu * %zu bytes)",
+                   umemi_name(ctx), nmemb, size);
 }
 
 /* --- aligned_alloc ------------------------------------------------------- */
@@ -202,7 +202,7 @@ uintptr_t umem_aligned_alloc(void const *ctx, size_t alignment, size_t size) {
   umemi_begin(&call);
   umemStatusType status =
       memory_aligned_alloc(ctx, alignment, size, &adr, &call);
-  umemi_end(&call, status, ctx, NULL,
+  umemi_end(&call, status, ctx,
             "umem_aligned_alloc(%s, alignment %zu, %zu bytes)", umemi_name(ctx),
             alignment, size);
   return adr;
@@ -214,7 +214,7 @@ umemStatusType umem_try_aligned_alloc(void const *ctx, size_t alignment,
   umemi_begin(&call);
   umemStatusType status =
       memory_aligned_alloc(ctx, alignment, size, adr_out, &call);
-  return umemi_end(&call, status, ctx, NULL,
+  return umemi_end(&call, status, ctx,
                    "umem_try_aligned_alloc(%s, alignment %zu, %zu bytes)",
                    umemi_name(ctx), alignment, size);
 }
@@ -255,7 +255,7 @@ static UMEMI_NOINLINE umemStatusType memory_free_slow(void const *ctx,
   struct umemiCall call;
   umemi_begin(&call);
   umemStatusType status = memory_free(ctx, adr, NULL, &call.error);
-  return umemi_end(&call, status, ctx, NULL, "umem_free(%s 0x%" PRIxPTR ")",
+  return umemi_end(&call, status, ctx, "umem_free(%s 0x%" PRIxPTR ")",
                    umemi_name(ctx), adr);
 }
 
@@ -284,7 +284,7 @@ umemStatusType umem_try_free_aligned(void const *ctx, uintptr_t adr,
   struct umemiCall call;
   umemi_begin(&call);
   umemStatusType status = memory_free(ctx, adr, origin_out, &call.error);
-  return umemi_end(&call, status, ctx, NULL,
+  return umemi_end(&call, status, ctx,
                    "umem_try_free_aligned(%s 0x%" PRIxPTR ")", umemi_name(ctx),
                    adr);
 }
@@ -294,7 +294,7 @@ uintptr_t umem_free_aligned(void const *ctx, uintptr_t adr) {
   uintptr_t origin = 0;
   umemi_begin(&call);
   umemStatusType status = memory_free(ctx, adr, &origin, &call.error);
-  umemi_end(&call, status, ctx, NULL, "umem_free_aligned(%s 0x%" PRIxPTR ")",
+  umemi_end(&call, status, ctx, "umem_free_aligned(%s 0x%" PRIxPTR ")",
             umemi_name(ctx), adr);
   return origin;
 }
@@ -313,7 +313,7 @@ static umemStatusType memory_origin(void const *ctx, uintptr_t adr,
   if (memory_has_registry(c))
     status = umemi_registry_get(c, adr, &block, error);
   else
-    status = umemi_device_check(c, adr, 1, umemRead, error);
+    status = umemi_device_check(c, adr, adr < UINTPTR_MAX, umemRead, error);
   if (status == umemOK)
     *origin_out = block.origin;
   return status;
@@ -324,7 +324,7 @@ uintptr_t umem_aligned_origin(void const *ctx, uintptr_t adr) {
   uintptr_t origin = 0;
   umemi_begin(&call);
   umemStatusType status = memory_origin(ctx, adr, &origin, &call.error);
-  umemi_end(&call, status, ctx, NULL, "umem_aligned_origin(%s 0x%" PRIxPTR ")",
+  umemi_end(&call, status, ctx, "umem_aligned_origin(%s 0x%" PRIxPTR ")",
             umemi_name(ctx), adr);
   return origin;
 }

@@ -59,7 +59,7 @@ static UMEMI_NOINLINE umemStatusType set_slow(void const *ctx, uintptr_t adr,
   umemi_begin(&call);
   struct umemiRange range = {adr, nbytes, nbytes, false};
   umemStatusType status = set_checked(ctx, c, &range, &call.error);
-  return umemi_end(&call, status, ctx, NULL,
+  return umemi_end(&call, status, ctx,
                    "%s(%s 0x%" PRIxPTR ", value %d, %zu bytes)", function,
                    umemi_name(ctx), adr, c, nbytes);
 }
@@ -93,7 +93,7 @@ umemStatusType umem_set_safe(void const *ctx, uintptr_t adr, size_t size, int c,
   umemi_begin(&call);
   struct umemiRange range = {adr, size, nbytes, true};
   umemStatusType status = set_checked(ctx, c, &range, &call.error);
-  return umemi_end(&call, status, ctx, NULL,
+  return umemi_end(&call, status, ctx,
                    "umem_set_safe(%s 0x%" PRIxPTR ", size %zu, value %d, "
                    "%zu bytes)",
                    umemi_name(ctx), adr, size, c, nbytes);

@@ -21,9 +21,11 @@ enum {
 
 /* --- layer 2: a list of slots per thread, last failure first ------------- */
 
+/* A message that was handed out stays readable after its slot was cleaned and
+   used again: slots and texts are given back when the thread ends. */
 struct slot {
   struct slot *next;
-  uint64_t id;
+  uint64_t id; /* 0: free, and so one of the dead */
   umemStatusType type;
   unsigned more; /* failures whose texts did not fit */
   size_t length; /* of the texts that did */
@@ -141,9 +143,12 @@ static struct slot *slot_from_heap(void) {
 static struct slot *slot_new(void) {
   size_t count = 0;
   struct slot **victim = &thread_slots;
-  for (struct slot **at = &thread_slots; *at; at = &(*at)->next, count++)
+  for (struct slot **at = &thread_slots; *at; at = &(*at)->next, count++) {
+    if ((*at)->id == 0)
+      return slot_unlink(at);
     if (!slot_is_dead(*victim))
       victim = at;
+  }
   if (count >= SLOTS_MAX)
     return slot_unlink(victim);
   if (count == 0 && !thread_end_is_watched())
@@ -208,7 +213,7 @@ void umemi_status_clean(struct umemiContext *ctx, bool dead) {
       atomic_load_explicit(&ctx->has_status, memory_order_relaxed);
   struct slot **at = has_status ? slot_find(ctx->id) : NULL;
   if (at && *at)
-    slot_destroy(slot_unlink(at));
+    (*at)->id = 0;
   if (dead)
     atomic_store_explicit(&dead_ids[ctx->id % DEAD_IDS], ctx->id,
                           memory_order_relaxed);
@@ -282,7 +287,7 @@ umemStatusType umem_copy_last_error(void const *ctx, umemError *error_out) {
   struct umemiCall call;
   umemi_begin(&call);
   umemStatusType status = last_copy(ctx, error_out, &call.error);
-  return umemi_end(&call, status, ctx, NULL, "umem_copy_last_error(%s)",
+  return umemi_end(&call, status, ctx, "umem_copy_last_error(%s)",
                    umemi_name(ctx));
 }
 
@@ -296,23 +301,50 @@ static void status_record(void const *ctx, umemError const *error) {
   slot_record(c, error->type, error->text);
 }
 
+/* File names may hold line ends, and worse; messages do not. */
+static void status_make_printable(char *text) {
+  for (; *text; text++)
+    if ((unsigned char)*text < ' ' || *text == 0x7f)
+      *text = '?';
+}
+
+static void status_leave(struct umemiCall const *call) {
+  pthread_setcancelstate(call->saved_cancel_state, NULL);
+  errno = call->saved_errno;
+}
+
 umemStatusType umemi_end(struct umemiCall *call, umemStatusType status,
-                         void const *a, void const *b, char const *format,
-                         ...) {
+                         void const *ctx, char const *format, ...) {
   if (status != umemOK) {
     if (!call->whole_message) {
-      if (!b && umemi_is_live(a)) /* else the side at fault has its label */
-        umemi_error_label(&call->error, umemi_context(a));
       va_list values;
       va_start(values, format);
+      if (umemi_is_live(ctx))
+        umemi_error_label(&call->error, umemi_context(ctx));
       umemi_error_prefix(&call->error, format, values);
       va_end(values);
     }
+    status_make_printable(call->error.text);
+    status_record(ctx, &call->error);
+  }
+  status_leave(call);
+  return status;
+}
+
+umemStatusType umemi_end_two(struct umemiCall *call, umemStatusType status,
+                             void const *a, void const *b, char const *format,
+                             ...) {
+  if (status != umemOK) {
+    va_list values;
+    va_start(values, format);
+    umemi_error_prefix(&call->error, format, values);
+    va_end(values);
+    status_make_printable(call->error.text);
     status_record(a, &call->error);
     if (b != a)
       status_record(b, &call->error);
   }
-  errno = call->saved_errno;
+  status_leave(call);
   return status;
 }
 
@@ -367,7 +399,7 @@ umemStatusType umem_set_status(void const *ctx, umemStatusType type,
     umemi_status_clean(c, false);
   else
     slot_record(c, type, copy);
-  return umemi_end(&call, status, ctx, NULL, "umem_set_status(%s, type %d)",
+  return umemi_end(&call, status, ctx, "umem_set_status(%s, type %d)",
                    umemi_name(ctx), (int)type);
 }
 

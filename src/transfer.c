@@ -222,11 +222,12 @@ umemStatusType umemi_copy_call(char const *function,
   if (copy->safe)
     snprintf(sizes, sizeof sizes, " (sizes %zu, %zu)", copy->src_size,
              copy->dest_size);
-  return umemi_end(&call, status, copy->src, copy->dest,
-                   "%s(source %s 0x%" PRIxPTR ", destination %s 0x%" PRIxPTR
-                   ", %zu bytes%s)",
-                   function, umemi_name(copy->src), copy->src_adr,
-                   umemi_name(copy->dest), copy->dest_adr, copy->nbytes, sizes);
+  return umemi_end_two(&call, status, copy->src, copy->dest,
+                       "%s(source %s 0x%" PRIxPTR ", destination %s 0x%" PRIxPTR
+                       ", %zu bytes%s)",
+                       function, umemi_name(copy->src), copy->src_adr,
+                       umemi_name(copy->dest), copy->dest_adr, copy->nbytes,
+                       sizes);
 }
 
 /* The slow ways take values, so that the fast ones keep no struct in memory. */

@@ -126,5 +126,5 @@ umemStatusType umemVirtual_ctor_ex(umemVirtual *ctx,
   struct umemiCall call;
   umemi_begin(&call);
   umemStatusType status = vtbl_ctor(ctx, vtbl, state, &call.error);
-  return umemi_end(&call, status, ctx, NULL, "umemVirtual_ctor_ex");
+  return umemi_end(&call, status, ctx, "umemVirtual_ctor_ex");
 }

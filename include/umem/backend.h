@@ -105,7 +105,8 @@ struct umemVtbl {
   /* Optional from here. */
 
   /** May these bytes be accessed? Asked before any byte of a copy or set moves,
-      also for 0 bytes: then it is about the access alone. Default: yes. */
+      for the first byte and then for all. With 0 bytes it is about the access
+      alone. Default: yes. */
   umemStatusType (*check)(void *state, uintptr_t adr, size_t nbytes,
                           umemAccess access, umemError *error);
 

@@ -15,6 +15,5 @@ umemStatusType umemCuda_ctor(umemCuda *ctx, int device) {
   struct umemiCall call;
   umemi_begin(&call);
   umemStatusType status = cuda_ctor(ctx, &call.error);
-  return umemi_end(&call, status, ctx, NULL, "umemCuda_ctor(device %d)",
-                   device);
+  return umemi_end(&call, status, ctx, "umemCuda_ctor(device %d)", device);
 }

@@ -16,7 +16,7 @@ struct file {
   struct umemiExtents extents; /* under the lock */
   uint64_t protected_end;      /* modes a and a+ write from here on */
   pthread_mutex_t turn;        /* to flush; owned by a process */
-  pid_t turn_owner;            /* under the lock */
+  uint64_t turn_process;       /* under the lock */
   int flush_errno;             /* of the flush that failed; in turn */
   atomic_bool discarded;
 };
@@ -52,7 +52,7 @@ static int file_size(struct file const *file, uint64_t *size_out) {
   return 0;
 }
 
-/* What was reused becomes free again; what was not is no longer known. */
+/* What was in the file becomes free again; what was not is no longer known. */
 static void file_give(struct file *file, uint64_t start, size_t nbytes,
                       bool reused) {
   umemi_lock(file->id);
@@ -94,7 +94,7 @@ static umemStatusType file_reserve(struct file *file, size_t nbytes,
       fixed ? 0 : size, fixed ? size : FILE_END_MAX, start_out, reused_out);
   umemi_unlock(file->id);
   if (failed)
-    return file_no_room(file, failed, nbytes, error);
+    return file_no_room(file, failed, room, error);
   uint64_t end = *start_out + nbytes;
   if (!fixed && nbytes && end > size)
     failed = umemi_file_grow(&file->open.io, *start_out, end);
@@ -123,7 +123,7 @@ static umemStatusType file_alloc(void *state, size_t nbytes, size_t alignment,
 static umemStatusType file_free(void *state, uintptr_t adr, size_t nbytes,
                                 umemError *error) {
   (void)error;
-  file_give(state, adr, nbytes ? nbytes : 1, true);
+  file_give(state, adr, nbytes ? nbytes : 1, nbytes > 0);
   return umemOK;
 }
 
@@ -198,11 +198,15 @@ static umemStatusType file_calloc(void *state, size_t nbytes,
   if (status != umemOK)
     return status;
   if (reused || file_is_fixed(file))
+    status = file_check(state, (uintptr_t)start, nbytes, umemWrite, error);
+  if (status == umemOK && (reused || file_is_fixed(file)))
     status = file_clear(state, (uintptr_t)start, nbytes, error);
-  if (status != umemOK)
-    file_give(file, start, nbytes, true);
-  else
+  if (status == umemOK) {
     *adr_out = (uintptr_t)start;
+    return umemOK;
+  }
+  file_give(file, start, nbytes, true);
+  error->bytes_done = 0; /* there is no block */
   return status;
 }
 
@@ -219,9 +223,9 @@ static size_t file_spaces(void *state, umemSpace out[UMEM_SPACES_MAX]) {
    A child does not wait for a turn that another thread had at the fork. */
 static void file_flush_begin(struct file *file) {
   umemi_lock(file->id);
-  if (file->turn_owner != getpid()) {
+  if (file->turn_process != umemi_process()) {
     pthread_mutex_init(&file->turn, NULL);
-    file->turn_owner = getpid();
+    file->turn_process = umemi_process();
   }
   umemi_unlock(file->id);
   pthread_mutex_lock(&file->turn);
@@ -338,7 +342,7 @@ static umemStatusType file_open(umemFile *ctx, char const *filename,
   file->ctx = &ctx->super;
   file->id = umemi_context(ctx)->id;
   pthread_mutex_init(&file->turn, NULL);
-  file->turn_owner = getpid();
+  file->turn_process = umemi_process();
   if (file->open.mode.appends)
     file->protected_end = file->open.size;
   umemi_ctor_end(ctx, &file_vtbl, file, file->open.name, 0);
@@ -378,7 +382,7 @@ umemStatusType umemFile_ctor(umemFile *ctx, char const *filename,
   struct umemiCall call;
   umemi_begin(&call);
   umemStatusType status = file_ctor(ctx, filename, mode, NULL, &call);
-  return umemi_end(&call, status, ctx, NULL, "umemFile_ctor(mode %.8s)",
+  return umemi_end(&call, status, ctx, "umemFile_ctor(mode %.8s)",
                    mode ? mode : "NULL");
 }
 
@@ -388,6 +392,6 @@ umemStatusType umemFile_ctor_ex(umemFile *ctx, char const *filename,
   struct umemiCall call;
   umemi_begin(&call);
   umemStatusType status = file_ctor(ctx, filename, mode, options, &call);
-  return umemi_end(&call, status, ctx, NULL, "umemFile_ctor_ex(mode %.8s)",
+  return umemi_end(&call, status, ctx, "umemFile_ctor_ex(mode %.8s)",
                    mode ? mode : "NULL");
 }

@@ -136,12 +136,12 @@ umemStatusType umemHost_ctor_ex(umemHost *ctx, umemHostOptions const *options) {
   struct umemiCall call;
   umemi_begin(&call);
   umemStatusType status = host_ctor(ctx, options, &call.error);
-  return umemi_end(&call, status, ctx, NULL, "umemHost_ctor_ex");
+  return umemi_end(&call, status, ctx, "umemHost_ctor_ex");
 }
 
 umemStatusType umemHost_ctor(umemHost *ctx) {
   struct umemiCall call;
   umemi_begin(&call);
   umemStatusType status = host_ctor(ctx, NULL, &call.error);
-  return umemi_end(&call, status, ctx, NULL, "umemHost_ctor");
+  return umemi_end(&call, status, ctx, "umemHost_ctor");
 }

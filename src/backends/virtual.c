@@ -94,6 +94,6 @@ umemStatusType umemVirtual_ctor(umemVirtual *ctx, umemHost *host) {
   struct umemiCall call;
   umemi_begin(&call);
   umemStatusType status = virtual_ctor(ctx, host, &call.error);
-  return umemi_end(&call, status, ctx, host, "umemVirtual_ctor(host %s)",
-                   umemi_name(host));
+  return umemi_end_two(&call, status, ctx, host, "umemVirtual_ctor(host %s)",
+                       umemi_name(host));
 }
