@@ -21,8 +21,9 @@ enum {
 
 /* --- layer 2: a list of slots per thread, last failure first ------------- */
 
-/* A message that was handed out stays readable after its slot was cleaned and
-   used again: slots and texts are given back when the thread ends. */
+/* A message that was handed out stays readable after its slot was cleaned or
+   used again: texts, and the slots that hold them, live as long as the thread.
+ */
 struct slot {
   struct slot *next;
   uint64_t id; /* 0: free, and so one of the dead */
@@ -144,7 +145,7 @@ static struct slot *slot_new(void) {
   size_t count = 0;
   struct slot **victim = &thread_slots;
   for (struct slot **at = &thread_slots; *at; at = &(*at)->next, count++) {
-    if ((*at)->id == 0)
+    if ((*at)->id == 0 && (*at)->text)
       return slot_unlink(at);
     if (!slot_is_dead(*victim))
       victim = at;
@@ -212,8 +213,10 @@ void umemi_status_clean(struct umemiContext *ctx, bool dead) {
   bool has_status =
       atomic_load_explicit(&ctx->has_status, memory_order_relaxed);
   struct slot **at = has_status ? slot_find(ctx->id) : NULL;
-  if (at && *at)
+  if (at && *at && (*at)->text && !(*at)->emergency)
     (*at)->id = 0;
+  else if (at && *at)
+    slot_destroy(slot_unlink(at));
   if (dead)
     atomic_store_explicit(&dead_ids[ctx->id % DEAD_IDS], ctx->id,
                           memory_order_relaxed);

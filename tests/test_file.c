@@ -141,6 +141,7 @@ static void alloc__after_a_failed_growth_reserves_blocks_again(void **state) {
   (void)state;
   umemFile f;
   uintptr_t adr;
+  struct stat st;
   char const *name = new_file(&f);
   umemi_os.fallocate = second_slice_fails;
   assert_fails(&f, umem_try_alloc(&f, 5 * MIB, &adr), umemMemoryError, "");
@@ -849,6 +850,55 @@ static char const *block_new(void) {
   return name;
 }
 
+/* calloc() would have to clear what a+ protects. */
+static void block__opened_for_appending_keeps_its_bytes(void **state) {
+  (void)state;
+  umemFile f;
+  uintptr_t adr;
+  char byte;
+  file_open(&f, block_new(), "r+");
+  assert_ok(write_text(&f, 0, "x"));
+  assert_ok(umem_dtor(&f));
+  file_open(&f, block_new(), "a+");
+  assert_fails(&f, umem_try_calloc(&f, 1, 8, &adr), umemValueError,
+               "opened for appending");
+  assert_int_equal(allocated(&f, 8), 0); /* it was given back */
+  assert_ok(umem_dtor(&f));
+  file_open(&f, block_new(), "r");
+  assert_ok(read_bytes(&f, 0, &byte, 1));
+  assert_int_equal(byte, 'x');
+  assert_ok(umem_dtor(&f));
+}
+
+static void message__of_a_bad_pointer_blames_the_host(void **state) {
+  (void)state;
+  umemFile f;
+  umemHost host;
+  char bytes[10] = "";
+  new_file(&f);
+  assert_ok(umemHost_ctor(&host));
+  faults_fail(FAULT_pwrite, 1, EFAULT); /* what the system says of it */
+  assert_fails(&f, umem_copy_to(&host, (uintptr_t)bytes, &f, 0, 10),
+               umemIOError, "source Host: EFAULT (14)");
+  assert_ok(umem_copy_to(&host, (uintptr_t)bytes, &f, 0, 10));
+  faults_fail(FAULT_pread, 1, EFAULT);
+  assert_fails(&f, umem_copy_to(&f, 0, &host, (uintptr_t)bytes, 10),
+               umemIOError, "destination Host: EFAULT (14)");
+  assert_ok(umem_dtor(&f));
+  assert_ok(umem_dtor(&host));
+}
+
+static void message__names_the_file_at_fault_and_no_other(void **state) {
+  (void)state;
+  umemFile f;
+  file_open(&f, temp_path("two\nlines"), "w");
+  assert_status(umem_copy_to(&f, 0, NULL, 0, 5), umemTypeError);
+  assert_null(strchr(umem_get_message(&f), '"'));
+  assert_ok(umem_clean_status(&f));
+  assert_fails(&f, umem_free(&f, 3), umemValueError, "/two?lines\"");
+  assert_ok(umem_dtor(&f));
+}
+
 /* What holds for every block device of BLOCK_BYTES bytes. */
 static void check_block(char const *name) {
   umemFile f;
@@ -1175,6 +1225,9 @@ int main(void) {
       faulty_test(flush__syncs_the_directory_once_after_a_create),
       faulty_test(flush__that_failed_once_fails_until_reopened),
       faulty_test(flush__interrupted_is_resumed),
+      faulty_test(block__opened_for_appending_keeps_its_bytes),
+      faulty_test(message__of_a_bad_pointer_blames_the_host),
+      faulty_test(message__names_the_file_at_fault_and_no_other),
       faulty_test(block__simulated_device_never_grows),
       faulty_test(block__identity_is_the_device_and_not_the_node),
       faulty_test(block__of_unknown_size_is_refused),

@@ -693,6 +693,20 @@ static void atomic__dtor_publishes_durably(void **state) {
   assert_string_equal(faults_trace(), "fsync renameat fsync close close");
 }
 
+static void atomic__EXCL_never_replaces_what_appeared_meanwhile(void **state) {
+  (void)state;
+  umemFile f;
+  snprintf(directory, sizeof directory, "%s", new_path());
+  assert_int_equal(mkdir(directory, 0700), 0);
+  char const *name = in_directory("file");
+  assert_ok(open_flagged(&f, name, "w", UMEM_FILE_ATOMIC | UMEM_FILE_EXCL));
+  assert_ok(write_text(&f, 0, "new"));
+  file_put(name, "another's", 9);
+  assert_status(umem_dtor(&f), umemIOError);
+  assert_has(umem_get_message(&f), "EEXIST (17)");
+  assert_only(name, "another's");
+}
+
 static void atomic__new_name_appears_at_dtor(void **state) {
   (void)state;
   char const *name = new_path();
@@ -1076,6 +1090,7 @@ int main(void) {
       faulty_test(take_fd__without_a_name_is_called_a_descriptor),
       faulty_test(descriptors__are_all_closed_on_exec),
       faulty_test(atomic__dtor_publishes_durably),
+      faulty_test(atomic__EXCL_never_replaces_what_appeared_meanwhile),
       faulty_test(atomic__new_name_appears_at_dtor),
       faulty_test(atomic__flush_makes_durable_and_publishes_nothing),
       faulty_test(atomic__discard_leaves_the_old_file),

@@ -301,6 +301,35 @@ static void texts__of_the_last_16_failing_contexts_are_kept(void **state) {
   hosts_dtor(TEXTS + 1);
 }
 
+static void *destroy(void *ctx) {
+  return umem_dtor(ctx) == umemOK ? NULL : "dtor failed";
+}
+
+static void texts__of_dead_contexts_are_the_first_to_go(void **state) {
+  (void)state;
+  hosts_ctor(TEXTS + 1);
+  for (size_t i = 0; i < TEXTS; i++)
+    set(&hosts[i], umemIOError, "text");
+  assert_null(in_thread(destroy, &hosts[5])); /* our slot of it stays */
+  set(&hosts[TEXTS], umemIOError, "one more");
+  assert_string_equal(umem_get_message(&hosts[0]), "text");
+  assert_has(umem_get_message(&hosts[5]), "message not kept");
+  hosts_dtor(TEXTS + 1);
+}
+
+static void message__may_be_read_after_others_took_its_place(void **state) {
+  (void)state;
+  hosts_ctor(TEXTS + 1);
+  set(&hosts[0], umemIOError, "first");
+  char const *message = umem_get_message(&hosts[0]);
+  for (size_t i = 1; i <= TEXTS; i++)
+    set(&hosts[i], umemIOError, "other");
+  for (size_t i = 1; i <= TEXTS; i++)
+    assert_ok(umem_clean_status(&hosts[i]));
+  assert_string_equal(message, "other");
+  hosts_dtor(TEXTS + 1);
+}
+
 static void slots__of_1024_contexts_are_kept_and_the_oldest_goes(void **state) {
   (void)state;
   hosts_ctor(SLOTS + 1);
@@ -318,11 +347,6 @@ static void slots__of_1024_contexts_are_kept_and_the_oldest_goes(void **state) {
   assert_status(umem_get_status(&hosts[SLOTS]), umemIndexError);
   assert_string_equal(umem_get_message(&hosts[SLOTS]), "last");
   hosts_dtor(SLOTS + 1);
-}
-
-static void *destroy(void *host) {
-  umem_dtor(host);
-  return NULL;
 }
 
 static void slots__of_dead_contexts_go_first(void **state) {
@@ -739,7 +763,7 @@ static void expect_text(char const *call_text, char const *reason,
   assert_ok(umemHost_ctor(&host));
   umemi_begin(&call);
   umem_error_fill(&call.error, umemIOError, 0, 0, "%s", reason);
-  assert_status(umemi_end(&call, umemIOError, &host, NULL, "%s", call_text),
+  assert_status(umemi_end(&call, umemIOError, &host, "%s", call_text),
                 umemIOError);
   assert_string_equal(last_error(&host).text, expected);
   assert_string_equal(umem_get_message(&host), expected);
@@ -805,6 +829,14 @@ static void errno__is_neither_read_nor_changed(void **state) {
 
 int main(void) {
   struct CMUnitTest const tests[] = {
+      /* These want a thread that has kept no text yet. */
+      faulty_test(emergency_slots__are_32_and_come_back_on_clean),
+      faulty_test(emergency_slots__append_as_others_do),
+      faulty_test(emergency_slots__come_back_when_a_thread_ends),
+      faulty_test(no_thread_end_to_watch__leaves_layers_one_and_three),
+      faulty_test(no_memory_for_a_text__takes_an_emergency_slot),
+      faulty_test(no_memory_for_a_text__does_not_cost_another_its_text),
+      cmocka_unit_test(constructor__begins_with_a_clean_status),
       cmocka_unit_test(names__are_bare_and_never_null),
       cmocka_unit_test(status__of_a_new_context_is_ok_in_all_layers),
       cmocka_unit_test(failure__is_told_in_all_three_layers),
@@ -819,6 +851,8 @@ int main(void) {
       cmocka_unit_test(message__first_one_stays),
       cmocka_unit_test(message__of_a_user_is_cut_within_one_kibibyte),
       cmocka_unit_test(texts__of_the_last_16_failing_contexts_are_kept),
+      cmocka_unit_test(texts__of_dead_contexts_are_the_first_to_go),
+      cmocka_unit_test(message__may_be_read_after_others_took_its_place),
       cmocka_unit_test(slots__of_1024_contexts_are_kept_and_the_oldest_goes),
       cmocka_unit_test(slots__of_dead_contexts_go_first),
       cmocka_unit_test(last_errors__lose_their_text_but_not_their_numbers),
@@ -830,13 +864,6 @@ int main(void) {
       cmocka_unit_test(failed_context__keeps_and_takes_status),
       cmocka_unit_test(dead_context__is_ok_until_it_is_used),
       cmocka_unit_test(dtor__that_fails_leaves_its_error_in_the_slot),
-      cmocka_unit_test(constructor__begins_with_a_clean_status),
-      faulty_test(emergency_slots__are_32_and_come_back_on_clean),
-      faulty_test(emergency_slots__append_as_others_do),
-      faulty_test(emergency_slots__come_back_when_a_thread_ends),
-      faulty_test(no_thread_end_to_watch__leaves_layers_one_and_three),
-      faulty_test(no_memory_for_a_text__takes_an_emergency_slot),
-      faulty_test(no_memory_for_a_text__does_not_cost_another_its_text),
       cmocka_unit_test(copy_last_error__writes_as_much_as_the_caller_knows),
       cmocka_unit_test(copy_last_error__leaves_what_it_does_not_know),
       cmocka_unit_test(copy_last_error__refuses_null_and_impossible_sizes),
