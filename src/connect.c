@@ -235,58 +235,32 @@ umemStatusType umem_disconnect(void const *src, uintptr_t src_adr,
 
 /* --- sync ---------------------------------------------------------------- */
 
-static umemStatusType sync_call(char const *function, void const *src,
-                                uintptr_t src_adr, void const *dest,
-                                uintptr_t dest_adr, size_t nbytes) {
-  struct umemiCopy copy = {.src = src,
-                           .src_adr = src_adr,
-                           .dest = dest,
-                           .dest_adr = dest_adr,
-                           .nbytes = nbytes,
-                           .sync = true};
-  return umemi_copy_call(function, &copy);
-}
-
-static umemStatusType sync_safe_call(char const *function, void const *src,
-                                     uintptr_t src_adr, size_t src_size,
-                                     void const *dest, uintptr_t dest_adr,
-                                     size_t dest_size, size_t nbytes) {
-  struct umemiCopy copy = {.src = src,
-                           .src_adr = src_adr,
-                           .src_size = src_size,
-                           .dest = dest,
-                           .dest_adr = dest_adr,
-                           .dest_size = dest_size,
-                           .nbytes = nbytes,
-                           .safe = true,
-                           .sync = true};
-  return umemi_copy_call(function, &copy);
-}
-
 umemStatusType umem_sync_to(void const *src, uintptr_t src_adr,
                             void const *dest, uintptr_t dest_adr,
                             size_t nbytes) {
-  return sync_call("umem_sync_to", src, src_adr, dest, dest_adr, nbytes);
+  return umemi_transfer("umem_sync_to", true, src, src_adr, dest, dest_adr,
+                        nbytes);
 }
 
 umemStatusType umem_sync_from(void const *dest, uintptr_t dest_adr,
                               void const *src, uintptr_t src_adr,
                               size_t nbytes) {
-  return sync_call("umem_sync_from", src, src_adr, dest, dest_adr, nbytes);
+  return umemi_transfer("umem_sync_from", true, src, src_adr, dest, dest_adr,
+                        nbytes);
 }
 
 umemStatusType umem_sync_to_safe(void const *src, uintptr_t src_adr,
                                  size_t src_size, void const *dest,
                                  uintptr_t dest_adr, size_t dest_size,
                                  size_t nbytes) {
-  return sync_safe_call("umem_sync_to_safe", src, src_adr, src_size, dest,
-                        dest_adr, dest_size, nbytes);
+  return umemi_transfer_safe("umem_sync_to_safe", true, src, src_adr, src_size,
+                             dest, dest_adr, dest_size, nbytes);
 }
 
 umemStatusType umem_sync_from_safe(void const *dest, uintptr_t dest_adr,
                                    size_t dest_size, void const *src,
                                    uintptr_t src_adr, size_t src_size,
                                    size_t nbytes) {
-  return sync_safe_call("umem_sync_from_safe", src, src_adr, src_size, dest,
-                        dest_adr, dest_size, nbytes);
+  return umemi_transfer_safe("umem_sync_from_safe", true, src, src_adr,
+                             src_size, dest, dest_adr, dest_size, nbytes);
 }

@@ -285,9 +285,15 @@ struct umemiCopy {
 enum { UMEMI_DIRECT, UMEMI_VIEW_SRC, UMEMI_VIEW_DEST, UMEMI_STAGED };
 
 umemStatusType umemi_copy(struct umemiCopy const *copy, umemError *error);
-/* umemi_copy() as the public call `function`: told and recorded. */
-umemStatusType umemi_copy_call(char const *function,
-                               struct umemiCopy const *copy);
+/* The same as the public call `function`: told and recorded. */
+umemStatusType umemi_transfer(char const *function, bool sync, void const *src,
+                              uintptr_t src_adr, void const *dest,
+                              uintptr_t dest_adr, size_t nbytes);
+umemStatusType umemi_transfer_safe(char const *function, bool sync,
+                                   void const *src, uintptr_t src_adr,
+                                   size_t src_size, void const *dest,
+                                   uintptr_t dest_adr, size_t dest_size,
+                                   size_t nbytes);
 
 /* connect.c ---------------------------------------------------------------*/
 

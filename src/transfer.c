@@ -213,8 +213,8 @@ umemStatusType umemi_copy(struct umemiCopy const *copy, umemError *error) {
 
 /* --- public calls -------------------------------------------------------- */
 
-umemStatusType umemi_copy_call(char const *function,
-                               struct umemiCopy const *copy) {
+static umemStatusType transfer_call(char const *function,
+                                    struct umemiCopy const *copy) {
   struct umemiCall call;
   umemi_begin(&call);
   umemStatusType status = umemi_copy(copy, &call.error);
@@ -231,20 +231,24 @@ umemStatusType umemi_copy_call(char const *function,
 }
 
 /* The slow ways take values, so that the fast ones keep no struct in memory. */
-static UMEMI_NOINLINE umemStatusType
-transfer_slow(char const *function, void const *src, uintptr_t src_adr,
-              void const *dest, uintptr_t dest_adr, size_t nbytes) {
+UMEMI_NOINLINE umemStatusType umemi_transfer(char const *function, bool sync,
+                                             void const *src, uintptr_t src_adr,
+                                             void const *dest,
+                                             uintptr_t dest_adr,
+                                             size_t nbytes) {
   struct umemiCopy copy = {.src = src,
                            .src_adr = src_adr,
                            .dest = dest,
                            .dest_adr = dest_adr,
-                           .nbytes = nbytes};
-  return umemi_copy_call(function, &copy);
+                           .nbytes = nbytes,
+                           .sync = sync};
+  return transfer_call(function, &copy);
 }
 
-static UMEMI_NOINLINE umemStatusType transfer_safe_slow(
-    char const *function, void const *src, uintptr_t src_adr, size_t src_size,
-    void const *dest, uintptr_t dest_adr, size_t dest_size, size_t nbytes) {
+UMEMI_NOINLINE umemStatusType
+umemi_transfer_safe(char const *function, bool sync, void const *src,
+                    uintptr_t src_adr, size_t src_size, void const *dest,
+                    uintptr_t dest_adr, size_t dest_size, size_t nbytes) {
   struct umemiCopy copy = {.src = src,
                            .src_adr = src_adr,
                            .src_size = src_size,
@@ -252,8 +256,9 @@ static UMEMI_NOINLINE umemStatusType transfer_safe_slow(
                            .dest_adr = dest_adr,
                            .dest_size = dest_size,
                            .nbytes = nbytes,
-                           .safe = true};
-  return umemi_copy_call(function, &copy);
+                           .safe = true,
+                           .sync = sync};
+  return transfer_call(function, &copy);
 }
 
 /* Is it all plain host memory? What is left to check is the ranges. */
@@ -292,7 +297,8 @@ umemStatusType umem_copy_to(void const *src, uintptr_t src_adr,
                             size_t nbytes) {
   if (UMEMI_LIKELY(transfer_plain(src, src_adr, dest, dest_adr, nbytes)))
     return umemOK;
-  return transfer_slow("umem_copy_to", src, src_adr, dest, dest_adr, nbytes);
+  return umemi_transfer("umem_copy_to", false, src, src_adr, dest, dest_adr,
+                        nbytes);
 }
 
 umemStatusType umem_copy_from(void const *dest, uintptr_t dest_adr,
@@ -300,7 +306,8 @@ umemStatusType umem_copy_from(void const *dest, uintptr_t dest_adr,
                               size_t nbytes) {
   if (UMEMI_LIKELY(transfer_plain(src, src_adr, dest, dest_adr, nbytes)))
     return umemOK;
-  return transfer_slow("umem_copy_from", src, src_adr, dest, dest_adr, nbytes);
+  return umemi_transfer("umem_copy_from", false, src, src_adr, dest, dest_adr,
+                        nbytes);
 }
 
 umemStatusType umem_copy_to_safe(void const *src, uintptr_t src_adr,
@@ -310,8 +317,8 @@ umemStatusType umem_copy_to_safe(void const *src, uintptr_t src_adr,
   if (UMEMI_LIKELY(transfer_plain_safe(src, src_adr, src_size, dest, dest_adr,
                                        dest_size, nbytes)))
     return umemOK;
-  return transfer_safe_slow("umem_copy_to_safe", src, src_adr, src_size, dest,
-                            dest_adr, dest_size, nbytes);
+  return umemi_transfer_safe("umem_copy_to_safe", false, src, src_adr, src_size,
+                             dest, dest_adr, dest_size, nbytes);
 }
 
 umemStatusType umem_copy_from_safe(void const *dest, uintptr_t dest_adr,
@@ -321,6 +328,6 @@ umemStatusType umem_copy_from_safe(void const *dest, uintptr_t dest_adr,
   if (UMEMI_LIKELY(transfer_plain_safe(src, src_adr, src_size, dest, dest_adr,
                                        dest_size, nbytes)))
     return umemOK;
-  return transfer_safe_slow("umem_copy_from_safe", src, src_adr, src_size, dest,
-                            dest_adr, dest_size, nbytes);
+  return umemi_transfer_safe("umem_copy_from_safe", false, src, src_adr,
+                             src_size, dest, dest_adr, dest_size, nbytes);
 }

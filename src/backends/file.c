@@ -54,9 +54,9 @@ static int file_size(struct file const *file, uint64_t *size_out) {
 
 /* What was in the file becomes free again; what was not is no longer known. */
 static void file_give(struct file *file, uint64_t start, size_t nbytes,
-                      bool reused) {
+                      bool in_file) {
   umemi_lock(file->id);
-  if (reused)
+  if (in_file)
     umemi_extents_give(&file->extents, start, nbytes);
   else
     umemi_extents_withdraw(&file->extents, start, nbytes);
