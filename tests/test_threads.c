@@ -283,8 +283,34 @@ static void mirrors__of_one_range_are_counted_exactly(void **state) {
   assert_ok(umem_dtor(&host));
 }
 
+static umemFile flushed;
+
+/* A cancellation that is pending, and a call that could act upon it. */
+static void *flush_when_cancelled(void *status_out) {
+  pthread_cancel(pthread_self());
+  *(umemStatusType *)status_out = umem_flush(&flushed);
+  pthread_testcancel();
+  return NULL;
+}
+
+static void cancelling__waits_for_the_end_of_a_call(void **state) {
+  (void)state;
+  pthread_t thread;
+  void *ended = NULL;
+  umemStatusType status = umemAssertError;
+  assert_ok(umemFile_ctor(&flushed, temp_path("flushed"), "w"));
+  assert_int_equal(pthread_create(&thread, NULL, flush_when_cancelled, &status),
+                   0);
+  assert_int_equal(pthread_join(thread, &ended), 0);
+  assert_ptr_equal(ended, PTHREAD_CANCELED);
+  assert_ok(status);
+  assert_ok(umem_flush(&flushed)); /* nobody's turn was left behind */
+  assert_ok(umem_dtor(&flushed));
+}
+
 int main(void) {
   struct CMUnitTest const tests[] = {
+      cmocka_unit_test(cancelling__waits_for_the_end_of_a_call),
       cmocka_unit_test(status__of_one_thread_is_never_seen_by_another),
       cmocka_unit_test(status__of_threads_that_die_is_gone_but_counted),
       cmocka_unit_test(copies__to_disjoint_ranges_of_one_file_are_exact),
