@@ -6,8 +6,6 @@
  */
 #include "internal.h"
 
-#include <stdarg.h>
-
 /* --- names --------------------------------------------------------------- */
 
 char const *umem_get_status_name(umemStatusType type) {
@@ -91,7 +89,7 @@ void umemi_error_prefix(umemError *error, char const *format, va_list values) {
 /* Behind the reason, because it may be long. */
 void umemi_error_label(umemError *error, struct umemiContext const *ctx) {
   size_t used = strlen(error->text);
-  if (ctx && ctx->label)
+  if (ctx->label)
     snprintf(error->text + used, sizeof error->text - used, ": \"%s\"",
              ctx->label);
 }

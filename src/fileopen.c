@@ -17,6 +17,7 @@ struct opening {
   umemFileOptions options;
   int access;   /* O_RDONLY ... */
   int missing;  /* errno of stat() before; of a link to nothing, too; or 0 */
+  mode_t kept;  /* permissions of what was not missing */
   bool created; /* by us, for certain */
 };
 
@@ -95,7 +96,10 @@ static umemStatusType kind_tell(struct opening const *o, int refused,
 static umemStatusType kind_check_name(struct opening *o, umemError *error) {
   struct stat st;
   o->missing = umemi_os.stat(o->file->name, &st) ? errno : 0;
-  int refused = o->missing ? 0 : kind_refused(st.st_mode);
+  if (o->missing)
+    return umemOK;
+  o->kept = st.st_mode & 0777;
+  int refused = kind_refused(st.st_mode);
   return refused ? kind_tell(o, refused, error) : umemOK;
 }
 
@@ -156,8 +160,7 @@ static void open_directory_of_new(struct opening *o) {
 }
 
 static mode_t open_permissions(struct opening const *o) {
-  return o->options.permissions ? (mode_t)o->options.permissions
-                                : UMEMI_FILE_PERMISSIONS;
+  return o->options.permissions ? (mode_t)o->options.permissions : 0666;
 }
 
 static umemStatusType open_creating(struct opening *o, umemError *error) {
@@ -233,13 +236,22 @@ static umemStatusType atomic_check(struct opening *o, umemError *error) {
   return umemOK;
 }
 
+/* What is replaced keeps its permissions, and the temporary file never has more
+   of them. */
 static umemStatusType open_atomic(struct opening *o, umemError *error) {
   umemStatusType status = atomic_check(o, error);
   if (status != umemOK)
     return status;
   o->file->exclusive = o->options.flags & UMEM_FILE_EXCL;
-  return umemi_temp_create(o->file, !o->missing, o->access,
-                           (mode_t)o->options.permissions, error);
+  bool alike = !o->missing && !o->options.permissions;
+  status = umemi_temp_create(o->file, !o->missing, o->access,
+                             alike ? o->kept : open_permissions(o), error);
+  if (status != umemOK || !alike)
+    return status;
+  if (umemi_os.fchmod(o->file->io.fd, o->kept)) /* despite the umask */
+    return umemi_file_failed(o->file, errno, "fchmod the temporary file for",
+                             error);
+  return umemOK;
 }
 
 /* --- the rest of the constructor ----------------------------------------- */

@@ -71,22 +71,9 @@ static umemStatusType temp_open(struct umemiOpenFile *file, int access,
 umemStatusType umemi_temp_create(struct umemiOpenFile *file, bool replaces,
                                  int access, mode_t permissions,
                                  umemError *error) {
-  struct stat st;
   umemStatusType status = temp_place(file, replaces, error);
-  if (status != umemOK)
-    return status;
-  bool alike = !permissions && umemi_os.stat(file->name, &st) == 0;
-  if (alike)
-    permissions = st.st_mode & 0777;
-  else if (!permissions)
-    permissions = UMEMI_FILE_PERMISSIONS;
-  status = temp_open(file, access, permissions, error);
-  if (status != umemOK || !alike)
-    return status;
-  if (umemi_os.fchmod(file->io.fd, permissions)) /* despite the umask */
-    return umemi_file_failed(file, errno, "fchmod the temporary file for",
-                             error);
-  return umemOK;
+  return status == umemOK ? temp_open(file, access, permissions, error)
+                          : status;
 }
 
 int umemi_temp_discard(struct umemiOpenFile *file) {

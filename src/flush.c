@@ -2,24 +2,21 @@
 /* Durability: what was written is made to last, or given up. */
 #include "internal.h"
 
-umemStatusType umem_flush(void const *ctx) {
+static umemStatusType flush_call(char const *function, void const *ctx,
+                                 umemStatusType (*method)(struct umemiContext *,
+                                                          umemError *)) {
   struct umemiCall call;
   umemi_begin(&call);
   umemStatusType status = umemi_need_live(ctx, "", &call.error);
-  if (status == umemOK) {
-    struct umemiContext *c = umemi_context(ctx);
-    status = umemi_device_flush(c, &call.error);
-  }
-  return umemi_end(&call, status, ctx, "umem_flush(%s)", umemi_name(ctx));
+  if (status == umemOK)
+    status = method(umemi_context(ctx), &call.error);
+  return umemi_end(&call, status, ctx, "%s(%s)", function, umemi_name(ctx));
+}
+
+umemStatusType umem_flush(void const *ctx) {
+  return flush_call("umem_flush", ctx, umemi_device_flush);
 }
 
 umemStatusType umem_discard(void const *ctx) {
-  struct umemiCall call;
-  umemi_begin(&call);
-  umemStatusType status = umemi_need_live(ctx, "", &call.error);
-  if (status == umemOK) {
-    struct umemiContext *c = umemi_context(ctx);
-    status = umemi_device_discard(c, &call.error);
-  }
-  return umemi_end(&call, status, ctx, "umem_discard(%s)", umemi_name(ctx));
+  return flush_call("umem_discard", ctx, umemi_device_discard);
 }

@@ -360,9 +360,6 @@ int umemi_file_grow(struct umemiFileIo const *io, uint64_t start, uint64_t end);
 
 /* fileopen.c: names, modes, options ----------------------------------------*/
 
-#define UMEMI_FILE_PERMISSIONS                                                 \
-  ((mode_t)0666) /* of a new file; then the umask */
-
 struct umemiFileMode {
   bool readable, writable, creates, truncates, appends;
 };
@@ -398,8 +395,7 @@ umemStatusType umemi_file_failed(struct umemiOpenFile const *file,
 
 /* filetemp.c: the temporary file of UMEM_FILE_ATOMIC ------------------------*/
 
-/* Opens it; `replaces`: the named file exists. Permissions 0: those of the file
-   that is replaced, else the default; it never has more meanwhile. */
+/* Opens it; `replaces`: the named file exists. */
 umemStatusType umemi_temp_create(struct umemiOpenFile *file, bool replaces,
                                  int access, mode_t permissions,
                                  umemError *error);

@@ -7,8 +7,6 @@
  */
 #include "internal.h"
 
-#include <stdarg.h>
-
 enum {
   TEXT_BYTES = 1024,                              /* a slot's text */
   LAST_LINE = sizeof "\n... and 4294967295 more", /* what it may end with */
@@ -209,14 +207,19 @@ static void slot_record(struct umemiContext *ctx, umemStatusType type,
   atomic_store_explicit(&ctx->has_status, true, memory_order_relaxed);
 }
 
+/* This thread's slot of a context, or NULL; one load if none ever failed. */
+static struct slot *status_slot(struct umemiContext *c) {
+  if (!atomic_load_explicit(&c->has_status, memory_order_relaxed))
+    return NULL;
+  return *slot_find(c->id);
+}
+
 void umemi_status_clean(struct umemiContext *ctx, bool dead) {
-  bool has_status =
-      atomic_load_explicit(&ctx->has_status, memory_order_relaxed);
-  struct slot **at = has_status ? slot_find(ctx->id) : NULL;
-  if (at && *at && (*at)->text && !(*at)->emergency)
-    (*at)->id = 0;
-  else if (at && *at)
-    slot_destroy(slot_unlink(at));
+  struct slot *slot = status_slot(ctx);
+  if (slot && slot->text && !slot->emergency)
+    slot->id = 0;
+  else if (slot)
+    slot_destroy(slot_unlink(slot_find(ctx->id)));
   if (dead)
     atomic_store_explicit(&dead_ids[ctx->id % DEAD_IDS], ctx->id,
                           memory_order_relaxed);
@@ -352,13 +355,6 @@ umemStatusType umemi_end_two(struct umemiCall *call, umemStatusType status,
 }
 
 /* --- what the user asks and sets ----------------------------------------- */
-
-/* This thread's slot of a context, or NULL; one load if none ever failed. */
-static struct slot *status_slot(struct umemiContext *c) {
-  if (!atomic_load_explicit(&c->has_status, memory_order_relaxed))
-    return NULL;
-  return *slot_find(c->id);
-}
 
 umemStatusType umem_get_status(void const *ctx) {
   struct umemiContext *c = umemi_context(ctx);

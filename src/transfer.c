@@ -84,30 +84,26 @@ static umemStatusType transfer_view_dest(struct route const *r,
   return error->type;
 }
 
-static umemStatusType transfer_chunk(struct route const *r, void *stage,
-                                     size_t offset, size_t nbytes,
-                                     umemError *error) {
+static umemStatusType transfer_read(struct route const *r, size_t offset,
+                                    void *stage, size_t nbytes,
+                                    umemError *error) {
   umemStatusType status =
       umemi_device_read(r->src, r->src_adr + offset, stage, nbytes, error);
-  if (status != umemOK) {
-    error->bytes_done = 0; /* read, but not written */
-    return umemi_blame(error, "source", r->src);
-  }
-  status =
-      umemi_device_write(r->dest, r->dest_adr + offset, stage, nbytes, error);
-  return status == umemOK ? status : umemi_blame(error, "destination", r->dest);
-}
-
-/* Is the source all there? Else what is written may extend the very file whose
-   end is in the source. */
-static umemStatusType transfer_probe(struct route const *r, void *stage,
-                                     umemError *error) {
-  uintptr_t last = r->src_adr + r->nbytes - 1;
-  umemStatusType status = umemi_device_read(r->src, last, stage, 1, error);
   if (status == umemOK)
     return umemOK;
   error->bytes_done = 0; /* read, but not written */
   return umemi_blame(error, "source", r->src);
+}
+
+static umemStatusType transfer_chunk(struct route const *r, size_t offset,
+                                     void *stage, size_t nbytes,
+                                     umemError *error) {
+  umemStatusType status = transfer_read(r, offset, stage, nbytes, error);
+  if (status != umemOK)
+    return status;
+  status =
+      umemi_device_write(r->dest, r->dest_adr + offset, stage, nbytes, error);
+  return status == umemOK ? status : umemi_blame(error, "destination", r->dest);
 }
 
 /* Chunk by chunk, from the end where the destination lies behind the source in
@@ -118,13 +114,15 @@ static umemStatusType transfer_staged(struct route const *r, umemError *error) {
   bool backward = r->overlap && r->dest_adr > r->src_adr;
   if (status != umemOK)
     return status;
+  /* Is the source all there? What is written may extend the very file whose end
+     is in the source. */
   if (r->one_space && r->nbytes > stage.size)
-    status = transfer_probe(r, stage.ptr, error);
+    status = transfer_read(r, r->nbytes - 1, stage.ptr, 1, error);
   for (size_t done = 0; status == umemOK && done < r->nbytes;) {
     size_t left = r->nbytes - done;
     size_t chunk = left < stage.size ? left : stage.size;
     size_t offset = backward ? left - chunk : done;
-    status = transfer_chunk(r, stage.ptr, offset, chunk, error);
+    status = transfer_chunk(r, offset, stage.ptr, chunk, error);
     if (status != umemOK)
       error->bytes_done += done;
     done += chunk;

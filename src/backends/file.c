@@ -176,7 +176,7 @@ static umemStatusType file_write(void *state, uintptr_t adr, void const *in,
 static umemStatusType file_clear(void *state, uintptr_t adr, size_t nbytes,
                                  umemError *error) {
   static char const zeros[64 << 10];
-  umemStatusType status = umemOK;
+  umemStatusType status = file_check(state, adr, nbytes, umemWrite, error);
   for (size_t done = 0; status == umemOK && done < nbytes;) {
     size_t left = nbytes - done;
     size_t chunk = left < sizeof zeros ? left : sizeof zeros;
@@ -198,8 +198,6 @@ static umemStatusType file_calloc(void *state, size_t nbytes,
   if (status != umemOK)
     return status;
   if (reused || file_is_fixed(file))
-    status = file_check(state, (uintptr_t)start, nbytes, umemWrite, error);
-  if (status == umemOK && (reused || file_is_fixed(file)))
     status = file_clear(state, (uintptr_t)start, nbytes, error);
   if (status == umemOK) {
     *adr_out = (uintptr_t)start;
