@@ -177,6 +177,26 @@ typedef struct umemFileOptions {
   uint32_t reserved;    /**< 0. */
 } umemFileOptions;
 
+/** Ways that the bytes of a copy can take, best first. */
+typedef enum umemCopyRung {
+  umemNoRung = 0,         /**< No byte has to move. */
+  umemDirectRung = 1,     /**< Within the kind of device that both are. */
+  umemSourceViewRung = 2, /**< The source is host memory to the destination. */
+  umemDestViewRung = 3,   /**< The destination is host memory to the source. */
+  umemStagedRung = 4      /**< In chunks, through host memory of the library. */
+} umemCopyRung;
+
+/** How a copy would be done: see umem_copy_plan(). */
+typedef struct umemCopyPlan {
+  size_t size;       /**< sizeof(umemCopyPlan) as you compiled it. */
+  umemCopyRung rung; /**< The way. */
+  uint32_t threads;  /**< Threads that move bytes, yours included, at most. */
+  size_t chunk;      /**< Bytes that one step moves, at most. */
+  size_t staging;    /**< Bytes of extra host memory, at most. */
+  char method[32];   /**< What moves them: "memmove", "stream", "pread", ... */
+  char reason[160];  /**< Why this way, in words. */
+} umemCopyPlan;
+
 /* ------------------------------------------------------------------------ */
 /* Constructors and the destructor                                          */
 /* ------------------------------------------------------------------------ */
@@ -423,6 +443,91 @@ UMEM_API umemStatusType umem_copy_from_safe(void const *dest,
                                             size_t dest_size, void const *src,
                                             uintptr_t src_adr, size_t src_size,
                                             size_t nbytes);
+
+/**
+ * Copy a rectangle: `rows` rows of `row_bytes` bytes, each starting a pitch
+ * behind the one before.
+ *
+ * @param src_pitch, dest_pitch  Bytes from the start of a row to the start of
+ *   the next; at least `row_bytes`, else umemValueError, if there are two rows.
+ *
+ * The bytes between the rows are not written, in the destination, and may be
+ * others' business meanwhile. Rows that overlap rows of the other side behave
+ * as if all had been read before any was written. umemError.bytes_done counts
+ * bytes of rows, in their order.
+ */
+UMEM_API umemStatusType umem_copy_2d(void const *src, uintptr_t src_adr,
+                                     size_t src_pitch, void const *dest,
+                                     uintptr_t dest_adr, size_t dest_pitch,
+                                     size_t row_bytes, size_t rows);
+
+/** umem_copy_2d() within `src_size` bytes and `dest_size` bytes. */
+UMEM_API umemStatusType umem_copy_2d_safe(void const *src, uintptr_t src_adr,
+                                          size_t src_pitch, size_t src_size,
+                                          void const *dest, uintptr_t dest_adr,
+                                          size_t dest_pitch, size_t dest_size,
+                                          size_t row_bytes, size_t rows);
+
+/**
+ * Tell how umem_copy_to() with these arguments would be done, and why.
+ *
+ * Set `plan_out->size` to sizeof(umemCopyPlan) first; only that many bytes are
+ * written. Moves nothing. Checks what the copy would check before it starts. A
+ * way that a device turns down when it is tried gives way to the next one; what
+ * was done in the end is printed with UMEM_LOG=copy in the environment (read by
+ * constructors; ignored in setuid programs), a line per copy on stderr.
+ */
+UMEM_API umemStatusType umem_copy_plan(void const *src, uintptr_t src_adr,
+                                       void const *dest, uintptr_t dest_adr,
+                                       size_t nbytes, umemCopyPlan *plan_out);
+
+/**
+ * Let the library run at most `nthreads` threads of its own, in the whole
+ * process, to help with large copies.
+ *
+ * They start when there is work for them, end after a second without, block all
+ * signals but those of faults, and are never needed: 0 means that every call
+ * does its work in the calling thread. Returns when no more than that are left,
+ * which is after the copies at which they are helping now. Unless this is
+ * called the number is that of UMEM_THREADS in the environment (ignored in
+ * setuid programs), else what the CPUs that the process may use suggest: its
+ * affinity and the quota of its control groups.
+ *
+ * Errors: umemValueError over 1024; it is told by the returned status only.
+ */
+UMEM_API umemStatusType umem_set_threads(unsigned nthreads);
+
+/** How many threads the library may run. */
+UMEM_API unsigned umem_get_threads(void);
+
+/* ------------------------------------------------------------------------ */
+/* Compare and checksum                                                     */
+/* ------------------------------------------------------------------------ */
+/*
+ * Any range of any context, of any size, in bounded extra memory.
+ */
+
+/**
+ * Compare `nbytes` bytes of `a` with as many of `b`.
+ *
+ * @param first_difference_out  The number of bytes before the first one that
+ *   differs; `nbytes` if none does.
+ */
+UMEM_API umemStatusType umem_compare(void const *a, uintptr_t a_adr,
+                                     void const *b, uintptr_t b_adr,
+                                     size_t nbytes,
+                                     size_t *first_difference_out);
+
+/**
+ * Checksum of `nbytes` bytes: CRC-32C (Castagnoli; RFC 3720, appendix B.4), as
+ * iSCSI, ext4 and Btrfs use it.
+ *
+ * @param before  0, or the checksum of the bytes before: the checksum of pieces
+ *   one after the other is that of the whole.
+ */
+UMEM_API umemStatusType umem_checksum(void const *ctx, uintptr_t adr,
+                                      size_t nbytes, uint32_t before,
+                                      uint32_t *checksum_out);
 
 /* ------------------------------------------------------------------------ */
 /* Connect and sync                                                         */

@@ -31,11 +31,17 @@ void umemi_unlock(uint64_t id) {
 static void locks_take_all(void) {
   for (uint64_t i = 0; i < LOCKS; i++)
     umemi_lock(i);
+  umemi_workers_before_fork();
+}
+
+static void locks_release(void) {
+  for (uint64_t i = LOCKS; i-- > 0;)
+    umemi_unlock(i);
 }
 
 static void locks_release_all(void) {
-  for (uint64_t i = LOCKS; i-- > 0;)
-    umemi_unlock(i);
+  umemi_workers_after_fork();
+  locks_release();
 }
 
 static int fork_guard_errno;
@@ -48,7 +54,8 @@ uint64_t umemi_process(void) {
 
 static void locks_release_in_child(void) {
   atomic_fetch_add_explicit(&process, 1, memory_order_relaxed);
-  locks_release_all();
+  umemi_workers_in_child();
+  locks_release();
 }
 
 /* At load time, because no thread can be forking then. */

@@ -133,3 +133,35 @@ umemStatusType umemi_device_view_end(struct umemiContext *ctx, void *ptr,
                     ctx->vtbl->view_end(ctx->state, ptr, nbytes, access, error),
                     error);
 }
+
+umemStatusType umemi_device_set(struct umemiContext *ctx, uintptr_t adr, int c,
+                                size_t nbytes, umemError *error) {
+  error->type = umemOK;
+  return device_end_optional(
+      ctx, "set", ctx->vtbl->set(ctx->state, adr, c, nbytes, error), error);
+}
+
+/* What a device says too much of is cut off; at least one byte comes. */
+umemStatusType umemi_device_next_data(struct umemiContext *ctx, uintptr_t adr,
+                                      size_t nbytes, size_t *zeros_out,
+                                      size_t *data_out, umemError *error) {
+  error->type = umemOK;
+  *zeros_out = 0;
+  *data_out = nbytes;
+  umemStatusType status = device_end(
+      ctx, "next_data",
+      ctx->vtbl->next_data(ctx->state, adr, nbytes, zeros_out, data_out, error),
+      error);
+  if (*zeros_out > nbytes)
+    *zeros_out = nbytes;
+  if (*data_out > nbytes - *zeros_out || *zeros_out + *data_out == 0)
+    *data_out = nbytes - *zeros_out;
+  return status;
+}
+
+struct umemLimits umemi_device_limits(struct umemiContext *ctx, uintptr_t adr,
+                                      size_t nbytes, unsigned access) {
+  struct umemLimits limits = {.chunk = 0};
+  ctx->vtbl->limits(ctx->state, (umemAccess)access, adr, nbytes, &limits);
+  return limits;
+}

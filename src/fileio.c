@@ -6,6 +6,7 @@
  */
 #include "internal.h"
 
+#include <linux/fs.h>
 #include <signal.h>
 
 enum {
@@ -162,9 +163,40 @@ int umemi_file_read(struct umemiFileIo const *io, uint64_t at, void *out,
   return file_move_span(&span, nbytes, done_out);
 }
 
+/* Space that is reserved in one go is written to faster, and lies together.
+   Not more than this much is left reserved past the end if the write fails. */
+enum { RESERVE_SLICE = 64 << 20 };
+
+/* Does [at, end) grow the file? */
+static bool file_grows(struct umemiFileIo const *io, uint64_t end) {
+  struct stat st;
+  return umemi_os.fstat(io->fd, &st) == 0 && S_ISREG(st.st_mode) &&
+         end > (uint64_t)st.st_size && end <= io->size_limit;
+}
+
+/* What a file system cannot reserve the write tells. */
+static int file_write_reserving(struct file_span const *span, size_t nbytes,
+                                size_t *done_out) {
+  int failed = 0;
+  for (size_t done = 0; !failed && done < nbytes; done = *done_out) {
+    size_t slice =
+        nbytes - done < RESERVE_SLICE ? nbytes - done : (size_t)RESERVE_SLICE;
+    struct file_span rest = *span;
+    rest.at += done;
+    rest.bytes += done;
+    umemi_os.fallocate(rest.io->fd, FALLOC_FL_KEEP_SIZE, (off_t)rest.at,
+                       (off_t)slice);
+    failed = file_move_span(&rest, slice, done_out);
+    *done_out += done;
+  }
+  return failed;
+}
+
 int umemi_file_write(struct umemiFileIo const *io, uint64_t at, void const *in,
                      size_t nbytes, size_t *done_out) {
   struct file_span span = {io, true, at, (char *)(uintptr_t)in};
+  if (nbytes >= umemi_tuning()->reserve_from && file_grows(io, at + nbytes))
+    return file_write_reserving(&span, nbytes, done_out);
   return file_move_span(&span, nbytes, done_out);
 }
 
@@ -242,4 +274,78 @@ int umemi_file_grow(struct umemiFileIo const *io, uint64_t start,
   int failed = file_allocate(io, start, end);
   return failed == EOPNOTSUPP || failed == ENOSYS ? file_extend(io, end)
                                                   : failed;
+}
+
+/* --- zeros and holes ------------------------------------------------------ */
+
+static int file_fallocate(struct umemiFileIo const *io, int mode, uint64_t at,
+                          uint64_t nbytes) {
+  return UMEMI_RETRY(umemi_os.fallocate(io->fd, mode, (off_t)at, (off_t)nbytes))
+             ? errno
+             : 0;
+}
+
+/* In slices, as growth is: an interrupted call starts over. */
+static int file_zero_range(struct umemiFileIo const *io, uint64_t at,
+                           uint64_t end) {
+  int failed = 0;
+  while (!failed && at < end) {
+    uint64_t slice = end - at < RESERVE_SLICE ? end - at : RESERVE_SLICE;
+    failed = file_fallocate(io, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, at,
+                            slice);
+    at += slice;
+  }
+  return failed;
+}
+
+int umemi_file_zero(struct umemiFileIo const *io, uint64_t at, size_t nbytes) {
+  struct stat st;
+  uint64_t end = at + nbytes;
+  if (umemi_os.fstat(io->fd, &st))
+    return errno;
+  uint64_t size = S_ISREG(st.st_mode) ? (uint64_t)st.st_size : end;
+  if (file_is_past_limit(io, end))
+    return EFBIG;
+  int failed = at < size ? file_zero_range(io, at, end < size ? end : size) : 0;
+  return failed || end <= size ? failed : file_extend(io, end);
+}
+
+int umemi_file_next_data(struct umemiFileIo const *io, uint64_t at,
+                         uint64_t end, uint64_t *data_out,
+                         uint64_t *data_end_out) {
+  struct stat st;
+  *data_out = at;
+  *data_end_out = end;
+  if (umemi_os.fstat(io->fd, &st))
+    return errno;
+  if (!S_ISREG(st.st_mode) || end > (uint64_t)st.st_size ||
+      (uint64_t)st.st_blocks >= (uint64_t)st.st_size / 512)
+    return 0; /* no holes, or an end that reading has to tell */
+  off_t data = umemi_os.lseek(io->fd, (off_t)at, SEEK_DATA);
+  if (data < 0) {
+    *data_out = errno == ENXIO ? end : at; /* nothing but a hole is left */
+    return 0;
+  }
+  *data_out = (uint64_t)data < end ? (uint64_t)data : end;
+  off_t hole = umemi_os.lseek(io->fd, data, SEEK_HOLE);
+  if (hole > data && (uint64_t)hole < end)
+    *data_end_out = (uint64_t)hole;
+  return 0;
+}
+
+/* --- sharing extents --------------------------------------------------------
+ */
+
+/* ioctl_ficlonerange(2): whole blocks, or up to the end of the source. The
+   system fails it as a whole, or has shared all. */
+int umemi_file_reflink(struct umemiFileIo const *src, uint64_t src_at,
+                       struct umemiFileIo const *dest, uint64_t dest_at,
+                       uint64_t nbytes) {
+  struct file_clone_range range = {.src_fd = src->fd,
+                                   .src_offset = src_at,
+                                   .src_length = nbytes,
+                                   .dest_offset = dest_at};
+  if (dest_at + nbytes > dest->size_limit)
+    return EFBIG;
+  return umemi_os.ioctl(dest->fd, FICLONERANGE, &range) ? errno : 0;
 }

@@ -206,6 +206,7 @@ static umemStatusType open_taken(struct opening const *o, umemError *error) {
     return umem_error_fill(error, umemValueError, 0, 0, "options->fd %d: %s",
                            fd, fault);
   o->file->io.fd = fd;
+  o->file->shares_offset = true;
   return umemOK;
 }
 

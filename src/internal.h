@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 
@@ -16,6 +17,17 @@
 #define UMEMI_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define UMEMI_NOINLINE __attribute__((noinline))
 #define UMEMI_PRINTF(text, first) __attribute__((format(printf, text, first)))
+
+/* The value of a system call that is made again while a signal interrupts it.
+ */
+#define UMEMI_RETRY(call)                                                      \
+  __extension__({                                                              \
+    __typeof__(call) result_;                                                  \
+    do                                                                         \
+      result_ = (call);                                                        \
+    while (result_ == -1 && errno == EINTR);                                   \
+    result_;                                                                   \
+  })
 
 /*
  * What an umemVirtual's 128 bytes hold. may_alias, because callers see them as
@@ -139,6 +151,13 @@ umemStatusType umemi_device_view_begin(struct umemiContext *ctx, uintptr_t adr,
 umemStatusType umemi_device_view_end(struct umemiContext *ctx, void *ptr,
                                      size_t nbytes, umemAccess access,
                                      umemError *error);
+umemStatusType umemi_device_set(struct umemiContext *ctx, uintptr_t adr, int c,
+                                size_t nbytes, umemError *error);
+umemStatusType umemi_device_next_data(struct umemiContext *ctx, uintptr_t adr,
+                                      size_t nbytes, size_t *zeros_out,
+                                      size_t *data_out, umemError *error);
+struct umemLimits umemi_device_limits(struct umemiContext *ctx, uintptr_t adr,
+                                      size_t nbytes, unsigned access);
 
 /* vtbl.c: what completes a table, so that nobody tests for NULL ------------*/
 
@@ -156,6 +175,13 @@ umemStatusType umemi_no_view_begin(void *state, uintptr_t adr, size_t nbytes,
                                    umemError *error);
 umemStatusType umemi_no_view_end(void *state, void *ptr, size_t nbytes,
                                  umemAccess access, umemError *error);
+umemStatusType umemi_no_set(void *state, uintptr_t adr, int c, size_t nbytes,
+                            umemError *error);
+umemStatusType umemi_no_next_data(void *state, uintptr_t adr, size_t nbytes,
+                                  size_t *zeros_out, size_t *data_out,
+                                  umemError *error);
+void umemi_no_limits(void *state, umemAccess access, uintptr_t adr,
+                     size_t nbytes, struct umemLimits *out);
 
 /* error.c: what a failure says ---------------------------------------------*/
 
@@ -257,18 +283,145 @@ umemStatusType umemi_free_all(struct umemiContext *ctx, umemError *error);
 umemStatusType umemi_set(struct umemiContext *ctx, uintptr_t adr, int c,
                          size_t nbytes, umemError *error);
 
-/* staging.c: bounded host memory for one call -----------------------------*/
+/* tuning.c: every threshold, in bytes if not told otherwise ----------------*/
 
-struct umemiStage {
+struct umemiTuning {
+  size_t cache;              /* the last level, as one CPU has it */
+  size_t simd;               /* 0: no own copy loops */
+  size_t loop_from;          /* own loop instead of memmove() */
+  size_t loop_alike_from;    /* the same if both lie alike in a line */
+  size_t share_from;         /* with other threads */
+  size_t stream_from;        /* around the caches */
+  size_t stream_shared_from; /* the same with other threads */
+  size_t fresh_from;         /* look whether the destination has pages */
+  size_t huge;               /* 0: no huge pages in blocks of ours */
+  size_t populate;           /* 0: pages come one by one */
+  size_t host_piece;         /* of a shared copy */
+  size_t lanes_from;         /* more than one lane between devices */
+  size_t slot;               /* staging of one lane */
+  size_t read_piece;         /* of a shared read from the page cache */
+  size_t direct_piece;       /* of I/O past the page cache */
+  size_t reserve_from;       /* reserve disk space before a write that grows */
+  size_t zero_from;          /* zeros by fallocate() */
+  size_t sparse_from;        /* look for holes */
+  size_t reflink_from;       /* share extents instead of copying */
+};
+
+extern struct umemiTuning umemi_tuning_values;
+extern atomic_bool umemi_tuning_is_ready;
+void umemi_tuning_init(void);
+
+static inline struct umemiTuning const *umemi_tuning(void) {
+  if (UMEMI_UNLIKELY(
+          !atomic_load_explicit(&umemi_tuning_is_ready, memory_order_acquire)))
+    umemi_tuning_init();
+  return &umemi_tuning_values;
+}
+
+enum {
+  UMEMI_PAGE = 4096,          /* of memory and of O_DIRECT */
+  UMEMI_LINE = 64,            /* of a cache */
+  UMEMI_SHORT_COPY = 2112,    /* below this memmove() is the limit */
+  UMEMI_LANES_MAX = 4,        /* slots that one copy takes, at most */
+  UMEMI_LARGE_BLOCK = 4 << 20 /* of ours, that may be worth huge pages */
+};
+
+/* cpus.c ------------------------------------------------------------------*/
+
+/* CPUs that this process may use: affinity and control groups; at least 1. */
+unsigned umemi_cpus(void);
+
+/* workers.c: threads that help ---------------------------------------------*/
+
+/* Runs `job` in this thread and, where there are any, in up to `helpers`
+   others, at once; returns when all are through. It has to come to its end in
+   one thread, too. */
+void umemi_workers_run(void (*job)(void *arg), void *arg, unsigned helpers);
+/* How many helpers make `lanes` of the calling thread, at most; not more than
+   there are CPUs, unless a lane `waits` more than it works. */
+unsigned umemi_workers_of(unsigned lanes, bool waits);
+void umemi_workers_before_fork(void);
+void umemi_workers_after_fork(void);
+void umemi_workers_in_child(void);
+
+/* slots.c: memory to stage through ------------------------------------------*/
+
+struct umemiSlot {
   void *ptr;
   size_t size;
 };
 
-/* At most `wanted` bytes, 1 MiB and what can be had; MemoryError under 64 KiB
-   (or under `wanted`, if that is less). */
-umemStatusType umemi_stage_begin(struct umemiStage *stage, size_t wanted,
-                                 umemError *error);
-void umemi_stage_end(struct umemiStage *stage);
+/* A slot of tuning's size; where memory is short less, but not less than 64 KiB
+   or `wanted`, else MemoryError. */
+umemStatusType umemi_slot_take(struct umemiSlot *slot, size_t wanted,
+                               umemError *error);
+void umemi_slot_give(struct umemiSlot *slot);
+/* Frees those that are kept for the next taker. */
+void umemi_slots_drop(void);
+
+/* lanes.c: work in chunks, by several threads -------------------------------*/
+
+struct umemiLanes;
+
+/* Does [offset, offset + nbytes). On failure error->bytes_done bytes of it are
+   done. `slot` is the lane's own memory, for as many bytes as chunk * slots. */
+typedef umemStatusType umemiLaneStep(struct umemiLanes *lanes, size_t offset,
+                                     size_t nbytes, void *slot,
+                                     umemError *error);
+
+struct umemiLanes {
+  size_t nbytes;
+  size_t chunk;     /* at most; cut down where memory is short */
+  unsigned slots;   /* chunks that a lane has room for; 0: no memory */
+  unsigned helpers; /* besides the calling thread */
+  bool backward;    /* from the end; for one lane only */
+  umemiLaneStep *step;
+  void *arg;
+  atomic_size_t end; /* no chunk from here on is begun; set by the run */
+};
+
+/* Failure: of the first chunk that failed, bytes_done from the start of all;
+   what lies before it is done. */
+umemStatusType umemi_lanes_run(struct umemiLanes *lanes, umemError *error);
+/* From a step: nothing from `end` on is wanted any more. */
+void umemi_lanes_stop(struct umemiLanes *lanes, size_t end);
+
+/* hostcopy.c: host memory to host memory ------------------------------------*/
+
+enum umemiHostMethod { UMEMI_MEMMOVE, UMEMI_LOOP, UMEMI_STREAM };
+
+struct umemiHostPlan {
+  enum umemiHostMethod method;
+  unsigned helpers;
+};
+
+struct umemiHostPlan umemi_host_plan(uintptr_t dest, uintptr_t src,
+                                     size_t nbytes);
+/* memmove(), by other means where they are faster. Keeps errno. */
+void umemi_host_copy(void *dest, void const *src, size_t nbytes);
+/* All of the range will be written: huge pages, if it is fresh and ours.
+   Answers whether its pages should be brought in ahead. */
+bool umemi_host_prepare(void *dest, size_t nbytes);
+
+enum { UMEMI_LARGE_BLOCKS = 64 };
+extern _Atomic uint64_t umemi_large_blocks[UMEMI_LARGE_BLOCKS];
+
+/* Where a block is noted: a multiplicative hash of its page. */
+static inline _Atomic uint64_t *umemi_large_place(uintptr_t adr) {
+  return &umemi_large_blocks[(uint32_t)(adr >> 12) * UINT32_C(2654435769) >>
+                             26];
+}
+
+/* A block of UMEMI_LARGE_BLOCK bytes or more was allocated. */
+void umemi_large_note(uintptr_t adr, size_t nbytes);
+
+/* A block, large or not, is about to be freed. */
+static inline void umemi_large_forget(uintptr_t adr) {
+  _Atomic uint64_t *place = umemi_large_place(adr);
+  uint64_t word = atomic_load_explicit(place, memory_order_relaxed);
+  if (UMEMI_UNLIKELY((word ^ adr) << 16 == 0 && word))
+    atomic_store_explicit(place, 0, memory_order_relaxed);
+}
 
 /* transfer.c --------------------------------------------------------------*/
 
@@ -281,11 +434,40 @@ struct umemiCopy {
   bool sync;                  /* nothing to do where both are the same bytes */
 };
 
-/* The rungs of the ladder, in the order in which they are tried. */
-enum { UMEMI_DIRECT, UMEMI_VIEW_SRC, UMEMI_VIEW_DEST, UMEMI_STAGED };
+/* A copy whose arguments are checked; of 0 bytes if there is nothing to do. */
+struct umemiRoute {
+  struct umemiContext *src, *dest;
+  uintptr_t src_adr, dest_adr;
+  size_t nbytes;
+  bool one_space;
+  bool overlap; /* of the two ranges, in one space */
+};
 
+/* How it is done. */
+struct umemiWay {
+  umemCopyRung rung;
+  char const *name, *reason;
+  char const *methods[2]; /* the second one only if staged */
+  unsigned helpers;
+  size_t chunk, staging;
+};
+
+umemStatusType umemi_transfer_route(struct umemiCopy const *copy,
+                                    struct umemiRoute *route_out,
+                                    umemError *error);
+umemStatusType umemi_transfer_run(struct umemiRoute const *route,
+                                  umemError *error);
+void umemi_transfer_plan(struct umemiRoute const *route, struct umemiWay *way);
+/* Route and run. */
 umemStatusType umemi_copy(struct umemiCopy const *copy, umemError *error);
-/* The same as the public call `function`: told and recorded. */
+/* Tests switch rungs off. */
+static inline bool umemi_rung_is_on(umemCopyRung rung) {
+  return !(umemi_os.rungs_off & 1u << rung);
+}
+
+/* copy.c ------------------------------------------------------------------*/
+
+/* umemi_copy() as the public call `function`: told and recorded. */
 umemStatusType umemi_transfer(char const *function, bool sync, void const *src,
                               uintptr_t src_adr, void const *dest,
                               uintptr_t dest_adr, size_t nbytes);
@@ -294,6 +476,13 @@ umemStatusType umemi_transfer_safe(char const *function, bool sync,
                                    size_t src_size, void const *dest,
                                    uintptr_t dest_adr, size_t dest_size,
                                    size_t nbytes);
+
+/* plan.c: what a copy will do, or did, for people
+ * ----------------------------*/
+
+/* UMEM_LOG=copy: every copy is told on stderr. */
+bool umemi_log_is_on(void);
+void umemi_log_copy(struct umemiRoute const *route, struct umemiWay const *way);
 
 /* connect.c ---------------------------------------------------------------*/
 
@@ -339,17 +528,6 @@ struct umemiFileIo {
 
 #define UMEMI_EOF (-1)
 
-/* The value of a system call that is made again while a signal interrupts it.
- */
-#define UMEMI_RETRY(call)                                                      \
-  __extension__({                                                              \
-    __typeof__(call) result_;                                                  \
-    do                                                                         \
-      result_ = (call);                                                        \
-    while (result_ == -1 && errno == EINTR);                                   \
-    result_;                                                                   \
-  })
-
 /* 0, errno or UMEMI_EOF; *done_out bytes were moved in any case. */
 int umemi_file_read(struct umemiFileIo const *io, uint64_t at, void *out,
                     size_t nbytes, size_t *done_out);
@@ -357,6 +535,20 @@ int umemi_file_write(struct umemiFileIo const *io, uint64_t at, void const *in,
                      size_t nbytes, size_t *done_out);
 /* Reserves and zeroes [start, end) past what the file has; 0 or errno. */
 int umemi_file_grow(struct umemiFileIo const *io, uint64_t start, uint64_t end);
+
+/* Zeroes a range without writing it: what lies past the end becomes a hole.
+   0 or errno; EOPNOTSUPP where the file system cannot. */
+int umemi_file_zero(struct umemiFileIo const *io, uint64_t at, size_t nbytes);
+/* The first data in [at, end) that is no hole, [end, end) if none is. */
+int umemi_file_next_data(struct umemiFileIo const *io, uint64_t at,
+                         uint64_t end, uint64_t *data_out,
+                         uint64_t *data_end_out);
+
+/* Lets both files share the extents of a range; 0 or errno, and then nothing
+   was done. EOPNOTSUPP where the file system has no such thing. */
+int umemi_file_reflink(struct umemiFileIo const *src, uint64_t src_at,
+                       struct umemiFileIo const *dest, uint64_t dest_at,
+                       uint64_t nbytes);
 
 /* fileopen.c: names, modes, options ----------------------------------------*/
 
@@ -368,6 +560,7 @@ struct umemiOpenFile {
   struct umemiFileIo io;
   struct umemiFileMode mode;
   bool is_block;
+  bool shares_offset;     /* with whoever else has the descriptor */
   uint64_t size;          /* when it was opened, after truncation */
   uint64_t device, inode; /* identity; of a block device st_rdev and 0 */
   int dir_fd;      /* of a new name: to be synced, or published in; or -1 */

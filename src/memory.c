@@ -89,6 +89,8 @@ uintptr_t umem_alloc(void const *ctx, size_t nbytes) {
     void *block = umemi_os.malloc(nbytes); /* of 0: NULL is the slow way's */
     __asm__ volatile("" ::: "memory");     /* clang believes it does not */
     errno = saved;
+    if (UMEMI_UNLIKELY(nbytes >= UMEMI_LARGE_BLOCK) && block)
+      umemi_large_note((uintptr_t)block, nbytes);
     if (UMEMI_LIKELY(block))
       return (uintptr_t)block;
   }
@@ -273,6 +275,7 @@ static void memory_libc_free(void *block) {
 
 umemStatusType umem_free(void const *ctx, uintptr_t adr) {
   if (UMEMI_LIKELY(umemi_is_plain(ctx))) {
+    umemi_large_forget(adr);
     memory_libc_free((void *)adr);
     return umemOK;
   }

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -34,6 +35,11 @@ struct umemiOs {
   void *(*tsearch)(void const *, void **, int (*)(void const *, void const *));
   /* threads */
   int (*pthread_setspecific)(pthread_key_t, void const *);
+  int (*pthread_create)(pthread_t *, pthread_attr_t const *, void *(*)(void *),
+                        void *);
+  /* pages */
+  int (*madvise)(void *, size_t, int);
+  int (*mincore)(void *, size_t, unsigned char *);
   /* files */
   int (*open)(char const *, int, ...);
   int (*openat)(int, char const *, int, ...);
@@ -48,6 +54,7 @@ struct umemiOs {
   ssize_t (*pread)(int, void *, size_t, off_t);
   ssize_t (*pwrite)(int, void const *, size_t, off_t);
   int (*ftruncate)(int, off_t);
+  off_t (*lseek)(int, off_t, int);
   int (*fallocate)(int, int, off_t, off_t);
   int (*fdatasync)(int);
   int (*fsync)(int);
@@ -63,13 +70,14 @@ struct umemiOs {
   {                                                                            \
     .malloc = malloc, .calloc = calloc, .realloc = realloc,                    \
     .posix_memalign = posix_memalign, .strdup = strdup, .tsearch = tsearch,    \
-    .pthread_setspecific = pthread_setspecific, .open = open,                  \
-    .openat = openat, .close = close, .stat = stat, .lstat = lstat,            \
-    .fstat = fstat, .fstatvfs = fstatvfs, .fcntl = fcntl, .ioctl = ioctl,      \
-    .realpath = realpath, .pread = pread, .pwrite = pwrite,                    \
-    .ftruncate = ftruncate, .fallocate = fallocate, .fdatasync = fdatasync,    \
-    .fsync = fsync, .fchmod = fchmod, .renameat = renameat, .linkat = linkat,  \
-    .unlinkat = unlinkat                                                       \
+    .pthread_setspecific = pthread_setspecific,                                \
+    .pthread_create = pthread_create, .madvise = madvise, .mincore = mincore,  \
+    .open = open, .openat = openat, .close = close, .stat = stat,              \
+    .lstat = lstat, .fstat = fstat, .fstatvfs = fstatvfs, .fcntl = fcntl,      \
+    .ioctl = ioctl, .realpath = realpath, .pread = pread, .pwrite = pwrite,    \
+    .ftruncate = ftruncate, .lseek = lseek, .fallocate = fallocate,            \
+    .fdatasync = fdatasync, .fsync = fsync, .fchmod = fchmod,                  \
+    .renameat = renameat, .linkat = linkat, .unlinkat = unlinkat               \
   }
 
 #ifdef UMEM_TEST_HOOKS

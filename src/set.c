@@ -1,41 +1,52 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Set: through a view where the device offers one, else staged writes. */
+/* Set: by the device itself, through a view where it offers one, else staged
+   writes. */
 #include "internal.h"
 
 static umemStatusType set_staged(struct umemiContext *ctx, uintptr_t adr, int c,
                                  size_t nbytes, umemError *error) {
-  struct umemiStage stage;
-  umemStatusType status = umemi_stage_begin(&stage, nbytes, error);
+  struct umemiSlot slot;
+  umemStatusType status = umemi_slot_take(&slot, nbytes, error);
   if (status != umemOK)
     return status;
-  memset(stage.ptr, c, stage.size);
+  memset(slot.ptr, c, nbytes < slot.size ? nbytes : slot.size);
   for (size_t done = 0; status == umemOK && done < nbytes;) {
     size_t left = nbytes - done;
-    size_t chunk = left < stage.size ? left : stage.size;
-    status = umemi_device_write(ctx, adr + done, stage.ptr, chunk, error);
+    size_t chunk = left < slot.size ? left : slot.size;
+    status = umemi_device_write(ctx, adr + done, slot.ptr, chunk, error);
     if (status != umemOK)
       error->bytes_done += done;
     done += chunk;
   }
-  umemi_stage_end(&stage);
+  umemi_slot_give(&slot);
   return status;
 }
 
-umemStatusType umemi_set(struct umemiContext *ctx, uintptr_t adr, int c,
-                         size_t nbytes, umemError *error) {
+static umemStatusType set_view(struct umemiContext *ctx, uintptr_t adr, int c,
+                               size_t nbytes, umemError *error) {
   void *view;
-  if (nbytes == 0)
-    return umemOK;
   umemStatusType status =
       umemi_device_view_begin(ctx, adr, nbytes, umemWrite, &view, error);
-  if (status == UMEM_DECLINED)
-    return set_staged(ctx, adr, c, nbytes, error);
   if (status != umemOK)
     return status;
   memset(view, c, nbytes);
   status = umemi_device_view_end(ctx, view, nbytes, umemWrite, error);
   if (status != umemOK)
     error->bytes_done = 0; /* what was set may not have arrived */
+  return status;
+}
+
+umemStatusType umemi_set(struct umemiContext *ctx, uintptr_t adr, int c,
+                         size_t nbytes, umemError *error) {
+  static umemStatusType (*const ways[])(struct umemiContext *, uintptr_t, int,
+                                        size_t, umemError *) = {
+      umemi_device_set, set_view, set_staged};
+  umemStatusType status = umemOK;
+  for (size_t i = 0; nbytes > 0 && i < sizeof ways / sizeof *ways; i++) {
+    status = ways[i](ctx, adr, c, nbytes, error);
+    if (status != UMEM_DECLINED)
+      break;
+  }
   return status;
 }
 

@@ -1,23 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Copies: the only file that sees two contexts. A backend speaks to host memory
- * only; which way the bytes take between two of them is decided here, on a
- * ladder of rungs (transfer_climb).
+ * From one context to another. A backend speaks to host memory only; which way
+ * the bytes take between two of them is decided here, on a ladder of rungs.
  */
 #include "internal.h"
-
-/* A copy whose arguments are checked. */
-struct route {
-  struct umemiContext *src, *dest;
-  uintptr_t src_adr, dest_adr;
-  size_t nbytes;
-  bool one_space;
-  bool overlap; /* of the two ranges, in one space */
-};
-
-static bool transfer_rung_is_on(unsigned rung) {
-  return !(umemi_os.rungs_off & 1u << rung);
-}
 
 /* The host side of a view cannot be judged before the system touches it. */
 static umemStatusType transfer_blame(umemError *error, char const *side,
@@ -28,18 +14,122 @@ static umemStatusType transfer_blame(umemError *error, char const *side,
                                     : umemi_blame(error, side, ctx);
 }
 
-/* --- rungs: each may answer UMEM_DECLINED before it touches a byte -------- */
+/* --- planning ---------------------------------------------------------------
+ */
 
-static umemStatusType transfer_direct(struct route const *r, umemError *error) {
+/* A device may say less, or more, than is of use. */
+static struct umemLimits transfer_limits(struct umemiContext *ctx,
+                                         uintptr_t adr, size_t nbytes,
+                                         unsigned access, char const *method) {
+  struct umemLimits limits = umemi_device_limits(ctx, adr, nbytes, access);
+  if (limits.lanes == 0)
+    limits.lanes = 1;
+  if (limits.lanes > UMEMI_LANES_MAX)
+    limits.lanes = UMEMI_LANES_MAX;
+  if (!limits.method)
+    limits.method = method;
+  return limits;
+}
+
+static unsigned transfer_helpers(struct umemiRoute const *r, unsigned lanes,
+                                 bool waits) {
+  if (r->overlap || lanes <= 1 || r->nbytes < umemi_tuning()->lanes_from)
+    return 0;
+  if (lanes > UMEMI_LANES_MAX)
+    lanes = UMEMI_LANES_MAX;
+  return umemi_workers_of(lanes, waits);
+}
+
+/* Chunks are small enough that all lanes have some, and not smaller. */
+static size_t transfer_chunk(size_t nbytes, size_t most, unsigned helpers) {
+  size_t share = nbytes / (2 * (helpers + 1)) + UMEMI_PAGE;
+  share = share & ~(size_t)(UMEMI_PAGE - 1);
+  return helpers == 0 || share > most ? most : share;
+}
+
+/* The side that is no host memory decides how a view is used. */
+static void transfer_plan_view(struct umemiRoute const *r,
+                               struct umemLimits const *limits,
+                               struct umemiWay *way) {
+  way->helpers = transfer_helpers(r, limits->lanes, limits->waits);
+  size_t most = limits->chunk ? limits->chunk : r->nbytes;
+  if (way->helpers && !limits->chunk)
+    most = umemi_tuning()->read_piece;
+  way->chunk = transfer_chunk(r->nbytes, most, way->helpers);
+  way->methods[0] = limits->method;
+}
+
+/* --- direct: the kind moves its own bytes -----------------------------------
+ */
+
+static bool direct_fits(struct umemiRoute const *r) {
   struct umemVtbl const *src = r->src->vtbl, *dest = r->dest->vtbl;
-  if (src->type != dest->type || src->copy_peer != dest->copy_peer)
-    return UMEM_DECLINED;
+  return src->type == dest->type && src->copy_peer == dest->copy_peer &&
+         src->copy_peer != umemi_no_copy_peer;
+}
+
+static void direct_plan(struct umemiRoute const *r, struct umemiWay *way) {
+  struct umemLimits limits = transfer_limits(r->dest, r->dest_adr, r->nbytes,
+                                             umemRead | umemWrite, "copy_peer");
+  way->methods[0] = r->overlap ? "memmove" : limits.method;
+  way->helpers = r->overlap ? 0 : limits.lanes - 1;
+  way->chunk = limits.chunk ? limits.chunk : r->nbytes;
+}
+
+static umemStatusType direct_run(struct umemiRoute const *r,
+                                 struct umemiWay const *way, umemError *error) {
+  (void)way;
   return umemi_device_copy_peer(r->src, r->src_adr, r->dest, r->dest_adr,
                                 r->nbytes, error);
 }
 
-static umemStatusType transfer_view_src(struct route const *r,
-                                        umemError *error) {
+/* --- views: for ranges apart, because on others write() would be given a
+   pointer into the very range that it writes to --------------------------- */
+
+/* What a step of a copy needs to know. */
+struct transfer {
+  struct umemiRoute const *r;
+  char *view;
+};
+
+static bool view_src_fits(struct umemiRoute const *r) {
+  return !r->overlap && r->src->vtbl->view_begin != umemi_no_view_begin;
+}
+
+static void view_src_plan(struct umemiRoute const *r, struct umemiWay *way) {
+  struct umemLimits limits =
+      transfer_limits(r->dest, r->dest_adr, r->nbytes, umemWrite, "write");
+  transfer_plan_view(r, &limits, way);
+}
+
+static umemStatusType view_src_step(struct umemiLanes *lanes, size_t offset,
+                                    size_t nbytes, void *slot,
+                                    umemError *error) {
+  (void)slot;
+  struct transfer const *t = lanes->arg;
+  struct umemiRoute const *r = t->r;
+  umemStatusType status = umemi_device_write(r->dest, r->dest_adr + offset,
+                                             t->view + offset, nbytes, error);
+  return status == umemOK
+             ? status
+             : transfer_blame(error, "destination", r->dest, "source", r->src);
+}
+
+static umemStatusType transfer_run_lanes(struct transfer *t,
+                                         struct umemiWay const *way,
+                                         umemiLaneStep *step,
+                                         umemError *error) {
+  struct umemiLanes lanes = {.nbytes = t->r->nbytes,
+                             .chunk = way->chunk,
+                             .helpers = way->helpers,
+                             .step = step,
+                             .arg = t};
+  return umemi_lanes_run(&lanes, error);
+}
+
+static umemStatusType view_src_run(struct umemiRoute const *r,
+                                   struct umemiWay const *way,
+                                   umemError *error) {
   void *view;
   umemStatusType status = umemi_device_view_begin(r->src, r->src_adr, r->nbytes,
                                                   umemRead, &view, error);
@@ -47,9 +137,8 @@ static umemStatusType transfer_view_src(struct route const *r,
     return status;
   if (status != umemOK)
     return umemi_blame(error, "source", r->src);
-  status = umemi_device_write(r->dest, r->dest_adr, view, r->nbytes, error);
-  if (status != umemOK)
-    transfer_blame(error, "destination", r->dest, "source", r->src);
+  struct transfer t = {r, view};
+  status = transfer_run_lanes(&t, way, view_src_step, error);
   umemError at_end;
   umemStatusType ended =
       umemi_device_view_end(r->src, view, r->nbytes, umemRead, &at_end);
@@ -59,8 +148,32 @@ static umemStatusType transfer_view_src(struct route const *r,
   return umemi_blame(error, "source", r->src);
 }
 
-static umemStatusType transfer_view_dest(struct route const *r,
-                                         umemError *error) {
+static bool view_dest_fits(struct umemiRoute const *r) {
+  return !r->overlap && r->dest->vtbl->view_begin != umemi_no_view_begin;
+}
+
+static void view_dest_plan(struct umemiRoute const *r, struct umemiWay *way) {
+  struct umemLimits limits =
+      transfer_limits(r->src, r->src_adr, r->nbytes, umemRead, "read");
+  transfer_plan_view(r, &limits, way);
+}
+
+static umemStatusType view_dest_step(struct umemiLanes *lanes, size_t offset,
+                                     size_t nbytes, void *slot,
+                                     umemError *error) {
+  (void)slot;
+  struct transfer const *t = lanes->arg;
+  struct umemiRoute const *r = t->r;
+  umemStatusType status = umemi_device_read(r->src, r->src_adr + offset,
+                                            t->view + offset, nbytes, error);
+  return status == umemOK
+             ? status
+             : transfer_blame(error, "source", r->src, "destination", r->dest);
+}
+
+static umemStatusType view_dest_run(struct umemiRoute const *r,
+                                    struct umemiWay const *way,
+                                    umemError *error) {
   void *view;
   umemStatusType status = umemi_device_view_begin(
       r->dest, r->dest_adr, r->nbytes, umemWrite, &view, error);
@@ -68,9 +181,8 @@ static umemStatusType transfer_view_dest(struct route const *r,
     return status;
   if (status != umemOK)
     return umemi_blame(error, "destination", r->dest);
-  status = umemi_device_read(r->src, r->src_adr, view, r->nbytes, error);
-  if (status != umemOK)
-    transfer_blame(error, "source", r->src, "destination", r->dest);
+  struct transfer t = {r, view};
+  status = transfer_run_lanes(&t, way, view_dest_step, error);
   umemError at_end;
   umemStatusType ended =
       umemi_device_view_end(r->dest, view, r->nbytes, umemWrite, &at_end);
@@ -84,71 +196,195 @@ static umemStatusType transfer_view_dest(struct route const *r,
   return error->type;
 }
 
-static umemStatusType transfer_read(struct route const *r, size_t offset,
-                                    void *stage, size_t nbytes,
-                                    umemError *error) {
+/* --- staged: always possible
+ * -------------------------------------------------- */
+
+static bool staged_fits(struct umemiRoute const *r) {
+  (void)r;
+  return true;
+}
+
+static void staged_plan(struct umemiRoute const *r, struct umemiWay *way) {
+  struct umemLimits from =
+      transfer_limits(r->src, r->src_adr, r->nbytes, umemRead, "read");
+  struct umemLimits to =
+      transfer_limits(r->dest, r->dest_adr, r->nbytes, umemWrite, "write");
+  way->helpers =
+      transfer_helpers(r, from.lanes + to.lanes, from.waits || to.waits);
+  way->chunk = transfer_chunk(r->nbytes, umemi_tuning()->slot, way->helpers);
+  way->staging = (way->helpers + 1) * umemi_tuning()->slot;
+  way->methods[0] = from.method;
+  way->methods[1] = to.method;
+}
+
+static umemStatusType staged_read(struct umemiRoute const *r, size_t offset,
+                                  void *slot, size_t nbytes, umemError *error) {
   umemStatusType status =
-      umemi_device_read(r->src, r->src_adr + offset, stage, nbytes, error);
+      umemi_device_read(r->src, r->src_adr + offset, slot, nbytes, error);
   if (status == umemOK)
     return umemOK;
   error->bytes_done = 0; /* read, but not written */
   return umemi_blame(error, "source", r->src);
 }
 
-static umemStatusType transfer_chunk(struct route const *r, size_t offset,
-                                     void *stage, size_t nbytes,
-                                     umemError *error) {
-  umemStatusType status = transfer_read(r, offset, stage, nbytes, error);
+static umemStatusType staged_step(struct umemiLanes *lanes, size_t offset,
+                                  size_t nbytes, void *slot, umemError *error) {
+  struct transfer const *t = lanes->arg;
+  struct umemiRoute const *r = t->r;
+  umemStatusType status = staged_read(r, offset, slot, nbytes, error);
   if (status != umemOK)
     return status;
   status =
-      umemi_device_write(r->dest, r->dest_adr + offset, stage, nbytes, error);
+      umemi_device_write(r->dest, r->dest_adr + offset, slot, nbytes, error);
   return status == umemOK ? status : umemi_blame(error, "destination", r->dest);
 }
 
-/* Chunk by chunk, from the end where the destination lies behind the source in
-   the same range, so that no byte is overwritten before it is read. */
-static umemStatusType transfer_staged(struct route const *r, umemError *error) {
-  struct umemiStage stage;
-  umemStatusType status = umemi_stage_begin(&stage, r->nbytes, error);
-  bool backward = r->overlap && r->dest_adr > r->src_adr;
+/* From the end where the destination lies behind the source in the same range,
+   so that no byte is overwritten before it is read. */
+static umemStatusType staged_move(struct umemiRoute const *r,
+                                  struct umemiWay const *way,
+                                  umemError *error) {
+  struct transfer t = {r, NULL};
+  struct umemiLanes lanes = {.nbytes = r->nbytes,
+                             .chunk = way->chunk,
+                             .slots = 1,
+                             .helpers = way->helpers,
+                             .backward = r->overlap && r->dest_adr > r->src_adr,
+                             .step = staged_step,
+                             .arg = &t};
+  return umemi_lanes_run(&lanes, error);
+}
+
+/* Is the source all there? What is written may extend the very file whose end
+   is in the source. */
+static umemStatusType staged_check_end(struct umemiRoute const *r,
+                                       struct umemiWay const *way,
+                                       umemError *error) {
+  char last;
+  if (!r->one_space || r->nbytes <= way->chunk)
+    return umemOK;
+  return staged_read(r, r->nbytes - 1, &last, 1, error);
+}
+
+/* A part of the route that starts so far in. */
+static struct umemiRoute route_part(struct umemiRoute const *r, size_t offset,
+                                    size_t nbytes) {
+  struct umemiRoute part = *r;
+  part.src_adr += offset;
+  part.dest_adr += offset;
+  part.nbytes = nbytes;
+  return part;
+}
+
+/* Zeros that need not be read are set; else they are data like all others. */
+static umemStatusType staged_zeros(struct umemiRoute const *r,
+                                   struct umemiWay const *way,
+                                   umemError *error) {
+  umemStatusType status =
+      umemi_device_set(r->dest, r->dest_adr, 0, r->nbytes, error);
+  if (status == UMEM_DECLINED)
+    return staged_move(r, way, error);
+  return status == umemOK ? status : umemi_blame(error, "destination", r->dest);
+}
+
+static umemStatusType staged_part(struct umemiRoute const *r, size_t offset,
+                                  struct umemiWay const *way, bool zeros,
+                                  size_t nbytes, umemError *error) {
+  if (nbytes == 0)
+    return umemOK;
+  struct umemiRoute part = route_part(r, offset, nbytes);
+  umemStatusType status =
+      (zeros ? staged_zeros : staged_move)(&part, way, error);
   if (status != umemOK)
-    return status;
-  /* Is the source all there? What is written may extend the very file whose end
-     is in the source. */
-  if (r->one_space && r->nbytes > stage.size)
-    status = transfer_read(r, r->nbytes - 1, stage.ptr, 1, error);
-  for (size_t done = 0; status == umemOK && done < r->nbytes;) {
-    size_t left = r->nbytes - done;
-    size_t chunk = left < stage.size ? left : stage.size;
-    size_t offset = backward ? left - chunk : done;
-    status = transfer_chunk(r, offset, stage.ptr, chunk, error);
-    if (status != umemOK)
-      error->bytes_done += done;
-    done += chunk;
-  }
-  umemi_stage_end(&stage);
+    error->bytes_done += offset;
   return status;
 }
 
-typedef umemStatusType transfer_rung(struct route const *r, umemError *error);
-
-/* Views are for ranges apart: on them write() would be given a pointer into the
-   very range that it writes to. */
-static umemStatusType transfer_climb(struct route const *r, umemError *error) {
-  static transfer_rung *const rungs[] = {
-      [UMEMI_DIRECT] = transfer_direct,
-      [UMEMI_VIEW_SRC] = transfer_view_src,
-      [UMEMI_VIEW_DEST] = transfer_view_dest,
-  };
-  for (unsigned rung = UMEMI_DIRECT; rung < UMEMI_STAGED; rung++) {
-    if (!transfer_rung_is_on(rung) || (r->overlap && rung != UMEMI_DIRECT))
-      continue;
-    umemStatusType status = rungs[rung](r, error);
-    if (status != UMEM_DECLINED)
-      return status;
+static umemStatusType staged_run(struct umemiRoute const *r,
+                                 struct umemiWay const *way, umemError *error) {
+  umemStatusType status = staged_check_end(r, way, error);
+  if (r->overlap || r->nbytes < umemi_tuning()->sparse_from)
+    return status == umemOK ? staged_move(r, way, error) : status;
+  for (size_t done = 0, zeros, data; status == umemOK && done < r->nbytes;
+       done += zeros + data) {
+    status = umemi_device_next_data(r->src, r->src_adr + done, r->nbytes - done,
+                                    &zeros, &data, error);
+    if (status != umemOK) {
+      error->bytes_done = done;
+      return umemi_blame(error, "source", r->src);
+    }
+    status = staged_part(r, done, way, true, zeros, error);
+    if (status == umemOK)
+      status = staged_part(r, done + zeros, way, false, data, error);
   }
-  return transfer_staged(r, error);
+  return status;
+}
+
+/* --- the ladder
+ * --------------------------------------------------------------- */
+
+/* Rungs in the order in which they are tried. One that fits may answer
+   UMEM_DECLINED before it touches a byte. */
+static struct rung {
+  umemCopyRung number;
+  char const *name, *reason;
+  bool (*fits)(struct umemiRoute const *r);
+  void (*plan)(struct umemiRoute const *r, struct umemiWay *way);
+  umemStatusType (*run)(struct umemiRoute const *r, struct umemiWay const *way,
+                        umemError *error);
+} const rungs[] = {
+    {umemDirectRung, "direct",
+     "both are of one kind, which moves its own bytes", direct_fits,
+     direct_plan, direct_run},
+    {umemSourceViewRung, "view of the source",
+     "the source can be used as host memory", view_src_fits, view_src_plan,
+     view_src_run},
+    {umemDestViewRung, "view of the destination",
+     "the destination can be used as host memory", view_dest_fits,
+     view_dest_plan, view_dest_run},
+    {umemStagedRung, "staged", "neither can be used as host memory",
+     staged_fits, staged_plan, staged_run},
+};
+
+/* The first rung from `first` on that fits; the last one always does. */
+static struct rung const *transfer_choose(struct umemiRoute const *r,
+                                          struct rung const *first,
+                                          struct umemiWay *way) {
+  struct rung const *rung = first;
+  while (rung->number != umemStagedRung &&
+         !(umemi_rung_is_on(rung->number) && rung->fits(r)))
+    rung++;
+  *way = (struct umemiWay){
+      .rung = rung->number, .name = rung->name, .reason = rung->reason};
+  rung->plan(r, way);
+  if (rung->number == umemStagedRung && r->overlap)
+    way->reason = "the ranges overlap, in chunks from the safe end";
+  return rung;
+}
+
+/* The one rung that can be asked beforehand whether it would decline is. */
+void umemi_transfer_plan(struct umemiRoute const *r, struct umemiWay *way) {
+  umemError ignored;
+  struct rung const *rung = transfer_choose(r, rungs, way);
+  if (rung->number == umemDirectRung &&
+      umemi_device_copy_peer(r->src, r->src_adr, r->dest, r->dest_adr, 0,
+                             &ignored) == UMEM_DECLINED)
+    transfer_choose(r, rung + 1, way);
+}
+
+static umemStatusType transfer_climb(struct umemiRoute const *r,
+                                     umemError *error) {
+  struct umemiWay way;
+  struct rung const *rung = rungs;
+  for (;; rung++) {
+    rung = transfer_choose(r, rung, &way);
+    umemStatusType status = rung->run(r, &way, error);
+    if (status == UMEM_DECLINED)
+      continue;
+    if (umemi_log_is_on())
+      umemi_log_copy(r, &way);
+    return status;
+  }
 }
 
 /* --- checks -------------------------------------------------------------- */
@@ -184,148 +420,41 @@ static umemStatusType transfer_check(struct umemiCopy const *copy, bool same,
   return status;
 }
 
-umemStatusType umemi_copy(struct umemiCopy const *copy, umemError *error) {
+umemStatusType umemi_transfer_route(struct umemiCopy const *copy,
+                                    struct umemiRoute *r, umemError *error) {
   umemStatusType status = umemi_need_live(copy->src, "source ", error);
   if (status == umemOK)
     status = umemi_need_live(copy->dest, "destination ", error);
   if (status != umemOK)
     return status;
-  struct route r = {.src = umemi_context(copy->src),
-                    .dest = umemi_context(copy->dest),
-                    .src_adr = copy->src_adr,
-                    .dest_adr = copy->dest_adr,
-                    .nbytes = copy->nbytes};
-  r.one_space = umemi_same_space(r.src, r.dest);
-  bool same = copy->sync && r.one_space && r.src_adr == r.dest_adr;
+  *r = (struct umemiRoute){.src = umemi_context(copy->src),
+                           .dest = umemi_context(copy->dest),
+                           .src_adr = copy->src_adr,
+                           .dest_adr = copy->dest_adr,
+                           .nbytes = copy->nbytes};
+  r->one_space = umemi_same_space(r->src, r->dest);
+  bool same = copy->sync && r->one_space && r->src_adr == r->dest_adr;
   status = transfer_check(copy, same, error);
-  if (status != umemOK || same || copy->nbytes == 0)
-    return status;
-  r.overlap = r.one_space &&
-              (r.src_adr < r.dest_adr ? r.dest_adr - r.src_adr < r.nbytes
-                                      : r.src_adr - r.dest_adr < r.nbytes);
-  status = transfer_climb(&r, error);
-  if (status != umemOK && r.overlap)
+  uintptr_t apart = r->src_adr < r->dest_adr ? r->dest_adr - r->src_adr
+                                             : r->src_adr - r->dest_adr;
+  r->overlap = r->one_space && apart < r->nbytes;
+  if (same)
+    r->nbytes = 0;
+  return status;
+}
+
+umemStatusType umemi_transfer_run(struct umemiRoute const *r,
+                                  umemError *error) {
+  if (r->nbytes == 0)
+    return umemOK;
+  umemStatusType status = transfer_climb(r, error);
+  if (status != umemOK && r->overlap)
     error->bytes_done = 0;
   return status;
 }
 
-/* --- public calls -------------------------------------------------------- */
-
-static umemStatusType transfer_call(char const *function,
-                                    struct umemiCopy const *copy) {
-  struct umemiCall call;
-  umemi_begin(&call);
-  umemStatusType status = umemi_copy(copy, &call.error);
-  char sizes[64] = "";
-  if (copy->safe)
-    snprintf(sizes, sizeof sizes, " (sizes %zu, %zu)", copy->src_size,
-             copy->dest_size);
-  return umemi_end_two(&call, status, copy->src, copy->dest,
-                       "%s(source %s 0x%" PRIxPTR ", destination %s 0x%" PRIxPTR
-                       ", %zu bytes%s)",
-                       function, umemi_name(copy->src), copy->src_adr,
-                       umemi_name(copy->dest), copy->dest_adr, copy->nbytes,
-                       sizes);
-}
-
-/* The slow ways take values, so that the fast ones keep no struct in memory. */
-UMEMI_NOINLINE umemStatusType umemi_transfer(char const *function, bool sync,
-                                             void const *src, uintptr_t src_adr,
-                                             void const *dest,
-                                             uintptr_t dest_adr,
-                                             size_t nbytes) {
-  struct umemiCopy copy = {.src = src,
-                           .src_adr = src_adr,
-                           .dest = dest,
-                           .dest_adr = dest_adr,
-                           .nbytes = nbytes,
-                           .sync = sync};
-  return transfer_call(function, &copy);
-}
-
-UMEMI_NOINLINE umemStatusType
-umemi_transfer_safe(char const *function, bool sync, void const *src,
-                    uintptr_t src_adr, size_t src_size, void const *dest,
-                    uintptr_t dest_adr, size_t dest_size, size_t nbytes) {
-  struct umemiCopy copy = {.src = src,
-                           .src_adr = src_adr,
-                           .src_size = src_size,
-                           .dest = dest,
-                           .dest_adr = dest_adr,
-                           .dest_size = dest_size,
-                           .nbytes = nbytes,
-                           .safe = true,
-                           .sync = sync};
-  return transfer_call(function, &copy);
-}
-
-/* Is it all plain host memory? What is left to check is the ranges. */
-static inline bool transfer_is_plain(void const *src, uintptr_t src_adr,
-                                     void const *dest, uintptr_t dest_adr) {
-  return umemi_is_plain(src) && umemi_is_plain(dest) && src_adr && dest_adr &&
-         transfer_rung_is_on(UMEMI_DIRECT);
-}
-
-/* Copies and returns true if all of it is plain host memory. */
-static inline bool transfer_plain(void const *src, uintptr_t src_adr,
-                                  void const *dest, uintptr_t dest_adr,
-                                  size_t nbytes) {
-  if (!transfer_is_plain(src, src_adr, dest, dest_adr) ||
-      umemi_wraps(src_adr, nbytes) || umemi_wraps(dest_adr, nbytes))
-    return false;
-  memmove((void *)dest_adr, (void const *)src_adr, nbytes);
-  return true;
-}
-
-/* Sizes that do not wrap bound what is not larger than they are. */
-static inline bool transfer_plain_safe(void const *src, uintptr_t src_adr,
-                                       size_t src_size, void const *dest,
-                                       uintptr_t dest_adr, size_t dest_size,
-                                       size_t nbytes) {
-  if (!transfer_is_plain(src, src_adr, dest, dest_adr) || nbytes > src_size ||
-      nbytes > dest_size || umemi_wraps(src_adr, src_size) ||
-      umemi_wraps(dest_adr, dest_size))
-    return false;
-  memmove((void *)dest_adr, (void const *)src_adr, nbytes);
-  return true;
-}
-
-umemStatusType umem_copy_to(void const *src, uintptr_t src_adr,
-                            void const *dest, uintptr_t dest_adr,
-                            size_t nbytes) {
-  if (UMEMI_LIKELY(transfer_plain(src, src_adr, dest, dest_adr, nbytes)))
-    return umemOK;
-  return umemi_transfer("umem_copy_to", false, src, src_adr, dest, dest_adr,
-                        nbytes);
-}
-
-umemStatusType umem_copy_from(void const *dest, uintptr_t dest_adr,
-                              void const *src, uintptr_t src_adr,
-                              size_t nbytes) {
-  if (UMEMI_LIKELY(transfer_plain(src, src_adr, dest, dest_adr, nbytes)))
-    return umemOK;
-  return umemi_transfer("umem_copy_from", false, src, src_adr, dest, dest_adr,
-                        nbytes);
-}
-
-umemStatusType umem_copy_to_safe(void const *src, uintptr_t src_adr,
-                                 size_t src_size, void const *dest,
-                                 uintptr_t dest_adr, size_t dest_size,
-                                 size_t nbytes) {
-  if (UMEMI_LIKELY(transfer_plain_safe(src, src_adr, src_size, dest, dest_adr,
-                                       dest_size, nbytes)))
-    return umemOK;
-  return umemi_transfer_safe("umem_copy_to_safe", false, src, src_adr, src_size,
-                             dest, dest_adr, dest_size, nbytes);
-}
-
-umemStatusType umem_copy_from_safe(void const *dest, uintptr_t dest_adr,
-                                   size_t dest_size, void const *src,
-                                   uintptr_t src_adr, size_t src_size,
-                                   size_t nbytes) {
-  if (UMEMI_LIKELY(transfer_plain_safe(src, src_adr, src_size, dest, dest_adr,
-                                       dest_size, nbytes)))
-    return umemOK;
-  return umemi_transfer_safe("umem_copy_from_safe", false, src, src_adr,
-                             src_size, dest, dest_adr, dest_size, nbytes);
+umemStatusType umemi_copy(struct umemiCopy const *copy, umemError *error) {
+  struct umemiRoute route;
+  umemStatusType status = umemi_transfer_route(copy, &route, error);
+  return status == umemOK ? umemi_transfer_run(&route, error) : status;
 }

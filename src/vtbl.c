@@ -47,6 +47,26 @@ umemStatusType umemi_no_view_end(void *state, void *ptr, size_t nbytes,
   return umemOK;
 }
 
+umemStatusType umemi_no_set(void *state, uintptr_t adr, int c, size_t nbytes,
+                            umemError *error) {
+  (void)state, (void)adr, (void)c, (void)nbytes, (void)error;
+  return UMEM_DECLINED;
+}
+
+umemStatusType umemi_no_next_data(void *state, uintptr_t adr, size_t nbytes,
+                                  size_t *zeros_out, size_t *data_out,
+                                  umemError *error) {
+  (void)state, (void)adr, (void)error;
+  *zeros_out = 0;
+  *data_out = nbytes;
+  return umemOK;
+}
+
+void umemi_no_limits(void *state, umemAccess access, uintptr_t adr,
+                     size_t nbytes, struct umemLimits *out) {
+  (void)state, (void)access, (void)adr, (void)nbytes, (void)out;
+}
+
 static void vtbl_complete(struct umemVtbl *vtbl) {
   if (!vtbl->check)
     vtbl->check = umemi_no_check;
@@ -62,6 +82,12 @@ static void vtbl_complete(struct umemVtbl *vtbl) {
     vtbl->view_begin = umemi_no_view_begin;
     vtbl->view_end = umemi_no_view_end;
   }
+  if (!vtbl->set)
+    vtbl->set = umemi_no_set;
+  if (!vtbl->next_data)
+    vtbl->next_data = umemi_no_next_data;
+  if (!vtbl->limits)
+    vtbl->limits = umemi_no_limits;
   if (vtbl->fundamental_align == 0)
     vtbl->fundamental_align = 1;
   if (vtbl->max_align < vtbl->fundamental_align)

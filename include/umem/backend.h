@@ -55,6 +55,15 @@ typedef struct umemSpace {
 /** The most spaces that a context's addresses are valid in. */
 #define UMEM_SPACES_MAX 4
 
+/** How a device likes its bytes moved; 0 and NULL say nothing. */
+struct umemLimits {
+  size_t chunk;       /**< Bytes that one call should move at most. */
+  unsigned lanes;     /**< Threads that move one range faster than one does. */
+  unsigned waits;     /**< 1: a call waits for the device more than it uses a
+                           CPU, so that threads are worth while on one CPU. */
+  char const *method; /**< What moves the bytes, for people: "pread". */
+};
+
 /** Blocks outlive the context: umem_dtor() reports live ones as leaked, and
     leaves them alone. */
 #define UMEM_CAP_BLOCKS_OUTLIVE ((uint32_t)1 << 0)
@@ -121,8 +130,9 @@ struct umemVtbl {
   umemStatusType (*discard)(void *state, umemError *error);
 
   /** Copy between two states of this very kind, overlap as memmove(). May
-      answer UMEM_DECLINED before it touches a byte. On failure
-      error->bytes_done bytes were copied. Default: declined. */
+      answer UMEM_DECLINED before it touches a byte; with 0 bytes it only tells
+      whether it would decline anything. On failure error->bytes_done bytes were
+      copied. Default: declined. */
   umemStatusType (*copy_peer)(void *src_state, uintptr_t src_adr,
                               void *dest_state, uintptr_t dest_adr,
                               size_t nbytes, umemError *error);
@@ -136,6 +146,23 @@ struct umemVtbl {
   /** End a view; what was written through it is then in place. */
   umemStatusType (*view_end)(void *state, void *ptr, size_t nbytes,
                              umemAccess access, umemError *error);
+
+  /** Set bytes to `(unsigned char)c`. May answer UMEM_DECLINED before it
+      touches a byte. On failure error->bytes_done bytes were set. Default:
+      declined; through a view, or by writes. */
+  umemStatusType (*set)(void *state, uintptr_t adr, int c, size_t nbytes,
+                        umemError *error);
+
+  /** How many bytes at `adr`, at most `nbytes`, are known to be zeros without
+      reading them, and how many behind those are not? Default: 0 and all. */
+  umemStatusType (*next_data)(void *state, uintptr_t adr, size_t nbytes,
+                              size_t *zeros_out, size_t *data_out,
+                              umemError *error);
+
+  /** How is a copy of `nbytes` at `adr` best done? `out` is all zeros.
+      Default: nothing to say. */
+  void (*limits)(void *state, umemAccess access, uintptr_t adr, size_t nbytes,
+                 struct umemLimits *out);
 };
 
 /**

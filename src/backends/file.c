@@ -19,6 +19,7 @@ struct file {
   uint64_t turn_process;       /* under the lock */
   int flush_errno;             /* of the flush that failed; in turn */
   atomic_bool discarded;
+  atomic_bool no_reflink; /* into this file */
 };
 
 /* Nothing can be appended: there are the bytes that are there. */
@@ -173,10 +174,28 @@ static umemStatusType file_write(void *state, uintptr_t adr, void const *in,
                 : umemOK;
 }
 
+/* Zeros need not be written. */
+static umemStatusType file_set(void *state, uintptr_t adr, int c, size_t nbytes,
+                               umemError *error) {
+  struct file const *file = state;
+  if ((unsigned char)c || nbytes < umemi_tuning()->zero_from)
+    return UMEM_DECLINED;
+  int failed = umemi_file_zero(&file->open.io, adr, nbytes);
+  if (failed == EOPNOTSUPP || failed == ENOSYS || failed == EINVAL)
+    return UMEM_DECLINED;
+  return failed ? file_failed("zeroed", failed, adr, 0, nbytes, error) : umemOK;
+}
+
 static umemStatusType file_clear(void *state, uintptr_t adr, size_t nbytes,
                                  umemError *error) {
   static char const zeros[64 << 10];
   umemStatusType status = file_check(state, adr, nbytes, umemWrite, error);
+  if (status != umemOK)
+    return status;
+  status = file_set(state, adr, 0, nbytes, error);
+  if (status != UMEM_DECLINED)
+    return status;
+  status = umemOK;
   for (size_t done = 0; status == umemOK && done < nbytes;) {
     size_t left = nbytes - done;
     size_t chunk = left < sizeof zeros ? left : sizeof zeros;
@@ -206,6 +225,61 @@ static umemStatusType file_calloc(void *state, size_t nbytes,
   file_give(file, start, nbytes, true);
   error->bytes_done = 0; /* there is no block */
   return status;
+}
+
+/* --- how to copy ---------------------------------------------------------- */
+
+/* Looking for holes moves the offset of the descriptor. */
+static umemStatusType file_next_data(void *state, uintptr_t adr, size_t nbytes,
+                                     size_t *zeros_out, size_t *data_out,
+                                     umemError *error) {
+  struct file const *file = state;
+  uint64_t data = adr, end = (uint64_t)adr + nbytes;
+  int failed = 0;
+  if (!file->open.shares_offset)
+    failed = umemi_file_next_data(&file->open.io, adr, end, &data, &end);
+  *zeros_out = (size_t)(data - adr);
+  *data_out = (size_t)(end - data);
+  return failed
+             ? umem_error_fill(error, umemIOError, failed, 0, "look for holes")
+             : umemOK;
+}
+
+/* Reads of the page cache go in parallel, writes have the inode to themselves;
+   past the page cache both wait for the disk. */
+static void file_limits(void *state, umemAccess access, uintptr_t adr,
+                        size_t nbytes, struct umemLimits *out) {
+  struct file const *file = state;
+  bool direct = file->open.io.direct_fd >= 0;
+  (void)adr, (void)nbytes;
+  out->method = access == umemRead ? "pread" : "pwrite";
+  if (access == (umemRead | umemWrite))
+    out->method = "reflink";
+  else if (access == umemRead || direct)
+    out->lanes = direct ? 2 : UMEMI_LANES_MAX;
+  out->waits = direct;
+  if (direct)
+    out->chunk = umemi_tuning()->direct_piece;
+}
+
+/* Where the file system can share extents. A file that cannot is not asked
+   again. */
+static umemStatusType file_copy_peer(void *src_state, uintptr_t src_adr,
+                                     void *dest_state, uintptr_t dest_adr,
+                                     size_t nbytes, umemError *error) {
+  struct file *src = src_state, *dest = dest_state;
+  (void)error;
+  if (atomic_load(&dest->no_reflink))
+    return UMEM_DECLINED;
+  if (nbytes == 0)
+    return umemOK;
+  if (nbytes < umemi_tuning()->reflink_from)
+    return UMEM_DECLINED;
+  int failed = umemi_file_reflink(&src->open.io, src_adr, &dest->open.io,
+                                  dest_adr, nbytes);
+  if (failed == EOPNOTSUPP || failed == ENOTTY)
+    atomic_store(&dest->no_reflink, true);
+  return failed ? UMEM_DECLINED : umemOK;
 }
 
 static size_t file_spaces(void *state, umemSpace out[UMEM_SPACES_MAX]) {
@@ -319,9 +393,12 @@ static struct umemVtbl const file_vtbl = {
     .calloc = file_calloc,
     .flush = file_flush,
     .discard = file_discard,
-    .copy_peer = umemi_no_copy_peer,
+    .copy_peer = file_copy_peer,
     .view_begin = umemi_no_view_begin,
     .view_end = umemi_no_view_end,
+    .set = file_set,
+    .next_data = file_next_data,
+    .limits = file_limits,
 };
 
 static umemStatusType file_open(umemFile *ctx, char const *filename,

@@ -11,6 +11,14 @@ static umemStatusType host_dtor(void *state, umemError *error) {
   return umemOK;
 }
 
+static umemStatusType host_give(void *block, size_t nbytes,
+                                uintptr_t *adr_out) {
+  *adr_out = (uintptr_t)block;
+  if (nbytes >= UMEMI_LARGE_BLOCK)
+    umemi_large_note(*adr_out, nbytes);
+  return umemOK;
+}
+
 static umemStatusType host_alloc(void *state, size_t nbytes, size_t alignment,
                                  uintptr_t *adr_out, umemError *error) {
   (void)state;
@@ -24,8 +32,7 @@ static umemStatusType host_alloc(void *state, size_t nbytes, size_t alignment,
     block = NULL;
   if (!block)
     return umemi_no_memory(error, "a block", nbytes);
-  *adr_out = (uintptr_t)block;
-  return umemOK;
+  return host_give(block, nbytes, adr_out);
 }
 
 static umemStatusType host_calloc(void *state, size_t nbytes,
@@ -34,13 +41,13 @@ static umemStatusType host_calloc(void *state, size_t nbytes,
   void *block = umemi_os.calloc(1, nbytes + !nbytes);
   if (!block)
     return umemi_no_memory(error, "a block", nbytes);
-  *adr_out = (uintptr_t)block;
-  return umemOK;
+  return host_give(block, nbytes, adr_out);
 }
 
 static umemStatusType host_free(void *state, uintptr_t adr, size_t nbytes,
                                 umemError *error) {
   (void)state, (void)nbytes, (void)error;
+  umemi_large_forget(adr);
   free((void *)adr);
   return umemOK;
 }
@@ -48,14 +55,14 @@ static umemStatusType host_free(void *state, uintptr_t adr, size_t nbytes,
 static umemStatusType host_read(void *state, uintptr_t adr, void *out,
                                 size_t nbytes, umemError *error) {
   (void)state, (void)error;
-  memmove(out, (void const *)adr, nbytes);
+  umemi_host_copy(out, (void const *)adr, nbytes);
   return umemOK;
 }
 
 static umemStatusType host_write(void *state, uintptr_t adr, void const *in,
                                  size_t nbytes, umemError *error) {
   (void)state, (void)error;
-  memmove((void *)adr, in, nbytes);
+  umemi_host_copy((void *)adr, in, nbytes);
   return umemOK;
 }
 
@@ -76,16 +83,32 @@ static umemStatusType host_copy_peer(void *src_state, uintptr_t src_adr,
                                      void *dest_state, uintptr_t dest_adr,
                                      size_t nbytes, umemError *error) {
   (void)src_state, (void)dest_state, (void)error;
-  memmove((void *)dest_adr, (void const *)src_adr, nbytes);
+  umemi_host_copy((void *)dest_adr, (void const *)src_adr, nbytes);
   return umemOK;
 }
 
 static umemStatusType host_view_begin(void *state, uintptr_t adr, size_t nbytes,
                                       umemAccess access, void **ptr_out,
                                       umemError *error) {
-  (void)state, (void)nbytes, (void)access, (void)error;
+  (void)state, (void)error;
   *ptr_out = (void *)adr;
+  if (access & umemWrite)
+    umemi_host_prepare(*ptr_out, nbytes);
   return umemOK;
+}
+
+/* As if the other side lay just behind. */
+static void host_limits(void *state, umemAccess access, uintptr_t adr,
+                        size_t nbytes, struct umemLimits *out) {
+  static char const *const methods[] = {[UMEMI_MEMMOVE] = "memmove",
+                                        [UMEMI_LOOP] = "loop",
+                                        [UMEMI_STREAM] = "stream"};
+  (void)state, (void)access;
+  struct umemiHostPlan plan = umemi_host_plan(adr, adr + nbytes, nbytes);
+  out->method = methods[plan.method];
+  out->lanes = plan.helpers + 1;
+  if (plan.helpers)
+    out->chunk = umemi_tuning()->host_piece;
 }
 
 #define HOST_VTBL(caps_)                                                       \
@@ -97,7 +120,8 @@ static umemStatusType host_view_begin(void *state, uintptr_t adr, size_t nbytes,
     .spaces = host_spaces, .check = host_check, .calloc = host_calloc,         \
     .flush = umemi_no_flush, .discard = umemi_no_discard,                      \
     .copy_peer = host_copy_peer, .view_begin = host_view_begin,                \
-    .view_end = umemi_no_view_end                                              \
+    .view_end = umemi_no_view_end, .set = umemi_no_set,                        \
+    .next_data = umemi_no_next_data, .limits = host_limits                     \
   }
 
 static struct umemVtbl const host_plain = HOST_VTBL(UMEM_CAP_OWN_REGISTRY);
@@ -128,7 +152,8 @@ static umemStatusType host_ctor(umemHost *ctx, umemHostOptions const *given,
   if (options.checked || host_env_checked())
     umemi_ctor_end(ctx, &host_checked, NULL, NULL, 0);
   else
-    umemi_ctor_end(ctx, &host_plain, NULL, NULL, UMEMI_PLAIN);
+    umemi_ctor_end(ctx, &host_plain, NULL, NULL,
+                   umemi_log_is_on() ? 0 : UMEMI_PLAIN);
   return umemOK;
 }
 

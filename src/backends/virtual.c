@@ -72,6 +72,9 @@ static struct umemVtbl const virtual_vtbl = {
     .copy_peer = umemi_no_copy_peer,
     .view_begin = umemi_no_view_begin,
     .view_end = umemi_no_view_end,
+    .set = umemi_no_set,
+    .next_data = umemi_no_next_data,
+    .limits = umemi_no_limits,
 };
 
 static umemStatusType virtual_ctor(umemVirtual *ctx, umemHost *host,

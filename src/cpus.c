@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * How many CPUs this process may use: those of its affinity mask, as far as the
+ * quota of its control groups pays for them.
+ */
+#include "internal.h"
+
+#include <sched.h>
+
+static unsigned cpus_of_affinity(void) {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0)
+    return (unsigned)CPU_COUNT(&set);
+  long online = sysconf(_SC_NPROCESSORS_ONLN); /* more than CPU_SETSIZE */
+  return online > 0 ? (unsigned)online : 1;
+}
+
+/* The text of a small file; "" if it cannot be had. */
+static char *cpus_read(char const *path, char *text, size_t size) {
+  ssize_t length = -1;
+  int fd = UMEMI_RETRY(umemi_os.open(path, O_RDONLY | O_CLOEXEC));
+  if (fd >= 0) {
+    length = umemi_os.pread(fd, text, size - 1, 0);
+    umemi_os.close(fd);
+  }
+  text[length > 0 ? length : 0] = '\0';
+  return text;
+}
+
+/* CPUs that a quota of so much per period comes to, rounded up. */
+static unsigned cpus_of_quota(char const *quota_and_period) {
+  unsigned long long quota, period;
+  if (sscanf(quota_and_period, "%llu %llu", &quota, &period) != 2 ||
+      quota == 0 || period == 0 || quota / period >= UINT_MAX)
+    return UINT_MAX; /* "max 100000": none */
+  return (unsigned)((quota + period - 1) / period);
+}
+
+/* Of the group and of all that it is in: cgroups(7), version 2. */
+static unsigned cpus_of_groups(char *group) {
+  unsigned least = UINT_MAX;
+  for (;;) {
+    char path[PATH_MAX], text[64];
+    int length = snprintf(path, sizeof path, "/sys/fs/cgroup%s/cpu.max", group);
+    if (length > 0 && (size_t)length < sizeof path) {
+      unsigned cpus = cpus_of_quota(cpus_read(path, text, sizeof text));
+      least = cpus < least ? cpus : least;
+    }
+    char *slash = strrchr(group, '/');
+    if (!slash)
+      return least;
+    *slash = '\0';
+  }
+}
+
+/* Version 1, where what is mounted is the group itself or its root. */
+static unsigned cpus_of_old_group(void) {
+  char quota[32], period[32], both[80];
+  cpus_read("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", quota, sizeof quota);
+  cpus_read("/sys/fs/cgroup/cpu/cpu.cfs_period_us", period, sizeof period);
+  if (quota[0] == '-') /* -1: none */
+    return UINT_MAX;
+  snprintf(both, sizeof both, "%s %s", quota, period);
+  return cpus_of_quota(both);
+}
+
+unsigned umemi_cpus(void) {
+  char text[PATH_MAX];
+  char *group =
+      strstr(cpus_read("/proc/self/cgroup", text, sizeof text), "0::");
+  unsigned cpus = cpus_of_affinity(), paid = cpus_of_old_group();
+  cpus = paid < cpus ? paid : cpus;
+  if (group) {
+    group += strlen("0::");
+    group[strcspn(group, "\n")] = '\0';
+    paid = cpus_of_groups(group);
+    cpus = paid < cpus ? paid : cpus;
+  }
+  return cpus > 0 ? cpus : 1;
+}

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * From host memory to host memory: memmove(), and better than it where it is
+ * not the limit. By size, if the ranges are apart:
+ *
+ *   short        memmove()
+ *   middle       an own loop where the CPU has one
+ *   long         shared with other threads
+ *   past caches  stores that go around the caches
+ *
+ * A large destination that has no pages yet gets them in larger pieces than
+ * faults would bring: as huge pages in blocks of ours, else piece by piece.
+ */
+#include "internal.h"
+
+#include "kernels.h"
+
+/* madvise(2), Linux 5.14; older headers lack it, older kernels refuse it. */
+enum { HOSTCOPY_POPULATE_WRITE = 23 };
+
+static void portable_copy(void *dest, void const *src, size_t nbytes) {
+  memcpy(dest, src, nbytes);
+}
+
+static struct umemiKernels const portable = {"memcpy", portable_copy,
+                                             portable_copy};
+
+static struct umemiKernels const *hostcopy_kernels(void) {
+  struct umemiKernels const *best =
+      umemi_tuning()->simd ? umemi_kernels_avx2() : NULL;
+  return best ? best : &portable;
+}
+
+/* --- large blocks of ours ---------------------------------------------------
+ */
+
+/*
+ * Those that nothing was copied into yet: address, and size in units in the
+ * bits that addresses of 48-bit machines leave free. One word each, so that
+ * threads need no lock; who finds his place taken takes it, and what is
+ * forgotten is only copied into more slowly.
+ */
+enum { LARGE_UNIT_SHIFT = 21, LARGE_ADR_BITS = 48 };
+
+_Atomic uint64_t umemi_large_blocks[UMEMI_LARGE_BLOCKS];
+
+#define LARGE_ADR(word) ((word) & ((UINT64_C(1) << LARGE_ADR_BITS) - 1))
+#define LARGE_SIZE(word) ((word) >> LARGE_ADR_BITS << LARGE_UNIT_SHIFT)
+
+void umemi_large_note(uintptr_t adr, size_t nbytes) {
+  uint64_t units = (uint64_t)nbytes >> LARGE_UNIT_SHIFT;
+  if ((uint64_t)adr >> LARGE_ADR_BITS || units >> (64 - LARGE_ADR_BITS))
+    return;
+  atomic_store_explicit(umemi_large_place(adr), adr | units << LARGE_ADR_BITS,
+                        memory_order_relaxed);
+}
+
+/* Asks for huge pages in the block that the address is in; once. */
+static void hostcopy_use_huge_pages(uintptr_t adr) {
+  uintptr_t const page_mask = ~(uintptr_t)(UMEMI_PAGE - 1);
+  for (size_t i = 0; i < UMEMI_LARGE_BLOCKS; i++) {
+    uint64_t word =
+        atomic_load_explicit(&umemi_large_blocks[i], memory_order_relaxed);
+    uint64_t start = LARGE_ADR(word), end = start + LARGE_SIZE(word);
+    if (word == 0 || adr < start || adr >= end ||
+        !atomic_compare_exchange_strong(&umemi_large_blocks[i], &word, 0))
+      continue;
+    uintptr_t first = ((uintptr_t)start + UMEMI_PAGE - 1) & page_mask;
+    umemi_os.madvise((void *)first, ((uintptr_t)end & page_mask) - first,
+                     MADV_HUGEPAGE);
+  }
+}
+
+/* Has the page that the byte lies in never been touched? */
+static bool hostcopy_is_fresh(char const *byte) {
+  unsigned char resident = 1;
+  char *page = (char *)byte - (uintptr_t)byte % UMEMI_PAGE;
+  return umemi_os.mincore(page, 1, &resident) == 0 && !(resident & 1);
+}
+
+/* The last page stands for all; the first one may be the allocator's. */
+bool umemi_host_prepare(void *dest, size_t nbytes) {
+  struct umemiTuning const *tuning = umemi_tuning();
+  char const *last = (char const *)dest + nbytes - 1;
+  if (nbytes < tuning->fresh_from || !hostcopy_is_fresh(last))
+    return false;
+  if (tuning->huge)
+    hostcopy_use_huge_pages((uintptr_t)dest);
+  return tuning->populate;
+}
+
+/* Brings the pages of a piece in at once. Where the system cannot the copy
+   brings them in one by one. */
+static void hostcopy_populate(char *dest, size_t nbytes) {
+  uintptr_t first = (uintptr_t)dest & ~(uintptr_t)(UMEMI_PAGE - 1);
+  if (hostcopy_is_fresh(dest + nbytes - 1))
+    umemi_os.madvise((void *)first, (uintptr_t)dest + nbytes - first,
+                     HOSTCOPY_POPULATE_WRITE);
+}
+
+/* --- the copy ----------------------------------------------------------------
+ */
+
+struct hostcopy {
+  char *dest;
+  char const *src;
+  void (*move)(void *dest, void const *src, size_t nbytes);
+  bool fresh;
+};
+
+static umemStatusType hostcopy_step(struct umemiLanes *lanes, size_t offset,
+                                    size_t nbytes, void *slot,
+                                    umemError *error) {
+  (void)slot, (void)error;
+  struct hostcopy const *copy = lanes->arg;
+  if (copy->fresh)
+    hostcopy_populate(copy->dest + offset, nbytes);
+  if (nbytes < UMEMI_KERNEL_LEAST)
+    memcpy(copy->dest + offset, copy->src + offset, nbytes);
+  else
+    copy->move(copy->dest + offset, copy->src + offset, nbytes);
+  return umemOK;
+}
+
+struct umemiHostPlan umemi_host_plan(uintptr_t dest, uintptr_t src,
+                                     size_t nbytes) {
+  struct umemiTuning const *tuning = umemi_tuning();
+  struct umemiHostPlan plan = {.method = UMEMI_MEMMOVE};
+  uintptr_t apart = dest > src ? dest - src : src - dest;
+  bool alike = apart % UMEMI_LINE == 0;
+  if (apart < nbytes ||
+      nbytes < (alike ? tuning->loop_alike_from : tuning->loop_from))
+    return plan;
+  plan.method = UMEMI_LOOP;
+  if (nbytes >= tuning->share_from)
+    plan.helpers = umemi_workers_of(UMEMI_LANES_MAX, false);
+  size_t stream_from =
+      plan.helpers ? tuning->stream_shared_from : tuning->stream_from;
+  if (nbytes >= stream_from)
+    plan.method = UMEMI_STREAM;
+  return plan;
+}
+
+/* Off the short way: system calls may change errno. */
+static UMEMI_NOINLINE void hostcopy_long(struct hostcopy *copy, size_t nbytes,
+                                         unsigned helpers) {
+  int saved = errno;
+  umemError ignored;
+  struct umemiLanes lanes = {.nbytes = nbytes,
+                             .chunk = umemi_tuning()->host_piece,
+                             .helpers = helpers,
+                             .step = hostcopy_step,
+                             .arg = copy};
+  copy->fresh = umemi_host_prepare(copy->dest, nbytes);
+  umemi_lanes_run(&lanes, &ignored);
+  errno = saved;
+}
+
+UMEMI_NOINLINE void umemi_host_copy(void *dest, void const *src,
+                                    size_t nbytes) {
+  struct umemiHostPlan plan =
+      umemi_host_plan((uintptr_t)dest, (uintptr_t)src, nbytes);
+  struct umemiKernels const *kernels = hostcopy_kernels();
+  struct hostcopy copy = {.dest = dest, .src = src, .move = kernels->copy};
+  if (plan.method == UMEMI_MEMMOVE) {
+    memmove(dest, src, nbytes);
+    return;
+  }
+  if (plan.method == UMEMI_STREAM)
+    copy.move = kernels->stream;
+  if (nbytes < umemi_tuning()->fresh_from && plan.helpers == 0)
+    copy.move(dest, src, nbytes);
+  else
+    hostcopy_long(&copy, nbytes, plan.helpers);
+}

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Lanes: one piece of work, cut into chunks that several threads take in turn.
+ *
+ * A lane does whole chunks by itself, so lanes never wait for each other; what
+ * one spends waiting for a device or on a fault the others fill. Chunks are
+ * begun in order, so when one fails all before it were begun, and are finished:
+ * how far the work came is where the first failure is.
+ */
+#include "internal.h"
+
+struct lanes_run {
+  struct umemiLanes *lanes;
+  size_t chunk;
+  atomic_size_t next;   /* number of the chunk that nobody has begun */
+  _Atomic(void *) slot; /* that was taken beforehand, for who comes first */
+  size_t slot_size;     /* of that one; others' must not be smaller */
+  pthread_mutex_t lock; /* over what follows */
+  size_t failed_at;     /* where the first failure is, or SIZE_MAX */
+  umemError *error;     /* and which */
+};
+
+void umemi_lanes_stop(struct umemiLanes *lanes, size_t end) {
+  size_t now = atomic_load(&lanes->end);
+  while (end < now && !atomic_compare_exchange_weak(&lanes->end, &now, end))
+    continue;
+}
+
+static void lanes_failed(struct lanes_run *run, size_t offset,
+                         umemError const *error) {
+  umemi_lanes_stop(run->lanes, run->lanes->backward ? 0 : offset);
+  pthread_mutex_lock(&run->lock);
+  if (offset < run->failed_at) {
+    run->failed_at = offset;
+    *run->error = *error;
+    run->error->bytes_done += offset;
+  }
+  pthread_mutex_unlock(&run->lock);
+}
+
+/* Takes the next chunk; false if there is none, or no use in it. */
+static bool lanes_next(struct lanes_run *run, size_t *offset_out,
+                       size_t *nbytes_out) {
+  struct umemiLanes *lanes = run->lanes;
+  size_t before = atomic_fetch_add(&run->next, 1) * run->chunk;
+  if (before >= lanes->nbytes)
+    return false;
+  size_t left = lanes->nbytes - before;
+  *nbytes_out = left < run->chunk ? left : run->chunk;
+  *offset_out = lanes->backward ? left - *nbytes_out : before;
+  return *offset_out < atomic_load(&lanes->end);
+}
+
+static void lanes_loop(struct lanes_run *run, void *slot) {
+  size_t offset, nbytes;
+  umemError error;
+  while (lanes_next(run, &offset, &nbytes))
+    if (run->lanes->step(run->lanes, offset, nbytes, slot, &error) != umemOK)
+      lanes_failed(run, offset, &error);
+}
+
+/* A lane that gets no memory leaves its share to the others. */
+static void lanes_main(void *arg) {
+  struct lanes_run *run = arg;
+  struct umemiSlot slot = {.ptr = atomic_exchange(&run->slot, NULL),
+                           .size = run->slot_size};
+  umemError ignored;
+  if (run->slot_size == 0)
+    lanes_loop(run, NULL);
+  else if (slot.ptr ||
+           umemi_slot_take(&slot, run->slot_size, &ignored) == umemOK) {
+    if (slot.size >= run->slot_size)
+      lanes_loop(run, slot.ptr);
+    umemi_slot_give(&slot);
+  }
+}
+
+/* Cuts the chunks down to the memory that can be had. */
+static umemStatusType lanes_take_slot(struct lanes_run *run, umemError *error) {
+  struct umemiLanes const *lanes = run->lanes;
+  struct umemiSlot slot;
+  size_t wanted = lanes->nbytes < run->chunk ? lanes->nbytes : run->chunk;
+  umemStatusType status = umemi_slot_take(&slot, wanted * lanes->slots, error);
+  if (status != umemOK)
+    return status;
+  if (slot.size / lanes->slots < run->chunk)
+    run->chunk = slot.size / lanes->slots;
+  run->slot_size = slot.size;
+  atomic_store(&run->slot, slot.ptr);
+  return umemOK;
+}
+
+umemStatusType umemi_lanes_run(struct umemiLanes *lanes, umemError *error) {
+  struct lanes_run run = {.lanes = lanes,
+                          .chunk = lanes->chunk,
+                          .lock = PTHREAD_MUTEX_INITIALIZER,
+                          .failed_at = SIZE_MAX,
+                          .error = error};
+  atomic_store(&lanes->end, lanes->nbytes);
+  if (lanes->slots > 0) {
+    umemStatusType status = lanes_take_slot(&run, error);
+    if (status != umemOK)
+      return status;
+  }
+  umemi_workers_run(lanes_main, &run, lanes->helpers);
+  return run.failed_at == SIZE_MAX ? umemOK : error->type;
+}

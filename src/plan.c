@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* How a copy is done, for people: umem_copy_plan(), and UMEM_LOG=copy. */
+#include "internal.h"
+
+/* Read once: a call of it is a load. */
+bool umemi_log_is_on(void) {
+  static _Atomic signed char is_on = -1;
+  signed char now = atomic_load_explicit(&is_on, memory_order_relaxed);
+  if (now < 0) {
+    char const *value = secure_getenv("UMEM_LOG");
+    now = value && strcmp(value, "copy") == 0;
+    atomic_store_explicit(&is_on, now, memory_order_relaxed);
+  }
+  return now;
+}
+
+static void plan_describe(struct umemiWay const *way, char *text, size_t size) {
+  snprintf(text, size, "%s%s%s", way->methods[0], way->methods[1] ? " + " : "",
+           way->methods[1] ? way->methods[1] : "");
+}
+
+void umemi_log_copy(struct umemiRoute const *r, struct umemiWay const *way) {
+  char method[sizeof((umemCopyPlan *)NULL)->method];
+  plan_describe(way, method, sizeof method);
+  fprintf(stderr,
+          "umem: copy of %zu bytes, %s 0x%" PRIxPTR " to %s 0x%" PRIxPTR
+          ": %s, %s, %u thread%s, chunks of %zu, staging %zu: %s\n",
+          r->nbytes, r->src->name, r->src_adr, r->dest->name, r->dest_adr,
+          way->name, method, way->helpers + 1, way->helpers ? "s" : "",
+          way->chunk, way->staging, way->reason);
+}
+
+static void plan_fill(struct umemiWay const *way, size_t nbytes,
+                      umemCopyPlan *plan) {
+  plan->rung = way->rung;
+  plan->threads = way->helpers + 1;
+  plan->chunk = way->chunk < nbytes ? way->chunk : nbytes;
+  plan->staging = way->staging;
+  plan_describe(way, plan->method, sizeof plan->method);
+  snprintf(plan->reason, sizeof plan->reason, "%s: %s", way->name, way->reason);
+}
+
+static umemStatusType plan_take(struct umemiCopy const *copy,
+                                umemCopyPlan *plan, umemError *error) {
+  struct umemiRoute route;
+  struct umemiWay way;
+  umemStatusType status = umemi_transfer_route(copy, &route, error);
+  if (status != umemOK)
+    return status;
+  if (route.nbytes == 0) {
+    snprintf(plan->reason, sizeof plan->reason, "there is no byte to move");
+    return umemOK;
+  }
+  umemi_transfer_plan(&route, &way);
+  plan_fill(&way, route.nbytes, plan);
+  return umemOK;
+}
+
+static umemStatusType plan_checked(struct umemiCopy const *copy,
+                                   umemCopyPlan *plan_out, umemError *error) {
+  umemCopyPlan plan = {.size = 0};
+  umemStatusType status = plan_take(copy, &plan, error);
+  if (status != umemOK)
+    return status;
+  if (!plan_out)
+    return umemi_null(error, "plan_out");
+  if (plan_out->size < sizeof plan.size)
+    return umem_error_fill(error, umemValueError, 0, 0,
+                           "plan_out->size is %zu: set it to the struct's "
+                           "sizeof",
+                           plan_out->size);
+  plan.size = plan_out->size;
+  memcpy(plan_out, &plan, plan.size < sizeof plan ? plan.size : sizeof plan);
+  return umemOK;
+}
+
+umemStatusType umem_copy_plan(void const *src, uintptr_t src_adr,
+                              void const *dest, uintptr_t dest_adr,
+                              size_t nbytes, umemCopyPlan *plan_out) {
+  struct umemiCall call;
+  umemi_begin(&call);
+  struct umemiCopy copy = {.src = src,
+                           .src_adr = src_adr,
+                           .dest = dest,
+                           .dest_adr = dest_adr,
+                           .nbytes = nbytes};
+  umemStatusType status = plan_checked(&copy, plan_out, &call.error);
+  return umemi_end_two(&call, status, src, dest,
+                       "umem_copy_plan(source %s 0x%" PRIxPTR
+                       ", destination %s 0x%" PRIxPTR ", %zu bytes)",
+                       umemi_name(src), src_adr, umemi_name(dest), dest_adr,
+                       nbytes);
+}

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Every threshold that decides how bytes are moved, in one place. Each can be
+ * overridden: UMEM_TUNE="name=bytes,name=bytes", bytes with K, M or G behind
+ * them. bench/ has the sweeps that set them; docs/performance.md tells what
+ * they came to.
+ */
+#include "internal.h"
+
+enum { KIB = 1 << 10, MIB = 1 << 20 };
+
+#define TUNING_NAMES(X)                                                        \
+  X(cache)                                                                     \
+  X(simd)                                                                      \
+  X(loop_from)                                                                 \
+  X(loop_alike_from)                                                           \
+  X(share_from)                                                                \
+  X(stream_from)                                                               \
+  X(stream_shared_from)                                                        \
+  X(fresh_from)                                                                \
+  X(huge)                                                                      \
+  X(populate)                                                                  \
+  X(host_piece)                                                                \
+  X(lanes_from)                                                                \
+  X(slot)                                                                      \
+  X(read_piece)                                                                \
+  X(direct_piece)                                                              \
+  X(reserve_from)                                                              \
+  X(zero_from)                                                                 \
+  X(sparse_from)                                                               \
+  X(reflink_from)
+
+struct umemiTuning umemi_tuning_values;
+atomic_bool umemi_tuning_is_ready;
+static pthread_once_t tuning_once = PTHREAD_ONCE_INIT;
+
+/* --- the true size of the last-level cache -------------------------------- */
+
+/* The first number of a small file, and what is behind it. */
+static bool tuning_read_number(char const *path, unsigned long long *number_out,
+                               char *unit_out) {
+  char text[32] = "";
+  int fd = UMEMI_RETRY(umemi_os.open(path, O_RDONLY | O_CLOEXEC));
+  if (fd < 0)
+    return false;
+  ssize_t length = umemi_os.pread(fd, text, sizeof text - 1, 0);
+  umemi_os.close(fd);
+  return length > 0 && sscanf(text, "%llu%c", number_out, unit_out) >= 1;
+}
+
+/*
+ * Of one cache, as CPU 0 sees it. sysconf(_SC_LEVEL3_CACHE_SIZE) will not do:
+ * glibc multiplies it by what it takes for the number of caches, and has been
+ * seen to say 320 MiB where each is 32 MiB.
+ */
+static size_t tuning_cache(void) {
+  for (int level = 4; level >= 2; level--) {
+    char path[64], unit = 0;
+    unsigned long long number;
+    snprintf(path, sizeof path,
+             "/sys/devices/system/cpu/cpu0/cache/index%d/size", level);
+    if (tuning_read_number(path, &number, &unit) && number > 0)
+      return (size_t)number << (unit == 'K' ? 10 : unit == 'M' ? 20 : 0);
+  }
+  return 32 * MIB;
+}
+
+/* --- overrides ------------------------------------------------------------ */
+
+struct tuning_name {
+  char const *name;
+  size_t offset;
+};
+
+static size_t *tuning_find(char const *name, size_t length) {
+#define TUNING_ROW(name_) {#name_, offsetof(struct umemiTuning, name_)},
+  static struct tuning_name const names[] = {TUNING_NAMES(TUNING_ROW)};
+#undef TUNING_ROW
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    if (strlen(names[i].name) == length &&
+        memcmp(names[i].name, name, length) == 0)
+      return (size_t *)((char *)&umemi_tuning_values + names[i].offset);
+  return NULL;
+}
+
+static size_t tuning_scale(char unit) {
+  char const units[] = "KMG";
+  char const *found = unit ? strchr(units, unit) : NULL;
+  return found ? (size_t)1 << (10 * (found - units + 1)) : 1;
+}
+
+/* What is not understood is left alone. */
+static void tuning_override(char const *text) {
+  while (text && *text) {
+    size_t length = strcspn(text, "=,");
+    size_t *member = tuning_find(text, length);
+    if (text[length] == '=' && member) {
+      char *end;
+      unsigned long long number = strtoull(text + length + 1, &end, 10);
+      *member = (size_t)number * tuning_scale(*end);
+    }
+    text = strchr(text, ',');
+    text += text != NULL;
+  }
+}
+
+/* A slot has to be useful and to keep the promise of 8 MiB a copy. */
+static void tuning_bound(size_t *bytes, size_t least, size_t most) {
+  if (*bytes < least)
+    *bytes = least;
+  if (*bytes > most)
+    *bytes = most;
+  *bytes &= ~(size_t)(UMEMI_PAGE - 1);
+}
+
+static void tuning_set(void) {
+  size_t cache = tuning_cache();
+  struct umemiTuning *tuning = &umemi_tuning_values;
+  *tuning = (struct umemiTuning){
+      .cache = cache,
+      .simd = 1,
+      .loop_from = UMEMI_SHORT_COPY,
+      .loop_alike_from = 32 * KIB,
+      .share_from = 6 * MIB,
+      .stream_from = cache / 8 * 5,
+      .stream_shared_from = cache,
+      .fresh_from = UMEMI_LARGE_BLOCK,
+      .huge = 1,
+      .populate = 1,
+      .host_piece = 1 * MIB,
+      .lanes_from = 4 * MIB,
+      .slot = 1 * MIB,
+      .read_piece = 2 * MIB,
+      .direct_piece = 8 * MIB,
+      .reserve_from = 1 * MIB,
+      .zero_from = 64 * KIB,
+      .sparse_from = 1 * MIB,
+      .reflink_from = 64 * KIB,
+  };
+  tuning_override(secure_getenv("UMEM_TUNE"));
+  tuning_bound(&tuning->slot, 64 * KIB, 2 * MIB);
+  tuning_bound(&tuning->host_piece, 64 * KIB, PTRDIFF_MAX);
+  tuning_bound(&tuning->read_piece, 64 * KIB, PTRDIFF_MAX);
+  tuning_bound(&tuning->direct_piece, 64 * KIB, PTRDIFF_MAX);
+  atomic_store_explicit(&umemi_tuning_is_ready, true, memory_order_release);
+}
+
+void umemi_tuning_init(void) {
+  pthread_once(&tuning_once, tuning_set);
+}

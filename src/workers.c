@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Threads that help with large copies. A call never needs them: it does its
+ * work itself, and who is free takes a share. So a thread that cannot be
+ * started, or that is busy elsewhere, costs time and nothing else.
+ *
+ * Workers are detached and end after a second without work; nothing is joined.
+ * After fork() a child has none, and starts its own on first need.
+ */
+#include "internal.h"
+
+#include <signal.h>
+
+enum { IDLE_SECONDS = 1, THREADS_MAX = 1024, THREADS_DEFAULT_MAX = 15 };
+
+/* Work that is open to all; lives on the stack of the call that it belongs to.
+ */
+struct request {
+  struct request *next;
+  void (*job)(void *arg);
+  void *arg;
+  unsigned wanted;  /* helpers that may still join */
+  unsigned running; /* that have joined and are not through */
+  pthread_cond_t through;
+};
+
+/* Everything is under the lock. */
+static struct {
+  pthread_mutex_t lock;
+  pthread_cond_t work; /* there is some, or there is to be one thread less */
+  pthread_cond_t less; /* a thread has ended */
+  bool ready;
+  unsigned limit, threads, idle;
+  struct request *requests;
+} pool = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static unsigned pool_cpus;
+
+/* --- settings: with the lock held ----------------------------------------- */
+
+static unsigned workers_default(void) {
+  unsigned cpus = pool_cpus > 1 ? pool_cpus : 2; /* one may wait for a device */
+  return cpus - 1 < THREADS_DEFAULT_MAX ? cpus - 1 : THREADS_DEFAULT_MAX;
+}
+
+static bool workers_from_environment(unsigned *limit_out) {
+  char const *text = secure_getenv("UMEM_THREADS");
+  char *end;
+  if (!text || !(text[0] >= '0' && text[0] <= '9'))
+    return false;
+  unsigned long number = strtoul(text, &end, 10);
+  *limit_out = number < THREADS_MAX ? (unsigned)number : THREADS_MAX;
+  return *end == '\0';
+}
+
+/* Timeouts are to be of a clock that nobody sets. */
+static void workers_init_conditions(void) {
+  pthread_condattr_t monotonic;
+  pthread_condattr_init(&monotonic);
+  pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+  pthread_cond_init(&pool.work, &monotonic);
+  pthread_cond_init(&pool.less, &monotonic);
+  pthread_condattr_destroy(&monotonic);
+}
+
+static void workers_prepare(void) {
+  if (pool.ready)
+    return;
+  pool.ready = true;
+  workers_init_conditions();
+  pool_cpus = umemi_cpus();
+  if (!workers_from_environment(&pool.limit))
+    pool.limit = workers_default();
+}
+
+/* --- a worker ------------------------------------------------------------- */
+
+/* The first request that wants helpers; it leaves the list with the last. */
+static struct request *workers_join(void) {
+  struct request *request = pool.requests;
+  if (!request)
+    return NULL;
+  request->running++;
+  if (--request->wanted == 0)
+    pool.requests = request->next;
+  return request;
+}
+
+static void workers_help(struct request *request) {
+  pthread_mutex_unlock(&pool.lock);
+  request->job(request->arg);
+  pthread_mutex_lock(&pool.lock);
+  if (--request->running == 0)
+    pthread_cond_signal(&request->through);
+}
+
+/* False: nothing came for so long. */
+static bool workers_wait(void) {
+  struct timespec until;
+  clock_gettime(CLOCK_MONOTONIC, &until);
+  until.tv_sec += IDLE_SECONDS;
+  pool.idle++;
+  int failed = pthread_cond_timedwait(&pool.work, &pool.lock, &until);
+  pool.idle--;
+  return failed == 0 || pool.requests;
+}
+
+static void *workers_main(void *unused) {
+  (void)unused;
+  pthread_mutex_lock(&pool.lock);
+  while (pool.threads <= pool.limit) {
+    struct request *request = workers_join();
+    if (request)
+      workers_help(request);
+    else if (!workers_wait())
+      break;
+  }
+  pool.threads--;
+  pthread_cond_broadcast(&pool.less);
+  pthread_mutex_unlock(&pool.lock);
+  return NULL;
+}
+
+/* --- starting one ----------------------------------------------------------
+ */
+
+/* A program that handles faults on its memory must get them here, too. */
+static void workers_block_signals(sigset_t *old) {
+  static int const faults[] = {SIGSEGV, SIGBUS,  SIGFPE,
+                               SIGILL,  SIGTRAP, SIGSYS};
+  sigset_t blocked;
+  sigfillset(&blocked);
+  for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
+    sigdelset(&blocked, faults[i]);
+  pthread_sigmask(SIG_SETMASK, &blocked, old);
+}
+
+/* The lock is held: the new thread waits for it. */
+static bool workers_start(void) {
+  pthread_attr_t attributes;
+  pthread_t thread;
+  sigset_t old;
+  if (pthread_attr_init(&attributes))
+    return false;
+  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  workers_block_signals(&old);
+  bool started =
+      umemi_os.pthread_create(&thread, &attributes, workers_main, NULL) == 0;
+  pthread_sigmask(SIG_SETMASK, &old, NULL);
+  pthread_attr_destroy(&attributes);
+  if (started)
+    pool.threads++;
+  return started;
+}
+
+/* --- what others call ------------------------------------------------------
+ */
+
+/* Makes it known to as many as are wanted and allowed. */
+static void workers_offer(struct request *request, unsigned helpers) {
+  pthread_mutex_lock(&pool.lock);
+  workers_prepare();
+  if (helpers > pool.limit)
+    helpers = pool.limit;
+  request->wanted = helpers;
+  if (helpers > 0) {
+    request->next = pool.requests;
+    pool.requests = request;
+  }
+  for (unsigned i = 0; i < helpers && i < pool.idle; i++)
+    pthread_cond_signal(&pool.work);
+  for (unsigned i = pool.idle; i < helpers && pool.threads < pool.limit; i++)
+    if (!workers_start())
+      break;
+  pthread_mutex_unlock(&pool.lock);
+}
+
+/* Nobody else may join; waits for those who have. */
+static void workers_finish(struct request *request) {
+  pthread_mutex_lock(&pool.lock);
+  struct request **link = &pool.requests;
+  while (*link && *link != request)
+    link = &(*link)->next;
+  if (*link)
+    *link = request->next;
+  while (request->running > 0)
+    pthread_cond_wait(&request->through, &pool.lock);
+  pthread_mutex_unlock(&pool.lock);
+}
+
+void umemi_workers_run(void (*job)(void *arg), void *arg, unsigned helpers) {
+  struct request request = {.job = job, .arg = arg};
+  int cancel_state;
+  if (helpers == 0) {
+    job(arg);
+    return;
+  }
+  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+  pthread_cond_init(&request.through, NULL);
+  workers_offer(&request, helpers);
+  job(arg);
+  workers_finish(&request);
+  pthread_cond_destroy(&request.through);
+  pthread_setcancelstate(cancel_state, NULL);
+}
+
+unsigned umemi_workers_of(unsigned lanes, bool waits) {
+  pthread_mutex_lock(&pool.lock);
+  workers_prepare();
+  unsigned most = waits ? lanes : pool_cpus;
+  unsigned helpers = (lanes < most ? lanes : most) - 1;
+  helpers = helpers < pool.limit ? helpers : pool.limit;
+  pthread_mutex_unlock(&pool.lock);
+  return helpers;
+}
+
+/* --- fork ------------------------------------------------------------------
+ */
+
+void umemi_workers_before_fork(void) {
+  pthread_mutex_lock(&pool.lock);
+}
+
+void umemi_workers_after_fork(void) {
+  pthread_mutex_unlock(&pool.lock);
+}
+
+/* The threads, and what they were at, stayed in the parent. */
+void umemi_workers_in_child(void) {
+  pool.threads = pool.idle = 0;
+  pool.requests = NULL;
+  if (pool.ready)
+    workers_init_conditions();
+  pthread_mutex_unlock(&pool.lock);
+}
+
+/* --- public calls ----------------------------------------------------------
+ */
+
+umemStatusType umem_set_threads(unsigned nthreads) {
+  if (nthreads > THREADS_MAX)
+    return umemValueError;
+  int saved = errno, cancel_state;
+  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+  pthread_mutex_lock(&pool.lock);
+  workers_prepare();
+  pool.limit = nthreads;
+  pthread_cond_broadcast(&pool.work);
+  while (pool.threads > pool.limit)
+    pthread_cond_wait(&pool.less, &pool.lock);
+  pthread_mutex_unlock(&pool.lock);
+  pthread_setcancelstate(cancel_state, NULL);
+  errno = saved;
+  return umemOK;
+}
+
+unsigned umem_get_threads(void) {
+  int saved = errno;
+  pthread_mutex_lock(&pool.lock);
+  workers_prepare();
+  unsigned limit = pool.limit;
+  pthread_mutex_unlock(&pool.lock);
+  errno = saved;
+  return limit;
+}
