@@ -148,6 +148,7 @@ static UMEMI_NOINLINE void hostcopy_long(struct hostcopy *copy, size_t nbytes,
   umemError ignored;
   struct umemiLanes lanes = {.nbytes = nbytes,
                              .chunk = umemi_tuning()->host_piece,
+                             .grain = 1,
                              .helpers = helpers,
                              .step = hostcopy_step,
                              .arg = copy};

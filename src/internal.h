@@ -364,7 +364,7 @@ void umemi_slots_drop(void);
 struct umemiLanes;
 
 /* Does [offset, offset + nbytes). On failure error->bytes_done bytes of it are
-   done. `slot` is the lane's own memory, for as many bytes as chunk * slots. */
+   done. `slot` is the lane's own memory: `room` bytes for each grain. */
 typedef umemStatusType umemiLaneStep(struct umemiLanes *lanes, size_t offset,
                                      size_t nbytes, void *slot,
                                      umemError *error);
@@ -372,7 +372,8 @@ typedef umemStatusType umemiLaneStep(struct umemiLanes *lanes, size_t offset,
 struct umemiLanes {
   size_t nbytes;
   size_t chunk;     /* at most; cut down where memory is short */
-  unsigned slots;   /* chunks that a lane has room for; 0: no memory */
+  size_t grain;     /* chunks are multiples of it; 64 KiB of room hold one */
+  size_t room;      /* bytes of a lane's own memory per grain; 0: none */
   unsigned helpers; /* besides the calling thread */
   bool backward;    /* from the end; for one lane only */
   umemiLaneStep *step;
@@ -385,6 +386,24 @@ struct umemiLanes {
 umemStatusType umemi_lanes_run(struct umemiLanes *lanes, umemError *error);
 /* From a step: nothing from `end` on is wanted any more. */
 void umemi_lanes_stop(struct umemiLanes *lanes, size_t end);
+
+/* source.c: a range that is only read ---------------------------------------*/
+
+struct umemiSource {
+  struct umemiContext *ctx;
+  uintptr_t adr;
+  size_t nbytes;
+  char *view; /* the range as host memory, or NULL */
+};
+
+umemStatusType umemi_source_begin(struct umemiSource *source,
+                                  struct umemiContext *ctx, uintptr_t adr,
+                                  size_t nbytes, umemError *error);
+/* A piece of it: in place, or read into `room`. */
+umemStatusType umemi_source_bytes(struct umemiSource const *source,
+                                  size_t offset, size_t nbytes, void *room,
+                                  char const **bytes_out, umemError *error);
+umemStatusType umemi_source_end(struct umemiSource *source, umemError *error);
 
 /* hostcopy.c: host memory to host memory ------------------------------------*/
 
@@ -452,6 +471,8 @@ struct umemiWay {
   size_t chunk, staging;
 };
 
+/* Sets `overlap`. */
+void umemi_route_judge(struct umemiRoute *route);
 umemStatusType umemi_transfer_route(struct umemiCopy const *copy,
                                     struct umemiRoute *route_out,
                                     umemError *error);

@@ -79,12 +79,14 @@ static void lanes_main(void *arg) {
 static umemStatusType lanes_take_slot(struct lanes_run *run, umemError *error) {
   struct umemiLanes const *lanes = run->lanes;
   struct umemiSlot slot;
-  size_t wanted = lanes->nbytes < run->chunk ? lanes->nbytes : run->chunk;
-  umemStatusType status = umemi_slot_take(&slot, wanted * lanes->slots, error);
+  size_t most = lanes->nbytes < run->chunk ? lanes->nbytes : run->chunk;
+  size_t wanted = (most / lanes->grain + 1) * lanes->room;
+  umemStatusType status = umemi_slot_take(&slot, wanted, error);
   if (status != umemOK)
     return status;
-  if (slot.size / lanes->slots < run->chunk)
-    run->chunk = slot.size / lanes->slots;
+  size_t fits = slot.size / lanes->room * lanes->grain;
+  if (fits < run->chunk)
+    run->chunk = fits;
   run->slot_size = slot.size;
   atomic_store(&run->slot, slot.ptr);
   return umemOK;
@@ -97,7 +99,7 @@ umemStatusType umemi_lanes_run(struct umemiLanes *lanes, umemError *error) {
                           .failed_at = SIZE_MAX,
                           .error = error};
   atomic_store(&lanes->end, lanes->nbytes);
-  if (lanes->slots > 0) {
+  if (lanes->room > 0) {
     umemStatusType status = lanes_take_slot(&run, error);
     if (status != umemOK)
       return status;

@@ -121,6 +121,7 @@ static umemStatusType transfer_run_lanes(struct transfer *t,
                                          umemError *error) {
   struct umemiLanes lanes = {.nbytes = t->r->nbytes,
                              .chunk = way->chunk,
+                             .grain = 1,
                              .helpers = way->helpers,
                              .step = step,
                              .arg = t};
@@ -247,7 +248,8 @@ static umemStatusType staged_move(struct umemiRoute const *r,
   struct transfer t = {r, NULL};
   struct umemiLanes lanes = {.nbytes = r->nbytes,
                              .chunk = way->chunk,
-                             .slots = 1,
+                             .grain = 1,
+                             .room = 1,
                              .helpers = way->helpers,
                              .backward = r->overlap && r->dest_adr > r->src_adr,
                              .step = staged_step,
@@ -420,6 +422,12 @@ static umemStatusType transfer_check(struct umemiCopy const *copy, bool same,
   return status;
 }
 
+void umemi_route_judge(struct umemiRoute *r) {
+  uintptr_t apart = r->src_adr < r->dest_adr ? r->dest_adr - r->src_adr
+                                             : r->src_adr - r->dest_adr;
+  r->overlap = r->one_space && apart < r->nbytes;
+}
+
 umemStatusType umemi_transfer_route(struct umemiCopy const *copy,
                                     struct umemiRoute *r, umemError *error) {
   umemStatusType status = umemi_need_live(copy->src, "source ", error);
@@ -435,9 +443,7 @@ umemStatusType umemi_transfer_route(struct umemiCopy const *copy,
   r->one_space = umemi_same_space(r->src, r->dest);
   bool same = copy->sync && r->one_space && r->src_adr == r->dest_adr;
   status = transfer_check(copy, same, error);
-  uintptr_t apart = r->src_adr < r->dest_adr ? r->dest_adr - r->src_adr
-                                             : r->src_adr - r->dest_adr;
-  r->overlap = r->one_space && apart < r->nbytes;
+  umemi_route_judge(r);
   if (same)
     r->nbytes = 0;
   return status;

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Compare two ranges, chunk by chunk. */
+#include "internal.h"
+
+struct comparison {
+  struct umemiSource a, b;
+  atomic_size_t difference; /* the first one so far, or SIZE_MAX */
+};
+
+/* Equal bytes at the start of two pieces; in blocks, until one differs. */
+static size_t compare_bytes(char const *a, char const *b, size_t nbytes) {
+  size_t const block = 4096;
+  size_t equal = 0;
+  while (nbytes - equal > block && memcmp(a + equal, b + equal, block) == 0)
+    equal += block;
+  while (equal < nbytes && a[equal] == b[equal])
+    equal++;
+  return equal;
+}
+
+static void compare_differs(struct umemiLanes *lanes, size_t at) {
+  struct comparison *c = lanes->arg;
+  size_t first = atomic_load(&c->difference);
+  while (at < first &&
+         !atomic_compare_exchange_weak(&c->difference, &first, at))
+    continue;
+  umemi_lanes_stop(lanes, at);
+}
+
+static umemStatusType compare_step(struct umemiLanes *lanes, size_t offset,
+                                   size_t nbytes, void *slot,
+                                   umemError *error) {
+  struct comparison *c = lanes->arg;
+  char const *a, *b;
+  char *room = slot;
+  error->bytes_done = 0;
+  umemStatusType status =
+      umemi_source_bytes(&c->a, offset, nbytes, room, &a, error);
+  if (status != umemOK)
+    return umemi_blame(error, "first", c->a.ctx);
+  if (!c->a.view)
+    room += nbytes;
+  status = umemi_source_bytes(&c->b, offset, nbytes, room, &b, error);
+  if (status != umemOK)
+    return umemi_blame(error, "second", c->b.ctx);
+  size_t equal = compare_bytes(a, b, nbytes);
+  if (equal < nbytes)
+    compare_differs(lanes, offset + equal);
+  return umemOK;
+}
+
+/* What lies behind a difference does not matter, failures included. */
+static umemStatusType compare_run(struct comparison *c, size_t nbytes,
+                                  umemError *error) {
+  struct umemiLanes lanes = {.nbytes = nbytes,
+                             .chunk = umemi_tuning()->slot,
+                             .grain = 1,
+                             .room = (size_t)!c->a.view + (size_t)!c->b.view,
+                             .step = compare_step,
+                             .arg = c};
+  if (nbytes >= umemi_tuning()->lanes_from)
+    lanes.helpers = umemi_workers_of(UMEMI_LANES_MAX, false);
+  umemStatusType status = umemi_lanes_run(&lanes, error);
+  return atomic_load(&c->difference) <= atomic_load(&lanes.end) ? umemOK
+                                                                : status;
+}
+
+/* Both sources are ended, whatever the first end came to. */
+static umemStatusType compare_end(struct comparison *c, umemStatusType status,
+                                  umemError *error) {
+  struct umemiSource *const sources[] = {&c->a, &c->b};
+  static char const *const roles[] = {"first", "second"};
+  for (size_t i = 0; i < 2; i++) {
+    umemError at_end;
+    umemStatusType ended = umemi_source_end(sources[i], &at_end);
+    if (status != umemOK || ended == umemOK)
+      continue;
+    *error = at_end;
+    status = umemi_blame(error, roles[i], sources[i]->ctx);
+  }
+  return status;
+}
+
+static umemStatusType compare_sources(struct umemiContext *a, uintptr_t a_adr,
+                                      struct umemiContext *b, uintptr_t b_adr,
+                                      size_t nbytes, size_t *difference_out,
+                                      umemError *error) {
+  struct comparison c = {.difference = SIZE_MAX};
+  umemStatusType status = umemi_source_begin(&c.a, a, a_adr, nbytes, error);
+  if (status != umemOK)
+    return umemi_blame(error, "first", a);
+  status = umemi_source_begin(&c.b, b, b_adr, nbytes, error);
+  if (status != umemOK)
+    umemi_blame(error, "second", b);
+  else
+    status = compare_run(&c, nbytes, error);
+  status = compare_end(&c, status, error);
+  size_t difference = atomic_load(&c.difference);
+  *difference_out = difference < nbytes ? difference : nbytes;
+  return status;
+}
+
+static umemStatusType compare_check(struct umemiContext *ctx, char const *role,
+                                    uintptr_t adr, size_t nbytes,
+                                    umemError *error) {
+  struct umemiRange range = {adr, nbytes, nbytes, false};
+  umemStatusType status = umemi_check(ctx, &range, umemRead, error);
+  return status == umemOK ? status : umemi_blame(error, role, ctx);
+}
+
+static umemStatusType compare(void const *a, uintptr_t a_adr, void const *b,
+                              uintptr_t b_adr, size_t nbytes,
+                              size_t *first_difference_out, umemError *error) {
+  umemStatusType status = umemi_need_live(a, "first ", error);
+  if (status == umemOK)
+    status = umemi_need_live(b, "second ", error);
+  if (status != umemOK)
+    return status;
+  if (!first_difference_out)
+    return umemi_null(error, "first_difference_out");
+  struct umemiContext *one = umemi_context(a), *two = umemi_context(b);
+  size_t difference = 0;
+  status = compare_check(one, "first", a_adr, nbytes, error);
+  if (status == umemOK)
+    status = compare_check(two, "second", b_adr, nbytes, error);
+  if (status == umemOK && nbytes > 0)
+    status =
+        compare_sources(one, a_adr, two, b_adr, nbytes, &difference, error);
+  if (status == umemOK)
+    *first_difference_out = difference;
+  return status;
+}
+
+umemStatusType umem_compare(void const *a, uintptr_t a_adr, void const *b,
+                            uintptr_t b_adr, size_t nbytes,
+                            size_t *first_difference_out) {
+  struct umemiCall call;
+  umemi_begin(&call);
+  umemStatusType status =
+      compare(a, a_adr, b, b_adr, nbytes, first_difference_out, &call.error);
+  return umemi_end_two(&call, status, a, b,
+                       "umem_compare(first %s 0x%" PRIxPTR
+                       ", second %s 0x%" PRIxPTR ", %zu bytes)",
+                       umemi_name(a), a_adr, umemi_name(b), b_adr, nbytes);
+}
