@@ -174,3 +174,14 @@ UMEMI_NOINLINE void umemi_host_copy(void *dest, void const *src,
   else
     hostcopy_long(&copy, nbytes, plan.helpers);
 }
+
+void umemi_host_deliver(void *dest, void const *slot, size_t nbytes,
+                        size_t total) {
+  struct umemiKernels const *kernels = hostcopy_kernels();
+  if (nbytes < UMEMI_KERNEL_LEAST)
+    memcpy(dest, slot, nbytes);
+  else if (total >= umemi_tuning()->stream_from)
+    kernels->stream(dest, slot, nbytes);
+  else
+    kernels->copy(dest, slot, nbytes);
+}

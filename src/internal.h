@@ -91,6 +91,16 @@ struct umemiCall {
   bool whole_message; /* the text is not to be put behind call and values */
 };
 
+/* pthread_once() for what calls the system: it may neither be cancelled
+   half-way nor change errno. */
+static inline void umemi_once(pthread_once_t *once, void (*init)(void)) {
+  int saved = errno, cancel_state;
+  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+  pthread_once(once, init);
+  pthread_setcancelstate(cancel_state, NULL);
+  errno = saved;
+}
+
 /* context.c ---------------------------------------------------------------*/
 
 /* The context behind the pointer if it has an id (live, failed or dead). */
@@ -300,11 +310,12 @@ struct umemiTuning {
   size_t lanes_from;         /* more than one lane between devices */
   size_t slot;               /* staging of one lane */
   size_t read_piece;         /* of a shared read from the page cache */
-  size_t direct_piece;       /* of I/O past the page cache */
-  size_t reserve_from;       /* reserve disk space before a write that grows */
-  size_t zero_from;          /* zeros by fallocate() */
-  size_t sparse_from;        /* look for holes */
-  size_t reflink_from;       /* share extents instead of copying */
+  size_t align_from;   /* read into a slot if the destination lies badly */
+  size_t direct_piece; /* of I/O past the page cache */
+  size_t reserve_from; /* reserve disk space before a write that grows */
+  size_t zero_from;    /* zeros by fallocate() */
+  size_t sparse_from;  /* look for holes */
+  size_t reflink_from; /* share extents instead of copying */
 };
 
 extern struct umemiTuning umemi_tuning_values;
@@ -374,6 +385,7 @@ struct umemiLanes {
   size_t chunk;     /* at most; cut down where memory is short */
   size_t grain;     /* chunks are multiples of it; 64 KiB of room hold one */
   size_t room;      /* bytes of a lane's own memory per grain; 0: none */
+  bool spare;       /* it is of use, but a step can do without: slot NULL */
   unsigned helpers; /* besides the calling thread */
   bool backward;    /* from the end; for one lane only */
   umemiLaneStep *step;
@@ -418,6 +430,9 @@ struct umemiHostPlan umemi_host_plan(uintptr_t dest, uintptr_t src,
                                      size_t nbytes);
 /* memmove(), by other means where they are faster. Keeps errno. */
 void umemi_host_copy(void *dest, void const *src, size_t nbytes);
+/* The same out of a slot: piece of a copy of `total` bytes. */
+void umemi_host_deliver(void *dest, void const *slot, size_t nbytes,
+                        size_t total);
 /* All of the range will be written: huge pages, if it is fresh and ours.
    Answers whether its pages should be brought in ahead. */
 bool umemi_host_prepare(void *dest, size_t nbytes);
@@ -469,6 +484,7 @@ struct umemiWay {
   char const *methods[2]; /* the second one only if staged */
   unsigned helpers;
   size_t chunk, staging;
+  bool aligns; /* reads go through memory that lies as the device likes it */
 };
 
 /* Sets `overlap`. */

@@ -65,14 +65,15 @@ static void lanes_main(void *arg) {
   struct umemiSlot slot = {.ptr = atomic_exchange(&run->slot, NULL),
                            .size = run->slot_size};
   umemError ignored;
-  if (run->slot_size == 0)
+  if (run->slot_size == 0) {
     lanes_loop(run, NULL);
-  else if (slot.ptr ||
-           umemi_slot_take(&slot, run->slot_size, &ignored) == umemOK) {
-    if (slot.size >= run->slot_size)
-      lanes_loop(run, slot.ptr);
-    umemi_slot_give(&slot);
+    return;
   }
+  if (!slot.ptr && umemi_slot_take(&slot, run->slot_size, &ignored) != umemOK)
+    return;
+  if (slot.size >= run->slot_size)
+    lanes_loop(run, slot.ptr);
+  umemi_slot_give(&slot);
 }
 
 /* Cuts the chunks down to the memory that can be had. */
@@ -80,7 +81,7 @@ static umemStatusType lanes_take_slot(struct lanes_run *run, umemError *error) {
   struct umemiLanes const *lanes = run->lanes;
   struct umemiSlot slot;
   size_t most = lanes->nbytes < run->chunk ? lanes->nbytes : run->chunk;
-  size_t wanted = (most / lanes->grain + 1) * lanes->room;
+  size_t wanted = (most + lanes->grain - 1) / lanes->grain * lanes->room;
   umemStatusType status = umemi_slot_take(&slot, wanted, error);
   if (status != umemOK)
     return status;
@@ -101,7 +102,7 @@ umemStatusType umemi_lanes_run(struct umemiLanes *lanes, umemError *error) {
   atomic_store(&lanes->end, lanes->nbytes);
   if (lanes->room > 0) {
     umemStatusType status = lanes_take_slot(&run, error);
-    if (status != umemOK)
+    if (status != umemOK && !lanes->spare)
       return status;
   }
   umemi_workers_run(lanes_main, &run, lanes->helpers);

@@ -122,6 +122,8 @@ static umemStatusType transfer_run_lanes(struct transfer *t,
   struct umemiLanes lanes = {.nbytes = t->r->nbytes,
                              .chunk = way->chunk,
                              .grain = 1,
+                             .room = way->aligns,
+                             .spare = true,
                              .helpers = way->helpers,
                              .step = step,
                              .arg = t};
@@ -153,20 +155,35 @@ static bool view_dest_fits(struct umemiRoute const *r) {
   return !r->overlap && r->dest->vtbl->view_begin != umemi_no_view_begin;
 }
 
+/* A destination that lies badly is filled from a slot that lies well, while
+   that is in the cache. */
 static void view_dest_plan(struct umemiRoute const *r, struct umemiWay *way) {
+  static char const *const then[] = {"loop", "stream"};
+  struct umemiTuning const *tuning = umemi_tuning();
   struct umemLimits limits =
       transfer_limits(r->src, r->src_adr, r->nbytes, umemRead, "read");
+  way->aligns = limits.alignment && r->nbytes >= tuning->align_from &&
+                (r->dest_adr - r->src_adr) % limits.alignment;
+  if (way->aligns) {
+    limits.chunk = tuning->slot;
+    way->methods[1] = then[r->nbytes >= tuning->stream_from];
+  }
   transfer_plan_view(r, &limits, way);
+  if (way->aligns)
+    way->staging = (way->helpers + 1) * tuning->slot;
 }
 
 static umemStatusType view_dest_step(struct umemiLanes *lanes, size_t offset,
                                      size_t nbytes, void *slot,
                                      umemError *error) {
-  (void)slot;
   struct transfer const *t = lanes->arg;
   struct umemiRoute const *r = t->r;
+  char *dest = t->view + offset;
   umemStatusType status = umemi_device_read(r->src, r->src_adr + offset,
-                                            t->view + offset, nbytes, error);
+                                            slot ? slot : dest, nbytes, error);
+  size_t done = status == umemOK ? nbytes : error->bytes_done;
+  if (slot)
+    umemi_host_deliver(dest, slot, done, r->nbytes);
   return status == umemOK
              ? status
              : transfer_blame(error, "source", r->src, "destination", r->dest);

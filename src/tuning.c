@@ -23,6 +23,7 @@ enum { KIB = 1 << 10, MIB = 1 << 20 };
   X(host_piece)                                                                \
   X(lanes_from)                                                                \
   X(slot)                                                                      \
+  X(align_from)                                                                \
   X(read_piece)                                                                \
   X(direct_piece)                                                              \
   X(reserve_from)                                                              \
@@ -131,6 +132,7 @@ static void tuning_set(void) {
       .lanes_from = 4 * MIB,
       .slot = 1 * MIB,
       .read_piece = 2 * MIB,
+      .align_from = 16 * KIB,
       .direct_piece = 8 * MIB,
       .reserve_from = 1 * MIB,
       .zero_from = 64 * KIB,
@@ -146,5 +148,5 @@ static void tuning_set(void) {
 }
 
 void umemi_tuning_init(void) {
-  pthread_once(&tuning_once, tuning_set);
+  umemi_once(&tuning_once, tuning_set);
 }

@@ -24,7 +24,11 @@ struct request {
   pthread_cond_t through;
 };
 
-/* Everything is under the lock. */
+/* Read once. */
+static unsigned cpus;
+static pthread_once_t workers_once = PTHREAD_ONCE_INIT;
+
+/* Everything is under the lock, once it is ready. */
 static struct {
   pthread_mutex_t lock;
   pthread_cond_t work; /* there is some, or there is to be one thread less */
@@ -34,13 +38,13 @@ static struct {
   struct request *requests;
 } pool = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-static unsigned pool_cpus;
+/* --- settings --------------------------------------------------------------
+ */
 
-/* --- settings: with the lock held ----------------------------------------- */
-
+/* One thread may always wait for a device. */
 static unsigned workers_default(void) {
-  unsigned cpus = pool_cpus > 1 ? pool_cpus : 2; /* one may wait for a device */
-  return cpus - 1 < THREADS_DEFAULT_MAX ? cpus - 1 : THREADS_DEFAULT_MAX;
+  unsigned threads = cpus > 1 ? cpus - 1 : 1;
+  return threads < THREADS_DEFAULT_MAX ? threads : THREADS_DEFAULT_MAX;
 }
 
 static bool workers_from_environment(unsigned *limit_out) {
@@ -63,14 +67,17 @@ static void workers_init_conditions(void) {
   pthread_condattr_destroy(&monotonic);
 }
 
-static void workers_prepare(void) {
-  if (pool.ready)
-    return;
-  pool.ready = true;
+static void workers_init(void) {
   workers_init_conditions();
-  pool_cpus = umemi_cpus();
+  cpus = umemi_cpus();
   if (!workers_from_environment(&pool.limit))
     pool.limit = workers_default();
+  pool.ready = true;
+}
+
+static void workers_lock(void) {
+  umemi_once(&workers_once, workers_init);
+  pthread_mutex_lock(&pool.lock);
 }
 
 /* --- a worker ------------------------------------------------------------- */
@@ -158,8 +165,7 @@ static bool workers_start(void) {
 
 /* Makes it known to as many as are wanted and allowed. */
 static void workers_offer(struct request *request, unsigned helpers) {
-  pthread_mutex_lock(&pool.lock);
-  workers_prepare();
+  workers_lock();
   if (helpers > pool.limit)
     helpers = pool.limit;
   request->wanted = helpers;
@@ -205,9 +211,8 @@ void umemi_workers_run(void (*job)(void *arg), void *arg, unsigned helpers) {
 }
 
 unsigned umemi_workers_of(unsigned lanes, bool waits) {
-  pthread_mutex_lock(&pool.lock);
-  workers_prepare();
-  unsigned most = waits ? lanes : pool_cpus;
+  workers_lock();
+  unsigned most = waits ? lanes : cpus;
   unsigned helpers = (lanes < most ? lanes : most) - 1;
   helpers = helpers < pool.limit ? helpers : pool.limit;
   pthread_mutex_unlock(&pool.lock);
@@ -242,10 +247,10 @@ umemStatusType umem_set_threads(unsigned nthreads) {
     return umemValueError;
   int saved = errno, cancel_state;
   pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
-  pthread_mutex_lock(&pool.lock);
-  workers_prepare();
+  workers_lock();
   pool.limit = nthreads;
   pthread_cond_broadcast(&pool.work);
+  pthread_cond_broadcast(&pool.less);
   while (pool.threads > pool.limit)
     pthread_cond_wait(&pool.less, &pool.lock);
   pthread_mutex_unlock(&pool.lock);
@@ -255,11 +260,8 @@ umemStatusType umem_set_threads(unsigned nthreads) {
 }
 
 unsigned umem_get_threads(void) {
-  int saved = errno;
-  pthread_mutex_lock(&pool.lock);
-  workers_prepare();
+  workers_lock();
   unsigned limit = pool.limit;
   pthread_mutex_unlock(&pool.lock);
-  errno = saved;
   return limit;
 }

@@ -61,6 +61,8 @@ struct umemLimits {
   unsigned lanes;     /**< Threads that move one range faster than one does. */
   unsigned waits;     /**< 1: a call waits for the device more than it uses a
                            CPU, so that threads are worth while on one CPU. */
+  size_t alignment;   /**< Calls are slow if host memory and address differ
+                           modulo this power of two. */
   char const *method; /**< What moves the bytes, for people: "pread". */
 };
 

@@ -9,6 +9,8 @@
 #define FILE_END_MAX                                                           \
   (UINTPTR_MAX < INT64_MAX ? UINTPTR_MAX : (uintptr_t)INT64_MAX)
 
+enum { FILE_COPY_ALIGN = 32 };
+
 struct file {
   struct umemiOpenFile open;
   umemVirtual const *ctx;
@@ -246,7 +248,9 @@ static umemStatusType file_next_data(void *state, uintptr_t adr, size_t nbytes,
 }
 
 /* Reads of the page cache go in parallel, writes have the inode to themselves;
-   past the page cache both wait for the disk. */
+   past the page cache both wait for the disk. The kernel copies by
+   `rep movsb`, which is slow where source and destination differ modulo 32; as
+   the source of a write that does less harm. */
 static void file_limits(void *state, umemAccess access, uintptr_t adr,
                         size_t nbytes, struct umemLimits *out) {
   struct file const *file = state;
@@ -257,6 +261,8 @@ static void file_limits(void *state, umemAccess access, uintptr_t adr,
     out->method = "reflink";
   else if (access == umemRead || direct)
     out->lanes = direct ? 2 : UMEMI_LANES_MAX;
+  if (access == umemRead)
+    out->alignment = FILE_COPY_ALIGN;
   out->waits = direct;
   if (direct)
     out->chunk = umemi_tuning()->direct_piece;
