@@ -27,12 +27,14 @@ static char *cpus_read(char const *path, char *text, size_t size) {
   return text;
 }
 
-/* CPUs that a quota of so much per period comes to, rounded up. */
+/* CPUs that a quota of so much per period comes to, rounded up; "max 100000" is
+   no quota. */
 static unsigned cpus_of_quota(char const *quota_and_period) {
-  unsigned long long quota, period;
-  if (sscanf(quota_and_period, "%llu %llu", &quota, &period) != 2 ||
-      quota == 0 || period == 0 || quota / period >= UINT_MAX)
-    return UINT_MAX; /* "max 100000": none */
+  char *end;
+  unsigned long long quota = strtoull(quota_and_period, &end, 10);
+  unsigned long long period = strtoull(end, NULL, 10);
+  if (quota == 0 || period == 0 || quota / period >= UINT_MAX)
+    return UINT_MAX;
   return (unsigned)((quota + period - 1) / period);
 }
 

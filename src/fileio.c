@@ -10,10 +10,9 @@
 #include <signal.h>
 
 enum {
-  CALL_MAX = 1 << 30,     /* bytes per system call; Linux stops at 2 GiB */
-  DIRECT_ALIGN = 4096,    /* of offset, size and buffer for O_DIRECT */
-  BOUNCE_BYTES = 1 << 20, /* for buffers that are not so aligned */
-  GROW_SLICE = 4 << 20,   /* per fallocate() */
+  CALL_MAX = 1 << 30,        /* bytes per system call; Linux stops at 2 GiB */
+  DIRECT_ALIGN = UMEMI_PAGE, /* of offset, size and buffer for O_DIRECT */
+  GROW_SLICE = 4 << 20,      /* per fallocate() */
   GROW_SLICE_MIN = 64 << 10
 };
 
@@ -98,26 +97,28 @@ static int file_move(struct file_span const *span, size_t *done, size_t end) {
 
 /* One step of whole pages past the page cache, through `bounce` if the user's
    buffer is not aligned. */
-static ssize_t file_step_direct(struct file_span const *span, char *bounce,
-                                size_t done, size_t nbytes) {
+static ssize_t file_step_direct(struct file_span const *span,
+                                struct umemiSlot const *bounce, size_t done,
+                                size_t nbytes) {
   char *user = span->bytes + done;
   int fd = span->io->direct_fd;
   uint64_t at = span->at + done;
-  if ((uintptr_t)user % DIRECT_ALIGN == 0)
+  if (!bounce)
     return file_step(span, fd, user, nbytes, at);
-  if (nbytes > BOUNCE_BYTES)
-    nbytes = BOUNCE_BYTES;
+  if (nbytes > bounce->size)
+    nbytes = bounce->size;
   if (span->is_write)
-    memcpy(bounce, user, nbytes);
-  ssize_t moved = file_step(span, fd, bounce, nbytes, at);
+    memcpy(bounce->ptr, user, nbytes);
+  ssize_t moved = file_step(span, fd, bounce->ptr, nbytes, at);
   if (moved > 0 && !span->is_write)
-    memcpy(user, bounce, (size_t)moved);
+    memcpy(user, bounce->ptr, (size_t)moved);
   return moved;
 }
 
 /* A step that ends inside a page ends the loop: the rest is not aligned. */
-static int file_move_direct(struct file_span const *span, char *bounce,
-                            size_t *done, size_t end) {
+static int file_move_direct(struct file_span const *span,
+                            struct umemiSlot const *bounce, size_t *done,
+                            size_t end) {
   while (end - *done >= DIRECT_ALIGN) {
     size_t pages = (end - *done) & ~(size_t)(DIRECT_ALIGN - 1);
     ssize_t moved = file_step_direct(span, bounce, *done, pages);
@@ -131,20 +132,28 @@ static int file_move_direct(struct file_span const *span, char *bounce,
   return 0;
 }
 
-/* Head and tail that are no whole pages go through the page cache, and without
-   memory to bounce the rest off so does that. */
-static int file_move_pages(struct file_span const *span, size_t head,
+/* Head and tail that are no whole pages go through the page cache. */
+static int file_move_parts(struct file_span const *span,
+                           struct umemiSlot const *bounce, size_t head,
                            size_t *done, size_t end) {
-  bool bounces = (uintptr_t)(span->bytes + head) % DIRECT_ALIGN != 0;
-  void *bounce = NULL;
-  if (bounces && umemi_os.posix_memalign(&bounce, DIRECT_ALIGN, BOUNCE_BYTES))
-    return file_move(span, done, end);
   int failed = file_move(span, done, head);
   if (!failed)
     failed = file_move_direct(span, bounce, done, end);
-  if (!failed)
-    failed = file_move(span, done, end);
-  free(bounce);
+  return failed ? failed : file_move(span, done, end);
+}
+
+/* Without memory to bounce the pages off they go through the page cache, too.
+ */
+static int file_move_pages(struct file_span const *span, size_t head,
+                           size_t *done, size_t end) {
+  struct umemiSlot slot;
+  umemError ignored;
+  if ((uintptr_t)(span->bytes + head) % DIRECT_ALIGN == 0)
+    return file_move_parts(span, NULL, head, done, end);
+  if (umemi_slot_take(&slot, end - head, &ignored) != umemOK)
+    return file_move(span, done, end);
+  int failed = file_move_parts(span, &slot, head, done, end);
+  umemi_slot_give(&slot);
   return failed;
 }
 

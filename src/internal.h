@@ -457,7 +457,8 @@ static inline void umemi_large_forget(uintptr_t adr) {
     atomic_store_explicit(place, 0, memory_order_relaxed);
 }
 
-/* transfer.c --------------------------------------------------------------*/
+/* route.c: what is checked before a copy
+ * -------------------------------------*/
 
 struct umemiCopy {
   void const *src, *dest;
@@ -477,21 +478,23 @@ struct umemiRoute {
   bool overlap; /* of the two ranges, in one space */
 };
 
-/* How it is done. */
+umemStatusType umemi_route(struct umemiCopy const *copy,
+                           struct umemiRoute *route_out, umemError *error);
+/* Sets `overlap`. */
+void umemi_route_judge(struct umemiRoute *route);
+
+/* transfer.c: the way that a copy takes
+ * ---------------------------------------*/
+
 struct umemiWay {
   umemCopyRung rung;
   char const *name, *reason;
-  char const *methods[2]; /* the second one only if staged */
+  char const *methods[2]; /* the second one is what follows the first */
   unsigned helpers;
   size_t chunk, staging;
   bool aligns; /* reads go through memory that lies as the device likes it */
 };
 
-/* Sets `overlap`. */
-void umemi_route_judge(struct umemiRoute *route);
-umemStatusType umemi_transfer_route(struct umemiCopy const *copy,
-                                    struct umemiRoute *route_out,
-                                    umemError *error);
 umemStatusType umemi_transfer_run(struct umemiRoute const *route,
                                   umemError *error);
 void umemi_transfer_plan(struct umemiRoute const *route, struct umemiWay *way);

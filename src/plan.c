@@ -8,7 +8,7 @@ bool umemi_log_is_on(void) {
   signed char now = atomic_load_explicit(&is_on, memory_order_relaxed);
   if (now < 0) {
     char const *value = secure_getenv("UMEM_LOG");
-    now = value && strcmp(value, "copy") == 0;
+    now = value && strcmp(value, "copy") == 0 ? 1 : 0;
     atomic_store_explicit(&is_on, now, memory_order_relaxed);
   }
   return now;
@@ -30,11 +30,10 @@ void umemi_log_copy(struct umemiRoute const *r, struct umemiWay const *way) {
           way->chunk, way->staging, way->reason);
 }
 
-static void plan_fill(struct umemiWay const *way, size_t nbytes,
-                      umemCopyPlan *plan) {
+static void plan_fill(struct umemiWay const *way, umemCopyPlan *plan) {
   plan->rung = way->rung;
   plan->threads = way->helpers + 1;
-  plan->chunk = way->chunk < nbytes ? way->chunk : nbytes;
+  plan->chunk = way->chunk;
   plan->staging = way->staging;
   plan_describe(way, plan->method, sizeof plan->method);
   snprintf(plan->reason, sizeof plan->reason, "%s: %s", way->name, way->reason);
@@ -44,7 +43,7 @@ static umemStatusType plan_take(struct umemiCopy const *copy,
                                 umemCopyPlan *plan, umemError *error) {
   struct umemiRoute route;
   struct umemiWay way;
-  umemStatusType status = umemi_transfer_route(copy, &route, error);
+  umemStatusType status = umemi_route(copy, &route, error);
   if (status != umemOK)
     return status;
   if (route.nbytes == 0) {
@@ -52,7 +51,7 @@ static umemStatusType plan_take(struct umemiCopy const *copy,
     return umemOK;
   }
   umemi_transfer_plan(&route, &way);
-  plan_fill(&way, route.nbytes, plan);
+  plan_fill(&way, plan);
   return umemOK;
 }
 

@@ -42,7 +42,7 @@ static unsigned transfer_helpers(struct umemiRoute const *r, unsigned lanes,
 
 /* Chunks are small enough that all lanes have some, and not smaller. */
 static size_t transfer_chunk(size_t nbytes, size_t most, unsigned helpers) {
-  size_t share = nbytes / (2 * (helpers + 1)) + UMEMI_PAGE;
+  size_t share = nbytes / 2 / ((size_t)helpers + 1) + UMEMI_PAGE;
   share = share & ~(size_t)(UMEMI_PAGE - 1);
   return helpers == 0 || share > most ? most : share;
 }
@@ -170,7 +170,7 @@ static void view_dest_plan(struct umemiRoute const *r, struct umemiWay *way) {
   }
   transfer_plan_view(r, &limits, way);
   if (way->aligns)
-    way->staging = (way->helpers + 1) * tuning->slot;
+    way->staging = ((size_t)way->helpers + 1) * tuning->slot;
 }
 
 static umemStatusType view_dest_step(struct umemiLanes *lanes, size_t offset,
@@ -230,7 +230,7 @@ static void staged_plan(struct umemiRoute const *r, struct umemiWay *way) {
   way->helpers =
       transfer_helpers(r, from.lanes + to.lanes, from.waits || to.waits);
   way->chunk = transfer_chunk(r->nbytes, umemi_tuning()->slot, way->helpers);
-  way->staging = (way->helpers + 1) * umemi_tuning()->slot;
+  way->staging = ((size_t)way->helpers + 1) * umemi_tuning()->slot;
   way->methods[0] = from.method;
   way->methods[1] = to.method;
 }
@@ -376,6 +376,8 @@ static struct rung const *transfer_choose(struct umemiRoute const *r,
   *way = (struct umemiWay){
       .rung = rung->number, .name = rung->name, .reason = rung->reason};
   rung->plan(r, way);
+  if (way->chunk > r->nbytes)
+    way->chunk = r->nbytes;
   if (rung->number == umemStagedRung && r->overlap)
     way->reason = "the ranges overlap, in chunks from the safe end";
   return rung;
@@ -406,66 +408,6 @@ static umemStatusType transfer_climb(struct umemiRoute const *r,
   }
 }
 
-/* --- checks -------------------------------------------------------------- */
-
-static umemStatusType transfer_check_both(struct umemiCopy const *copy,
-                                          umemiRangeCheck *check,
-                                          umemError *error) {
-  struct umemiContext *src = umemi_context(copy->src);
-  struct umemiContext *dest = umemi_context(copy->dest);
-  size_t n = copy->nbytes;
-  struct umemiRange from = {copy->src_adr, copy->safe ? copy->src_size : n, n,
-                            copy->safe};
-  struct umemiRange to = {copy->dest_adr, copy->safe ? copy->dest_size : n, n,
-                          copy->safe};
-  if (check(src, &from, umemRead, error) != umemOK)
-    return umemi_blame(error, "source", src);
-  if (check(dest, &to, umemWrite, error) != umemOK)
-    return umemi_blame(error, "destination", dest);
-  return umemOK;
-}
-
-/* The arguments of both sides come before the ranges of either. Nothing will be
-   accessed if both are the same bytes already. */
-static umemStatusType transfer_check(struct umemiCopy const *copy, bool same,
-                                     umemError *error) {
-  umemStatusType status = umemOK;
-  if (!same)
-    status = transfer_check_both(copy, umemi_check_address, error);
-  if (status == umemOK)
-    status = transfer_check_both(copy, umemi_check_range, error);
-  if (status == umemOK && !same)
-    status = transfer_check_both(copy, umemi_check_access, error);
-  return status;
-}
-
-void umemi_route_judge(struct umemiRoute *r) {
-  uintptr_t apart = r->src_adr < r->dest_adr ? r->dest_adr - r->src_adr
-                                             : r->src_adr - r->dest_adr;
-  r->overlap = r->one_space && apart < r->nbytes;
-}
-
-umemStatusType umemi_transfer_route(struct umemiCopy const *copy,
-                                    struct umemiRoute *r, umemError *error) {
-  umemStatusType status = umemi_need_live(copy->src, "source ", error);
-  if (status == umemOK)
-    status = umemi_need_live(copy->dest, "destination ", error);
-  if (status != umemOK)
-    return status;
-  *r = (struct umemiRoute){.src = umemi_context(copy->src),
-                           .dest = umemi_context(copy->dest),
-                           .src_adr = copy->src_adr,
-                           .dest_adr = copy->dest_adr,
-                           .nbytes = copy->nbytes};
-  r->one_space = umemi_same_space(r->src, r->dest);
-  bool same = copy->sync && r->one_space && r->src_adr == r->dest_adr;
-  status = transfer_check(copy, same, error);
-  umemi_route_judge(r);
-  if (same)
-    r->nbytes = 0;
-  return status;
-}
-
 umemStatusType umemi_transfer_run(struct umemiRoute const *r,
                                   umemError *error) {
   if (r->nbytes == 0)
@@ -478,6 +420,6 @@ umemStatusType umemi_transfer_run(struct umemiRoute const *r,
 
 umemStatusType umemi_copy(struct umemiCopy const *copy, umemError *error) {
   struct umemiRoute route;
-  umemStatusType status = umemi_transfer_route(copy, &route, error);
+  umemStatusType status = umemi_route(copy, &route, error);
   return status == umemOK ? umemi_transfer_run(&route, error) : status;
 }

@@ -7,7 +7,8 @@
  */
 #include "internal.h"
 
-enum { KIB = 1 << 10, MIB = 1 << 20 };
+#define KIB ((size_t)1 << 10)
+#define MIB ((size_t)1 << 20)
 
 #define TUNING_NAMES(X)                                                        \
   X(cache)                                                                     \
@@ -37,16 +38,28 @@ static pthread_once_t tuning_once = PTHREAD_ONCE_INIT;
 
 /* --- the true size of the last-level cache -------------------------------- */
 
-/* The first number of a small file, and what is behind it. */
-static bool tuning_read_number(char const *path, unsigned long long *number_out,
-                               char *unit_out) {
+static size_t tuning_scale(char unit) {
+  char const units[] = "KMG";
+  char const *found = unit ? strchr(units, unit) : NULL;
+  return found ? (size_t)1 << (10 * (found - units + 1)) : 1;
+}
+
+/* "32768K", up to whatever follows. */
+static size_t tuning_number(char const *text) {
+  char *end;
+  unsigned long long number = strtoull(text, &end, 10);
+  return (size_t)number * tuning_scale(*end);
+}
+
+/* What a small file says; 0 if it cannot be had. */
+static size_t tuning_read(char const *path) {
   char text[32] = "";
   int fd = UMEMI_RETRY(umemi_os.open(path, O_RDONLY | O_CLOEXEC));
   if (fd < 0)
-    return false;
+    return 0;
   ssize_t length = umemi_os.pread(fd, text, sizeof text - 1, 0);
   umemi_os.close(fd);
-  return length > 0 && sscanf(text, "%llu%c", number_out, unit_out) >= 1;
+  return length > 0 ? tuning_number(text) : 0;
 }
 
 /*
@@ -56,12 +69,12 @@ static bool tuning_read_number(char const *path, unsigned long long *number_out,
  */
 static size_t tuning_cache(void) {
   for (int level = 4; level >= 2; level--) {
-    char path[64], unit = 0;
-    unsigned long long number;
+    char path[64];
     snprintf(path, sizeof path,
              "/sys/devices/system/cpu/cpu0/cache/index%d/size", level);
-    if (tuning_read_number(path, &number, &unit) && number > 0)
-      return (size_t)number << (unit == 'K' ? 10 : unit == 'M' ? 20 : 0);
+    size_t size = tuning_read(path);
+    if (size > 0)
+      return size;
   }
   return 32 * MIB;
 }
@@ -84,22 +97,13 @@ static size_t *tuning_find(char const *name, size_t length) {
   return NULL;
 }
 
-static size_t tuning_scale(char unit) {
-  char const units[] = "KMG";
-  char const *found = unit ? strchr(units, unit) : NULL;
-  return found ? (size_t)1 << (10 * (found - units + 1)) : 1;
-}
-
 /* What is not understood is left alone. */
 static void tuning_override(char const *text) {
   while (text && *text) {
     size_t length = strcspn(text, "=,");
     size_t *member = tuning_find(text, length);
-    if (text[length] == '=' && member) {
-      char *end;
-      unsigned long long number = strtoull(text + length + 1, &end, 10);
-      *member = (size_t)number * tuning_scale(*end);
-    }
+    if (text[length] == '=' && member)
+      *member = tuning_number(text + length + 1);
     text = strchr(text, ',');
     text += text != NULL;
   }
@@ -133,7 +137,7 @@ static void tuning_set(void) {
       .slot = 1 * MIB,
       .read_piece = 2 * MIB,
       .align_from = 16 * KIB,
-      .direct_piece = 8 * MIB,
+      .direct_piece = 16 * MIB,
       .reserve_from = 1 * MIB,
       .zero_from = 64 * KIB,
       .sparse_from = 1 * MIB,

@@ -11,7 +11,12 @@
 
 #include <signal.h>
 
-enum { IDLE_SECONDS = 1, THREADS_MAX = 1024, THREADS_DEFAULT_MAX = 15 };
+enum {
+  IDLE_SECONDS = 1,
+  THREADS_MAX = 1024,
+  THREADS_DEFAULT_MIN = UMEMI_LANES_MAX - 1, /* they may wait for a device */
+  THREADS_DEFAULT_MAX = 15
+};
 
 /* Work that is open to all; lives on the stack of the call that it belongs to.
  */
@@ -41,9 +46,10 @@ static struct {
 /* --- settings --------------------------------------------------------------
  */
 
-/* One thread may always wait for a device. */
 static unsigned workers_default(void) {
-  unsigned threads = cpus > 1 ? cpus - 1 : 1;
+  unsigned threads = cpus - 1;
+  if (threads < THREADS_DEFAULT_MIN)
+    return THREADS_DEFAULT_MIN;
   return threads < THREADS_DEFAULT_MAX ? threads : THREADS_DEFAULT_MAX;
 }
 

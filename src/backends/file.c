@@ -260,9 +260,9 @@ static void file_limits(void *state, umemAccess access, uintptr_t adr,
   if (access == (umemRead | umemWrite))
     out->method = "reflink";
   else if (access == umemRead || direct)
-    out->lanes = direct ? 2 : UMEMI_LANES_MAX;
+    out->lanes = UMEMI_LANES_MAX;
   if (access == umemRead)
-    out->alignment = FILE_COPY_ALIGN;
+    out->alignment = direct ? UMEMI_PAGE : FILE_COPY_ALIGN;
   out->waits = direct;
   if (direct)
     out->chunk = umemi_tuning()->direct_piece;

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What is checked before a copy: nothing but arguments. */
+#include "internal.h"
+
+static umemStatusType route_check_both(struct umemiCopy const *copy,
+                                       umemiRangeCheck *check,
+                                       umemError *error) {
+  struct umemiContext *src = umemi_context(copy->src);
+  struct umemiContext *dest = umemi_context(copy->dest);
+  size_t n = copy->nbytes;
+  struct umemiRange from = {copy->src_adr, copy->safe ? copy->src_size : n, n,
+                            copy->safe};
+  struct umemiRange to = {copy->dest_adr, copy->safe ? copy->dest_size : n, n,
+                          copy->safe};
+  if (check(src, &from, umemRead, error) != umemOK)
+    return umemi_blame(error, "source", src);
+  if (check(dest, &to, umemWrite, error) != umemOK)
+    return umemi_blame(error, "destination", dest);
+  return umemOK;
+}
+
+/* The arguments of both sides come before the ranges of either. Nothing will be
+   accessed if both are the same bytes already. */
+static umemStatusType route_check(struct umemiCopy const *copy, bool same,
+                                  umemError *error) {
+  umemStatusType status = umemOK;
+  if (!same)
+    status = route_check_both(copy, umemi_check_address, error);
+  if (status == umemOK)
+    status = route_check_both(copy, umemi_check_range, error);
+  if (status == umemOK && !same)
+    status = route_check_both(copy, umemi_check_access, error);
+  return status;
+}
+
+void umemi_route_judge(struct umemiRoute *r) {
+  uintptr_t apart = r->src_adr < r->dest_adr ? r->dest_adr - r->src_adr
+                                             : r->src_adr - r->dest_adr;
+  r->overlap = r->one_space && apart < r->nbytes;
+}
+
+umemStatusType umemi_route(struct umemiCopy const *copy, struct umemiRoute *r,
+                           umemError *error) {
+  umemStatusType status = umemi_need_live(copy->src, "source ", error);
+  if (status == umemOK)
+    status = umemi_need_live(copy->dest, "destination ", error);
+  if (status != umemOK)
+    return status;
+  *r = (struct umemiRoute){.src = umemi_context(copy->src),
+                           .dest = umemi_context(copy->dest),
+                           .src_adr = copy->src_adr,
+                           .dest_adr = copy->dest_adr,
+                           .nbytes = copy->nbytes};
+  r->one_space = umemi_same_space(r->src, r->dest);
+  bool same = copy->sync && r->one_space && r->src_adr == r->dest_adr;
+  status = route_check(copy, same, error);
+  umemi_route_judge(r);
+  if (same)
+    r->nbytes = 0;
+  return status;
+}
