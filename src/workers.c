@@ -88,6 +88,15 @@ static void workers_lock(void) {
 
 /* --- a worker ------------------------------------------------------------- */
 
+/* Nobody else may join. */
+static void workers_withdraw(struct request *request) {
+  struct request **link = &pool.requests;
+  while (*link && *link != request)
+    link = &(*link)->next;
+  if (*link)
+    *link = request->next;
+}
+
 /* The first request that wants helpers; it leaves the list with the last. */
 static struct request *workers_join(void) {
   struct request *request = pool.requests;
@@ -95,14 +104,16 @@ static struct request *workers_join(void) {
     return NULL;
   request->running++;
   if (--request->wanted == 0)
-    pool.requests = request->next;
+    workers_withdraw(request);
   return request;
 }
 
+/* Who comes out of a job has left nothing to do in it. */
 static void workers_help(struct request *request) {
   pthread_mutex_unlock(&pool.lock);
   request->job(request->arg);
   pthread_mutex_lock(&pool.lock);
+  workers_withdraw(request);
   if (--request->running == 0)
     pthread_cond_signal(&request->through);
 }
@@ -187,14 +198,10 @@ static void workers_offer(struct request *request, unsigned helpers) {
   pthread_mutex_unlock(&pool.lock);
 }
 
-/* Nobody else may join; waits for those who have. */
+/* Waits for those who have joined. */
 static void workers_finish(struct request *request) {
   pthread_mutex_lock(&pool.lock);
-  struct request **link = &pool.requests;
-  while (*link && *link != request)
-    link = &(*link)->next;
-  if (*link)
-    *link = request->next;
+  workers_withdraw(request);
   while (request->running > 0)
     pthread_cond_wait(&request->through, &pool.lock);
   pthread_mutex_unlock(&pool.lock);
