@@ -247,11 +247,20 @@ static umemStatusType plane_end(struct plane *plane, umemAccess access,
   return error->type;
 }
 
+/* A view of the destination puts all of itself in place when it ends: only if
+   it is the memory itself, or has no gaps, is nothing written between rows. */
+static bool plane_can_be_filled(struct plane const *dest, size_t row) {
+  umemSpace spaces[UMEM_SPACES_MAX];
+  umemi_device_spaces(dest->ctx, spaces);
+  return plane_is_dense(dest, row) || spaces[0].kind == UMEM_SPACE_PROCESS;
+}
+
 static umemStatusType rows_packed(struct rectangle *r, umemError *error) {
   umemStatusType status = plane_begin(&r->src, umemRead, error);
   if (status != umemOK)
     return umemi_blame(error, "source", r->src.ctx);
-  status = plane_begin(&r->dest, umemWrite, error);
+  if (plane_can_be_filled(&r->dest, r->row))
+    status = plane_begin(&r->dest, umemWrite, error);
   if (status != umemOK)
     umemi_blame(error, "destination", r->dest.ctx);
   else

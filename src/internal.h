@@ -330,11 +330,12 @@ static inline struct umemiTuning const *umemi_tuning(void) {
 }
 
 enum {
-  UMEMI_PAGE = 4096,          /* of memory and of O_DIRECT */
-  UMEMI_LINE = 64,            /* of a cache */
-  UMEMI_SHORT_COPY = 2112,    /* below this memmove() is the limit */
-  UMEMI_LANES_MAX = 4,        /* slots that one copy takes, at most */
-  UMEMI_LARGE_BLOCK = 4 << 20 /* of ours, that may be worth huge pages */
+  UMEMI_PAGE = 4096,           /* of memory and of O_DIRECT */
+  UMEMI_LINE = 64,             /* of a cache */
+  UMEMI_SHORT_COPY = 2112,     /* below this memmove() is the limit */
+  UMEMI_SLOT_LEAST = 64 << 10, /* of staging; with less nothing is staged */
+  UMEMI_LANES_MAX = 4,         /* slots that one copy takes, at most */
+  UMEMI_LARGE_BLOCK = 4 << 20  /* of ours, that may be worth huge pages */
 };
 
 /* cpus.c ------------------------------------------------------------------*/

@@ -6,8 +6,6 @@
  */
 #include "internal.h"
 
-enum { SLOT_LEAST = 64 << 10 };
-
 /* Taken by exchange and given back by compare-and-swap: no lock, and nothing
    that fork() could catch half-way. */
 static _Atomic(void *) kept[UMEMI_LANES_MAX];
@@ -39,7 +37,7 @@ static void *slots_alloc(size_t size) {
 umemStatusType umemi_slot_take(struct umemiSlot *slot, size_t wanted,
                                umemError *error) {
   size_t const whole = umemi_tuning()->slot;
-  size_t least = wanted < SLOT_LEAST ? wanted : SLOT_LEAST;
+  size_t least = wanted < UMEMI_SLOT_LEAST ? wanted : UMEMI_SLOT_LEAST;
   slot->size = whole;
   slot->ptr = slots_reuse();
   if (!slot->ptr)

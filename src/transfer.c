@@ -277,10 +277,9 @@ static umemStatusType staged_move(struct umemiRoute const *r,
 /* Is the source all there? What is written may extend the very file whose end
    is in the source. */
 static umemStatusType staged_check_end(struct umemiRoute const *r,
-                                       struct umemiWay const *way,
                                        umemError *error) {
   char last;
-  if (!r->one_space || r->nbytes <= way->chunk)
+  if (!r->one_space || r->nbytes <= UMEMI_SLOT_LEAST)
     return umemOK;
   return staged_read(r, r->nbytes - 1, &last, 1, error);
 }
@@ -321,7 +320,7 @@ static umemStatusType staged_part(struct umemiRoute const *r, size_t offset,
 
 static umemStatusType staged_run(struct umemiRoute const *r,
                                  struct umemiWay const *way, umemError *error) {
-  umemStatusType status = staged_check_end(r, way, error);
+  umemStatusType status = staged_check_end(r, error);
   if (r->overlap || r->nbytes < umemi_tuning()->sparse_from)
     return status == umemOK ? staged_move(r, way, error) : status;
   for (size_t done = 0, zeros, data; status == umemOK && done < r->nbytes;

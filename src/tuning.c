@@ -144,7 +144,7 @@ static void tuning_set(void) {
       .reflink_from = 64 * KIB,
   };
   tuning_override(secure_getenv("UMEM_TUNE"));
-  tuning_bound(&tuning->slot, 64 * KIB, 2 * MIB);
+  tuning_bound(&tuning->slot, UMEMI_SLOT_LEAST, 2 * MIB);
   tuning_bound(&tuning->host_piece, 64 * KIB, PTRDIFF_MAX);
   tuning_bound(&tuning->read_piece, 64 * KIB, PTRDIFF_MAX);
   tuning_bound(&tuning->direct_piece, 64 * KIB, PTRDIFF_MAX);
