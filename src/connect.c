@@ -76,7 +76,7 @@ umemStatusType umemi_mirrors_free(struct umemiContext *ctx, umemError *error) {
   return first;
 }
 
-/* --- connect ------------------------------------------------------------- */
+/* --- connect -------------------------------------------------------------- */
 
 static umemStatusType connect_check_alignment(size_t alignment,
                                               umemError *error) {
@@ -192,7 +192,7 @@ umemStatusType umem_try_connect(void const *src, uintptr_t src_adr,
                       dest_alignment, adr_out);
 }
 
-/* --- disconnect ---------------------------------------------------------- */
+/* --- disconnect ----------------------------------------------------------- */
 
 static umemStatusType disconnect_checked(void const *src, uintptr_t src_adr,
                                          void const *dest, uintptr_t dest_adr,
@@ -233,7 +233,7 @@ umemStatusType umem_disconnect(void const *src, uintptr_t src_adr,
                        dest_alignment);
 }
 
-/* --- sync ---------------------------------------------------------------- */
+/* --- sync ----------------------------------------------------------------- */
 
 umemStatusType umem_sync_to(void const *src, uintptr_t src_adr,
                             void const *dest, uintptr_t dest_adr,

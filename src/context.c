@@ -64,7 +64,7 @@ __attribute__((constructor)) static void context_load(void) {
       pthread_atfork(locks_take_all, locks_release_all, locks_release_in_child);
 }
 
-/* --- identify ------------------------------------------------------------ */
+/* --- identify ------------------------------------------------------------- */
 
 struct umemiContext *umemi_context(void const *ctx) {
   if (!ctx)
@@ -104,7 +104,7 @@ char const *umemi_name(void const *ctx) {
   return c ? c->name : "(none)";
 }
 
-/* --- construct ----------------------------------------------------------- */
+/* --- construct ------------------------------------------------------------ */
 
 umemStatusType umemi_ctor_begin(void *ctx, char const *name, umemError *error) {
   if (!ctx)
@@ -151,7 +151,7 @@ umemStatusType umemi_take_options(void *options, size_t size, void const *given,
   return umemOK;
 }
 
-/* --- destroy ------------------------------------------------------------- */
+/* --- destroy -------------------------------------------------------------- */
 
 /* Every step is taken, whatever the ones before it came to. */
 static umemStatusType context_dtor(struct umemiContext *c, umemError *error) {
@@ -186,7 +186,7 @@ umemStatusType umemVirtual_dtor(umemVirtual *ctx) {
   return umem_dtor(ctx);
 }
 
-/* --- questions ----------------------------------------------------------- */
+/* --- questions ------------------------------------------------------------ */
 
 static umemSpace context_home(struct umemiContext *c) {
   umemSpace spaces[UMEM_SPACES_MAX];

@@ -27,8 +27,7 @@ struct rectangle {
   bool safe;
 };
 
-/* --- one row at a time ------------------------------------------------------
- */
+/* --- one row at a time ---------------------------------------------------- */
 
 static umemStatusType rows_copy(struct rectangle const *r, size_t row,
                                 bool one_space, umemError *error) {
@@ -78,8 +77,7 @@ static umemStatusType rows_overlapping(struct rectangle const *r,
   return status;
 }
 
-/* --- packed ------------------------------------------------------------------
- */
+/* --- packed --------------------------------------------------------------- */
 
 /* Some rows, of which the first one is number `first`. */
 struct pack {

@@ -6,7 +6,7 @@
  */
 #include "internal.h"
 
-/* --- names --------------------------------------------------------------- */
+/* --- names ---------------------------------------------------------------- */
 
 char const *umem_get_status_name(umemStatusType type) {
   static char const *const names[] = {
@@ -43,7 +43,7 @@ static size_t errno_print(char *out, size_t size, int number) {
   return (size_t)snprintf(out, size, "errno %d: ", number);
 }
 
-/* --- building an error --------------------------------------------------- */
+/* --- building an error ---------------------------------------------------- */
 
 umemStatusType umem_error_fill(umemError *error, umemStatusType type,
                                int sys_errno, int64_t native,

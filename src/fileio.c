@@ -16,7 +16,7 @@ enum {
   GROW_SLICE_MIN = 64 << 10
 };
 
-/* --- SIGXFSZ ------------------------------------------------------------- */
+/* --- SIGXFSZ -------------------------------------------------------------- */
 
 /*
  * Going past RLIMIT_FSIZE raises SIGXFSZ, which ends the process by default. An
@@ -57,7 +57,7 @@ static void limit_guard_end(struct limit_guard const *guard) {
   errno = saved;
 }
 
-/* --- one system call ----------------------------------------------------- */
+/* --- one system call ------------------------------------------------------ */
 
 struct file_span {
   struct umemiFileIo const *io;
@@ -209,7 +209,7 @@ int umemi_file_write(struct umemiFileIo const *io, uint64_t at, void const *in,
   return file_move_span(&span, nbytes, done_out);
 }
 
-/* --- growing ------------------------------------------------------------- */
+/* --- growing -------------------------------------------------------------- */
 
 /* Is there room at all? Else a request for far too much would fill the disk
    before it fails. A file system that does not know has 0 blocks. */
@@ -342,8 +342,7 @@ int umemi_file_next_data(struct umemiFileIo const *io, uint64_t at,
   return 0;
 }
 
-/* --- sharing extents --------------------------------------------------------
- */
+/* --- sharing extents ------------------------------------------------------ */
 
 /* ioctl_ficlonerange(2): whole blocks, or up to the end of the source. The
    system fails it as a whole, or has shared all. */

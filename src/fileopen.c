@@ -29,7 +29,7 @@ umemStatusType umemi_file_failed(struct umemiOpenFile const *file,
                          file->name);
 }
 
-/* --- mode and options ---------------------------------------------------- */
+/* --- mode and options ----------------------------------------------------- */
 
 /* r r+ w w+ a a+, with at most one b after the first letter. */
 static bool mode_parse(char const *text, struct umemiFileMode *mode) {
@@ -77,7 +77,7 @@ static umemStatusType options_check(struct opening const *o, umemError *error) {
                          fault, flags, o->options.permissions);
 }
 
-/* --- what may be opened -------------------------------------------------- */
+/* --- what may be opened --------------------------------------------------- */
 
 /* 0 for a regular file or a block device, else the errno to tell. */
 static int kind_refused(mode_t mode) {
@@ -120,7 +120,7 @@ static umemStatusType kind_check_fd(struct opening const *o, umemError *error) {
   return umemOK;
 }
 
-/* --- opening ------------------------------------------------------------- */
+/* --- opening -------------------------------------------------------------- */
 
 static umemStatusType open_refused(struct opening const *o, char const *what,
                                    umemError *error) {
@@ -255,7 +255,7 @@ static umemStatusType open_atomic(struct opening *o, umemError *error) {
   return umemOK;
 }
 
-/* --- the rest of the constructor ----------------------------------------- */
+/* --- the rest of the constructor ------------------------------------------ */
 
 static umemStatusType open_direct(struct opening const *o, umemError *error) {
   char path[64];
@@ -341,7 +341,7 @@ umemStatusType umemi_file_open(struct umemiOpenFile *file, char const *filename,
   return status;
 }
 
-/* --- closing ------------------------------------------------------------- */
+/* --- closing -------------------------------------------------------------- */
 
 static int close_fd(int fd) {
   /* After EINTR the descriptor is closed on Linux: close(2). */

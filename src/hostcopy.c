@@ -31,8 +31,7 @@ static struct umemiKernels const *hostcopy_kernels(void) {
   return best ? best : &portable;
 }
 
-/* --- large blocks of ours ---------------------------------------------------
- */
+/* --- large blocks of ours ------------------------------------------------- */
 
 /*
  * Those that nothing was copied into yet: address, and size in units in the
@@ -98,8 +97,7 @@ static void hostcopy_populate(char *dest, size_t nbytes) {
                      HOSTCOPY_POPULATE_WRITE);
 }
 
-/* --- the copy ----------------------------------------------------------------
- */
+/* --- the copy ------------------------------------------------------------- */
 
 struct hostcopy {
   char *dest;

@@ -101,7 +101,7 @@ static inline void umemi_once(pthread_once_t *once, void (*init)(void)) {
   errno = saved;
 }
 
-/* context.c ---------------------------------------------------------------*/
+/* context.c ----------------------------------------------------------------*/
 
 /* The context behind the pointer if it has an id (live, failed or dead). */
 struct umemiContext *umemi_context(void const *ctx);
@@ -207,7 +207,7 @@ umemStatusType umemi_no_memory(umemError *error, char const *what,
                                size_t nbytes);
 umemStatusType umemi_null(umemError *error, char const *what);
 
-/* status.c ----------------------------------------------------------------*/
+/* status.c -----------------------------------------------------------------*/
 
 /* Starts a public call: saves errno, and keeps pthread_cancel() off, which
    would leave locks, memory and signal masks behind. */
@@ -230,7 +230,7 @@ umemStatusType umemi_end_two(struct umemiCall *call, umemStatusType status,
 /* Cleans the calling thread's status; `dead`: its slots are the first to go. */
 void umemi_status_clean(struct umemiContext *ctx, bool dead);
 
-/* registry.c: the live blocks of a context --------------------------------*/
+/* registry.c: the live blocks of a context ---------------------------------*/
 
 struct umemiBlock {
   uintptr_t adr;    /* what the user has */
@@ -276,7 +276,7 @@ umemiRangeCheck umemi_check_access;  /* all bytes, to the kind */
 /* All three. */
 umemiRangeCheck umemi_check;
 
-/* memory.c ----------------------------------------------------------------*/
+/* memory.c -----------------------------------------------------------------*/
 
 /* The alloc family without call and message; alignment 0 is plain alloc. */
 umemStatusType umemi_alloc(struct umemiContext *ctx, size_t nbytes,
@@ -287,7 +287,7 @@ umemStatusType umemi_free(struct umemiContext *ctx, uintptr_t adr,
 /* Frees, or reports, what is registered when the context is destroyed. */
 umemStatusType umemi_free_all(struct umemiContext *ctx, umemError *error);
 
-/* set.c -------------------------------------------------------------------*/
+/* set.c --------------------------------------------------------------------*/
 
 /* umem_set() of a range that was checked. */
 umemStatusType umemi_set(struct umemiContext *ctx, uintptr_t adr, int c,
@@ -338,7 +338,7 @@ enum {
   UMEMI_LARGE_BLOCK = 4 << 20  /* of ours, that may be worth huge pages */
 };
 
-/* cpus.c ------------------------------------------------------------------*/
+/* cpus.c -------------------------------------------------------------------*/
 
 /* CPUs that this process may use: affinity and control groups; at least 1. */
 unsigned umemi_cpus(void);
@@ -356,7 +356,7 @@ void umemi_workers_before_fork(void);
 void umemi_workers_after_fork(void);
 void umemi_workers_in_child(void);
 
-/* slots.c: memory to stage through ------------------------------------------*/
+/* slots.c: memory to stage through -----------------------------------------*/
 
 struct umemiSlot {
   void *ptr;
@@ -371,7 +371,7 @@ void umemi_slot_give(struct umemiSlot *slot);
 /* Frees those that are kept for the next taker. */
 void umemi_slots_drop(void);
 
-/* lanes.c: work in chunks, by several threads -------------------------------*/
+/* lanes.c: work in chunks, by several threads ------------------------------*/
 
 struct umemiLanes;
 
@@ -400,7 +400,7 @@ umemStatusType umemi_lanes_run(struct umemiLanes *lanes, umemError *error);
 /* From a step: nothing from `end` on is wanted any more. */
 void umemi_lanes_stop(struct umemiLanes *lanes, size_t end);
 
-/* source.c: a range that is only read ---------------------------------------*/
+/* source.c: a range that is only read --------------------------------------*/
 
 struct umemiSource {
   struct umemiContext *ctx;
@@ -418,7 +418,7 @@ umemStatusType umemi_source_bytes(struct umemiSource const *source,
                                   char const **bytes_out, umemError *error);
 umemStatusType umemi_source_end(struct umemiSource *source, umemError *error);
 
-/* hostcopy.c: host memory to host memory ------------------------------------*/
+/* hostcopy.c: host memory to host memory -----------------------------------*/
 
 enum umemiHostMethod { UMEMI_MEMMOVE, UMEMI_LOOP, UMEMI_STREAM };
 
@@ -506,7 +506,7 @@ static inline bool umemi_rung_is_on(umemCopyRung rung) {
   return !(umemi_os.rungs_off & 1u << rung);
 }
 
-/* copy.c ------------------------------------------------------------------*/
+/* copy.c -------------------------------------------------------------------*/
 
 /* umemi_copy() as the public call `function`: told and recorded. */
 umemStatusType umemi_transfer(char const *function, bool sync, void const *src,
@@ -525,7 +525,7 @@ umemStatusType umemi_transfer_safe(char const *function, bool sync,
 bool umemi_log_is_on(void);
 void umemi_log_copy(struct umemiRoute const *route, struct umemiWay const *way);
 
-/* connect.c ---------------------------------------------------------------*/
+/* connect.c ----------------------------------------------------------------*/
 
 /* Frees what connect allocated, when the context is destroyed. */
 umemStatusType umemi_mirrors_free(struct umemiContext *ctx, umemError *error);
@@ -627,7 +627,7 @@ umemStatusType umemi_file_failed(struct umemiOpenFile const *file,
                                  int sys_errno, char const *what,
                                  umemError *error);
 
-/* filetemp.c: the temporary file of UMEM_FILE_ATOMIC ------------------------*/
+/* filetemp.c: the temporary file of UMEM_FILE_ATOMIC -----------------------*/
 
 /* Opens it; `replaces`: the named file exists. */
 umemStatusType umemi_temp_create(struct umemiOpenFile *file, bool replaces,

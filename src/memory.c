@@ -8,7 +8,7 @@
  */
 #include "internal.h"
 
-/* --- alloc --------------------------------------------------------------- */
+/* --- alloc ---------------------------------------------------------------- */
 
 static bool memory_has_registry(struct umemiContext const *ctx) {
   return !(ctx->vtbl->caps & UMEM_CAP_OWN_REGISTRY);
@@ -106,7 +106,7 @@ umemStatusType umem_try_alloc(void const *ctx, size_t nbytes,
                    umemi_name(ctx), nbytes);
 }
 
-/* --- calloc -------------------------------------------------------------- */
+/* --- calloc --------------------------------------------------------------- */
 
 /* For devices without a calloc of their own. */
 static umemStatusType memory_alloc_zeroed(struct umemiContext *ctx,
@@ -172,7 +172,7 @@ umemStatusType umem_try_calloc(void const *ctx, size_t nmemb, size_t size,
                    umemi_name(ctx), nmemb, size);
 }
 
-/* --- aligned_alloc ------------------------------------------------------- */
+/* --- aligned_alloc -------------------------------------------------------- */
 
 static umemStatusType memory_aligned_alloc(void const *ctx, size_t alignment,
                                            size_t size, uintptr_t *adr_out,
@@ -221,7 +221,7 @@ umemStatusType umem_try_aligned_alloc(void const *ctx, size_t alignment,
                    umemi_name(ctx), alignment, size);
 }
 
-/* --- free ---------------------------------------------------------------- */
+/* --- free ----------------------------------------------------------------- */
 
 umemStatusType umemi_free(struct umemiContext *ctx, uintptr_t adr,
                           uintptr_t *origin_out, umemError *error) {

@@ -17,7 +17,7 @@ enum {
   DEAD_IDS = 4096       /* destroyed contexts that are remembered */
 };
 
-/* --- layer 2: a list of slots per thread, last failure first ------------- */
+/* --- layer 2: a list of slots per thread, last failure first -------------- */
 
 /* A message that was handed out stays readable after its slot was cleaned or
    used again: texts, and the slots that hold them, live as long as the thread.
@@ -225,7 +225,7 @@ void umemi_status_clean(struct umemiContext *ctx, bool dead) {
                           memory_order_relaxed);
 }
 
-/* --- layer 3: count and last error per context --------------------------- */
+/* --- layer 3: count and last error per context ---------------------------- */
 
 /* A context's place is given by its id; contexts may push each other out, so
    all but the text is in the context as well. Static: needs no memory. */
@@ -297,7 +297,7 @@ umemStatusType umem_copy_last_error(void const *ctx, umemError *error_out) {
                    umemi_name(ctx));
 }
 
-/* --- the end of every public call ---------------------------------------- */
+/* --- the end of every public call ----------------------------------------- */
 
 static void status_record(void const *ctx, umemError const *error) {
   struct umemiContext *c = umemi_context(ctx);
@@ -354,7 +354,7 @@ umemStatusType umemi_end_two(struct umemiCall *call, umemStatusType status,
   return status;
 }
 
-/* --- what the user asks and sets ----------------------------------------- */
+/* --- what the user asks and sets ------------------------------------------ */
 
 umemStatusType umem_get_status(void const *ctx) {
   struct umemiContext *c = umemi_context(ctx);

@@ -14,8 +14,7 @@ static umemStatusType transfer_blame(umemError *error, char const *side,
                                     : umemi_blame(error, side, ctx);
 }
 
-/* --- planning ---------------------------------------------------------------
- */
+/* --- planning ------------------------------------------------------------- */
 
 /* A device may say less, or more, than is of use. */
 static struct umemLimits transfer_limits(struct umemiContext *ctx,
@@ -59,8 +58,7 @@ static void transfer_plan_view(struct umemiRoute const *r,
   way->methods[0] = limits->method;
 }
 
-/* --- direct: the kind moves its own bytes -----------------------------------
- */
+/* --- direct: the kind moves its own bytes --------------------------------- */
 
 static bool direct_fits(struct umemiRoute const *r) {
   struct umemVtbl const *src = r->src->vtbl, *dest = r->dest->vtbl;
@@ -83,8 +81,10 @@ static umemStatusType direct_run(struct umemiRoute const *r,
                                 r->nbytes, error);
 }
 
-/* --- views: for ranges apart, because on others write() would be given a
-   pointer into the very range that it writes to --------------------------- */
+/* --- views ---------------------------------------------------------------- */
+
+/* For ranges apart: on others write() would be given a pointer into the very
+   range that it writes to. */
 
 /* What a step of a copy needs to know. */
 struct transfer {

@@ -43,8 +43,7 @@ static struct {
   struct request *requests;
 } pool = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* --- settings --------------------------------------------------------------
- */
+/* --- settings ------------------------------------------------------------- */
 
 static unsigned workers_default(void) {
   unsigned threads = cpus - 1;
@@ -145,8 +144,7 @@ static void *workers_main(void *unused) {
   return NULL;
 }
 
-/* --- starting one ----------------------------------------------------------
- */
+/* --- starting one --------------------------------------------------------- */
 
 /* A program that handles faults on its memory must get them here, too. */
 static void workers_block_signals(sigset_t *old) {
@@ -177,8 +175,7 @@ static bool workers_start(void) {
   return started;
 }
 
-/* --- what others call ------------------------------------------------------
- */
+/* --- what others call ----------------------------------------------------- */
 
 /* Makes it known to as many as are wanted and allowed. */
 static void workers_offer(struct request *request, unsigned helpers) {
@@ -232,8 +229,7 @@ unsigned umemi_workers_of(unsigned lanes, bool waits) {
   return helpers;
 }
 
-/* --- fork ------------------------------------------------------------------
- */
+/* --- fork ----------------------------------------------------------------- */
 
 void umemi_workers_before_fork(void) {
   pthread_mutex_lock(&pool.lock);
@@ -252,8 +248,7 @@ void umemi_workers_in_child(void) {
   pthread_mutex_unlock(&pool.lock);
 }
 
-/* --- public calls ----------------------------------------------------------
- */
+/* --- public calls --------------------------------------------------------- */
 
 umemStatusType umem_set_threads(unsigned nthreads) {
   if (nthreads > THREADS_MAX)

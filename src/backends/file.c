@@ -41,7 +41,7 @@ static umemStatusType file_failed(char const *what, int failed, uint64_t at,
   return umemIOError;
 }
 
-/* --- blocks -------------------------------------------------------------- */
+/* --- blocks --------------------------------------------------------------- */
 
 /* How large the file is now: others may have changed it. */
 static int file_size(struct file const *file, uint64_t *size_out) {
@@ -130,7 +130,7 @@ static umemStatusType file_free(void *state, uintptr_t adr, size_t nbytes,
   return umemOK;
 }
 
-/* --- access -------------------------------------------------------------- */
+/* --- access --------------------------------------------------------------- */
 
 static umemStatusType file_check(void *state, uintptr_t adr, size_t nbytes,
                                  umemAccess access, umemError *error) {
@@ -294,7 +294,7 @@ static size_t file_spaces(void *state, umemSpace out[UMEM_SPACES_MAX]) {
   return 1;
 }
 
-/* --- durability ---------------------------------------------------------- */
+/* --- durability ----------------------------------------------------------- */
 
 /* Flushes take turns: the kernel tells a lost write to one fdatasync() only
    (fsync(2)), and every flush must fail from then on. Over I/O for that reason.
@@ -362,7 +362,7 @@ static umemStatusType file_discard(void *state, umemError *error) {
                 : umemOK;
 }
 
-/* --- life ---------------------------------------------------------------- */
+/* --- life ----------------------------------------------------------------- */
 
 static umemStatusType file_dtor(void *state, umemError *error) {
   struct file *file = state;
