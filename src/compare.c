@@ -27,26 +27,42 @@ static void compare_differs(struct umemiLanes *lanes, size_t at) {
   umemi_lanes_stop(lanes, at);
 }
 
+/* Bytes of a piece of one side that there are: all, or what was read before a
+   failure, which says so in `error`. */
+static size_t compare_bring(struct umemiSource const *source, char const *role,
+                            size_t offset, size_t nbytes, void *room,
+                            char const **bytes_out, umemError *error) {
+  umemStatusType status =
+      umemi_source_bytes(source, offset, nbytes, room, bytes_out, error);
+  if (status == umemOK)
+    return nbytes;
+  size_t done = (size_t)error->bytes_done;
+  umemi_blame(error, role, source->ctx);
+  error->bytes_done = 0;
+  return done < nbytes ? done : nbytes;
+}
+
+/* Of two failures the one that comes first counts: the second side is read as
+   far as the first one is there. */
 static umemStatusType compare_step(struct umemiLanes *lanes, size_t offset,
                                    size_t nbytes, void *slot,
                                    umemError *error) {
   struct comparison *c = lanes->arg;
   char const *a, *b;
   char *room = slot;
-  error->bytes_done = 0;
-  umemStatusType status =
-      umemi_source_bytes(&c->a, offset, nbytes, room, &a, error);
-  if (status != umemOK)
-    return umemi_blame(error, "first", c->a.ctx);
+  size_t one = compare_bring(&c->a, "first", offset, nbytes, room, &a, error);
   if (!c->a.view)
     room += nbytes;
-  status = umemi_source_bytes(&c->b, offset, nbytes, room, &b, error);
-  if (status != umemOK)
-    return umemi_blame(error, "second", c->b.ctx);
-  size_t equal = compare_bytes(a, b, nbytes);
-  if (equal < nbytes)
+  umemError second; /* of which success would change the type, too */
+  size_t two =
+      one == 0 ? 0
+               : compare_bring(&c->b, "second", offset, one, room, &b, &second);
+  if (two < one)
+    *error = second;
+  size_t equal = two > 0 ? compare_bytes(a, b, two) : 0;
+  if (equal < two)
     compare_differs(lanes, offset + equal);
-  return umemOK;
+  return equal < two || two == nbytes ? umemOK : error->type;
 }
 
 /* What lies behind a difference does not matter, failures included. */

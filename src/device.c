@@ -29,6 +29,14 @@ static umemStatusType device_end_optional(struct umemiContext *ctx,
                                  : device_end(ctx, method, status, error);
 }
 
+/* No more bytes are done than there are. */
+static umemStatusType device_bound(umemStatusType status, size_t nbytes,
+                                   umemError *error) {
+  if (status != umemOK && status != UMEM_DECLINED && error->bytes_done > nbytes)
+    error->bytes_done = nbytes;
+  return status;
+}
+
 umemStatusType umemi_device_dtor(struct umemiContext *ctx, umemError *error) {
   error->type = umemOK;
   return device_end(ctx, "dtor", ctx->vtbl->dtor(ctx->state, error), error);
@@ -61,17 +69,16 @@ umemStatusType umemi_device_free(struct umemiContext *ctx, uintptr_t adr,
 umemStatusType umemi_device_read(struct umemiContext *ctx, uintptr_t adr,
                                  void *out, size_t nbytes, umemError *error) {
   error->type = umemOK;
-  return device_end(
-      ctx, "read", ctx->vtbl->read(ctx->state, adr, out, nbytes, error), error);
+  umemStatusType status = ctx->vtbl->read(ctx->state, adr, out, nbytes, error);
+  return device_bound(device_end(ctx, "read", status, error), nbytes, error);
 }
 
 umemStatusType umemi_device_write(struct umemiContext *ctx, uintptr_t adr,
                                   void const *in, size_t nbytes,
                                   umemError *error) {
   error->type = umemOK;
-  return device_end(ctx, "write",
-                    ctx->vtbl->write(ctx->state, adr, in, nbytes, error),
-                    error);
+  umemStatusType status = ctx->vtbl->write(ctx->state, adr, in, nbytes, error);
+  return device_bound(device_end(ctx, "write", status, error), nbytes, error);
 }
 
 size_t umemi_device_spaces(struct umemiContext *ctx,
@@ -108,11 +115,10 @@ umemStatusType umemi_device_copy_peer(struct umemiContext *src,
                                       uintptr_t dest_adr, size_t nbytes,
                                       umemError *error) {
   error->type = umemOK;
-  return device_end_optional(src, "copy_peer",
-                             src->vtbl->copy_peer(src->state, src_adr,
-                                                  dest->state, dest_adr, nbytes,
-                                                  error),
-                             error);
+  umemStatusType status = src->vtbl->copy_peer(src->state, src_adr, dest->state,
+                                               dest_adr, nbytes, error);
+  return device_bound(device_end_optional(src, "copy_peer", status, error),
+                      nbytes, error);
 }
 
 umemStatusType umemi_device_view_begin(struct umemiContext *ctx, uintptr_t adr,
@@ -137,8 +143,9 @@ umemStatusType umemi_device_view_end(struct umemiContext *ctx, void *ptr,
 umemStatusType umemi_device_set(struct umemiContext *ctx, uintptr_t adr, int c,
                                 size_t nbytes, umemError *error) {
   error->type = umemOK;
-  return device_end_optional(
-      ctx, "set", ctx->vtbl->set(ctx->state, adr, c, nbytes, error), error);
+  umemStatusType status = ctx->vtbl->set(ctx->state, adr, c, nbytes, error);
+  return device_bound(device_end_optional(ctx, "set", status, error), nbytes,
+                      error);
 }
 
 /* What a device says too much of is cut off; at least one byte comes. */
@@ -162,6 +169,6 @@ umemStatusType umemi_device_next_data(struct umemiContext *ctx, uintptr_t adr,
 struct umemLimits umemi_device_limits(struct umemiContext *ctx, uintptr_t adr,
                                       size_t nbytes, unsigned access) {
   struct umemLimits limits = {.chunk = 0};
-  ctx->vtbl->limits(ctx->state, (umemAccess)access, adr, nbytes, &limits);
+  ctx->vtbl->limits(ctx->state, access, adr, nbytes, &limits);
   return limits;
 }

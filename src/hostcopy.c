@@ -173,6 +173,10 @@ UMEMI_NOINLINE void umemi_host_copy(void *dest, void const *src,
     hostcopy_long(&copy, nbytes, plan.helpers);
 }
 
+char const *umemi_host_method(size_t total) {
+  return total >= umemi_tuning()->stream_from ? "stream" : "loop";
+}
+
 void umemi_host_deliver(void *dest, void const *slot, size_t nbytes,
                         size_t total) {
   struct umemiKernels const *kernels = hostcopy_kernels();

@@ -190,8 +190,8 @@ umemStatusType umemi_no_set(void *state, uintptr_t adr, int c, size_t nbytes,
 umemStatusType umemi_no_next_data(void *state, uintptr_t adr, size_t nbytes,
                                   size_t *zeros_out, size_t *data_out,
                                   umemError *error);
-void umemi_no_limits(void *state, umemAccess access, uintptr_t adr,
-                     size_t nbytes, struct umemLimits *out);
+void umemi_no_limits(void *state, unsigned access, uintptr_t adr, size_t nbytes,
+                     struct umemLimits *out);
 
 /* error.c: what a failure says ---------------------------------------------*/
 
@@ -434,6 +434,8 @@ void umemi_host_copy(void *dest, void const *src, size_t nbytes);
 /* The same out of a slot: piece of a copy of `total` bytes. */
 void umemi_host_deliver(void *dest, void const *slot, size_t nbytes,
                         size_t total);
+/* How, for people. */
+char const *umemi_host_method(size_t total);
 /* All of the range will be written: huge pages, if it is fresh and ours.
    Answers whether its pages should be brought in ahead. */
 bool umemi_host_prepare(void *dest, size_t nbytes);
@@ -458,8 +460,7 @@ static inline void umemi_large_forget(uintptr_t adr) {
     atomic_store_explicit(place, 0, memory_order_relaxed);
 }
 
-/* route.c: what is checked before a copy
- * -------------------------------------*/
+/* route.c: what is checked before a copy -----------------------------------*/
 
 struct umemiCopy {
   void const *src, *dest;
@@ -484,8 +485,7 @@ umemStatusType umemi_route(struct umemiCopy const *copy,
 /* Sets `overlap`. */
 void umemi_route_judge(struct umemiRoute *route);
 
-/* transfer.c: the way that a copy takes
- * ---------------------------------------*/
+/* transfer.c: the way that a copy takes ------------------------------------*/
 
 struct umemiWay {
   umemCopyRung rung;
@@ -493,7 +493,7 @@ struct umemiWay {
   char const *methods[2]; /* the second one is what follows the first */
   unsigned helpers;
   size_t chunk, staging;
-  bool aligns; /* reads go through memory that lies as the device likes it */
+  size_t alignment; /* 0, or bytes go through slots that lie alike */
 };
 
 umemStatusType umemi_transfer_run(struct umemiRoute const *route,
@@ -518,8 +518,7 @@ umemStatusType umemi_transfer_safe(char const *function, bool sync,
                                    uintptr_t dest_adr, size_t dest_size,
                                    size_t nbytes);
 
-/* plan.c: what a copy will do, or did, for people
- * ----------------------------*/
+/* plan.c: what a copy will do, or did, for people --------------------------*/
 
 /* UMEM_LOG=copy: every copy is told on stderr. */
 bool umemi_log_is_on(void);

@@ -14,6 +14,9 @@ static umemStatusType transfer_blame(umemError *error, char const *side,
                                     : umemi_blame(error, side, ctx);
 }
 
+/* A lane's slot has a page more than the bytes that it aligns. */
+enum { ALIGN_ROOM = UMEMI_SLOT_LEAST, ALIGN_GRAIN = ALIGN_ROOM - UMEMI_PAGE };
+
 /* --- planning ------------------------------------------------------------- */
 
 /* A device may say less, or more, than is of use. */
@@ -46,32 +49,50 @@ static size_t transfer_chunk(size_t nbytes, size_t most, unsigned helpers) {
   return helpers == 0 || share > most ? most : share;
 }
 
-/* The side that is no host memory decides how a view is used. */
+/*
+ * The side that is no host memory decides how a view is used. Where that lies
+ * badly the bytes go through a slot that lies well, while they are in the
+ * cache.
+ */
 static void transfer_plan_view(struct umemiRoute const *r,
-                               struct umemLimits const *limits,
+                               struct umemLimits *limits,
                                struct umemiWay *way) {
+  struct umemiTuning const *tuning = umemi_tuning();
+  if (limits->alignment && limits->alignment <= UMEMI_PAGE &&
+      r->nbytes >= tuning->align_from &&
+      (r->dest_adr - r->src_adr) % limits->alignment)
+    way->alignment = limits->alignment;
+  if (way->alignment)
+    limits->chunk = tuning->slot / ALIGN_ROOM * ALIGN_GRAIN;
   way->helpers = transfer_helpers(r, limits->lanes, limits->waits);
   size_t most = limits->chunk ? limits->chunk : r->nbytes;
   if (way->helpers && !limits->chunk)
-    most = umemi_tuning()->read_piece;
+    most = tuning->read_piece;
   way->chunk = transfer_chunk(r->nbytes, most, way->helpers);
   way->methods[0] = limits->method;
+  if (!way->alignment)
+    return;
+  way->methods[1] = umemi_host_method(r->nbytes);
+  way->staging = ((size_t)way->helpers + 1) * tuning->slot;
 }
 
 /* --- direct: the kind moves its own bytes --------------------------------- */
 
-static bool direct_fits(struct umemiRoute const *r) {
+static bool direct_plan(struct umemiRoute const *r, struct umemiWay *way) {
   struct umemVtbl const *src = r->src->vtbl, *dest = r->dest->vtbl;
-  return src->type == dest->type && src->copy_peer == dest->copy_peer &&
-         src->copy_peer != umemi_no_copy_peer;
-}
-
-static void direct_plan(struct umemiRoute const *r, struct umemiWay *way) {
+  if (src->type != dest->type || src->copy_peer != dest->copy_peer ||
+      src->copy_peer == umemi_no_copy_peer)
+    return false;
   struct umemLimits limits = transfer_limits(r->dest, r->dest_adr, r->nbytes,
                                              umemRead | umemWrite, "copy_peer");
+  if (limits.declines)
+    return false;
   way->methods[0] = r->overlap ? "memmove" : limits.method;
-  way->helpers = r->overlap ? 0 : limits.lanes - 1;
-  way->chunk = limits.chunk ? limits.chunk : r->nbytes;
+  if (r->overlap)
+    return true;
+  way->helpers = limits.lanes - 1;
+  way->chunk = limits.chunk;
+  return true;
 }
 
 static umemStatusType direct_run(struct umemiRoute const *r,
@@ -90,26 +111,35 @@ static umemStatusType direct_run(struct umemiRoute const *r,
 struct transfer {
   struct umemiRoute const *r;
   char *view;
+  size_t alignment;
 };
 
-static bool view_src_fits(struct umemiRoute const *r) {
-  return !r->overlap && r->src->vtbl->view_begin != umemi_no_view_begin;
+/* Where in its slot a lane puts what the device has at `adr`: the same place
+   modulo the alignment. */
+static char *transfer_place(struct transfer const *t, void *slot,
+                            uintptr_t adr) {
+  return (char *)slot + adr % t->alignment;
 }
 
-static void view_src_plan(struct umemiRoute const *r, struct umemiWay *way) {
+static bool view_src_plan(struct umemiRoute const *r, struct umemiWay *way) {
+  if (r->overlap || r->src->vtbl->view_begin == umemi_no_view_begin)
+    return false;
   struct umemLimits limits =
       transfer_limits(r->dest, r->dest_adr, r->nbytes, umemWrite, "write");
   transfer_plan_view(r, &limits, way);
+  return true;
 }
 
 static umemStatusType view_src_step(struct umemiLanes *lanes, size_t offset,
                                     size_t nbytes, void *slot,
                                     umemError *error) {
-  (void)slot;
   struct transfer const *t = lanes->arg;
   struct umemiRoute const *r = t->r;
-  umemStatusType status = umemi_device_write(r->dest, r->dest_adr + offset,
-                                             t->view + offset, nbytes, error);
+  char const *src = t->view + offset;
+  if (slot)
+    src = memcpy(transfer_place(t, slot, r->dest_adr + offset), src, nbytes);
+  umemStatusType status =
+      umemi_device_write(r->dest, r->dest_adr + offset, src, nbytes, error);
   return status == umemOK
              ? status
              : transfer_blame(error, "destination", r->dest, "source", r->src);
@@ -121,8 +151,8 @@ static umemStatusType transfer_run_lanes(struct transfer *t,
                                          umemError *error) {
   struct umemiLanes lanes = {.nbytes = t->r->nbytes,
                              .chunk = way->chunk,
-                             .grain = 1,
-                             .room = way->aligns,
+                             .grain = ALIGN_GRAIN,
+                             .room = way->alignment ? ALIGN_ROOM : 0,
                              .spare = true,
                              .helpers = way->helpers,
                              .step = step,
@@ -140,7 +170,7 @@ static umemStatusType view_src_run(struct umemiRoute const *r,
     return status;
   if (status != umemOK)
     return umemi_blame(error, "source", r->src);
-  struct transfer t = {r, view};
+  struct transfer t = {r, view, way->alignment};
   status = transfer_run_lanes(&t, way, view_src_step, error);
   umemError at_end;
   umemStatusType ended =
@@ -151,26 +181,13 @@ static umemStatusType view_src_run(struct umemiRoute const *r,
   return umemi_blame(error, "source", r->src);
 }
 
-static bool view_dest_fits(struct umemiRoute const *r) {
-  return !r->overlap && r->dest->vtbl->view_begin != umemi_no_view_begin;
-}
-
-/* A destination that lies badly is filled from a slot that lies well, while
-   that is in the cache. */
-static void view_dest_plan(struct umemiRoute const *r, struct umemiWay *way) {
-  static char const *const then[] = {"loop", "stream"};
-  struct umemiTuning const *tuning = umemi_tuning();
+static bool view_dest_plan(struct umemiRoute const *r, struct umemiWay *way) {
+  if (r->overlap || r->dest->vtbl->view_begin == umemi_no_view_begin)
+    return false;
   struct umemLimits limits =
       transfer_limits(r->src, r->src_adr, r->nbytes, umemRead, "read");
-  way->aligns = limits.alignment && r->nbytes >= tuning->align_from &&
-                (r->dest_adr - r->src_adr) % limits.alignment;
-  if (way->aligns) {
-    limits.chunk = tuning->slot;
-    way->methods[1] = then[r->nbytes >= tuning->stream_from];
-  }
   transfer_plan_view(r, &limits, way);
-  if (way->aligns)
-    way->staging = ((size_t)way->helpers + 1) * tuning->slot;
+  return true;
 }
 
 static umemStatusType view_dest_step(struct umemiLanes *lanes, size_t offset,
@@ -199,7 +216,7 @@ static umemStatusType view_dest_run(struct umemiRoute const *r,
     return status;
   if (status != umemOK)
     return umemi_blame(error, "destination", r->dest);
-  struct transfer t = {r, view};
+  struct transfer t = {r, view, way->alignment};
   status = transfer_run_lanes(&t, way, view_dest_step, error);
   umemError at_end;
   umemStatusType ended =
@@ -217,12 +234,7 @@ static umemStatusType view_dest_run(struct umemiRoute const *r,
 /* --- staged: always possible
  * -------------------------------------------------- */
 
-static bool staged_fits(struct umemiRoute const *r) {
-  (void)r;
-  return true;
-}
-
-static void staged_plan(struct umemiRoute const *r, struct umemiWay *way) {
+static bool staged_plan(struct umemiRoute const *r, struct umemiWay *way) {
   struct umemLimits from =
       transfer_limits(r->src, r->src_adr, r->nbytes, umemRead, "read");
   struct umemLimits to =
@@ -233,6 +245,7 @@ static void staged_plan(struct umemiRoute const *r, struct umemiWay *way) {
   way->staging = ((size_t)way->helpers + 1) * umemi_tuning()->slot;
   way->methods[0] = from.method;
   way->methods[1] = to.method;
+  return true;
 }
 
 static umemStatusType staged_read(struct umemiRoute const *r, size_t offset,
@@ -262,7 +275,7 @@ static umemStatusType staged_step(struct umemiLanes *lanes, size_t offset,
 static umemStatusType staged_move(struct umemiRoute const *r,
                                   struct umemiWay const *way,
                                   umemError *error) {
-  struct transfer t = {r, NULL};
+  struct transfer t = {.r = r};
   struct umemiLanes lanes = {.nbytes = r->nbytes,
                              .chunk = way->chunk,
                              .grain = 1,
@@ -341,55 +354,48 @@ static umemStatusType staged_run(struct umemiRoute const *r,
 /* --- the ladder
  * --------------------------------------------------------------- */
 
-/* Rungs in the order in which they are tried. One that fits may answer
-   UMEM_DECLINED before it touches a byte. */
+/* Rungs in the order in which they are tried. `plan` answers false where the
+   rung does not fit; one that fits may answer UMEM_DECLINED before it touches a
+   byte. */
 static struct rung {
   umemCopyRung number;
   char const *name, *reason;
-  bool (*fits)(struct umemiRoute const *r);
-  void (*plan)(struct umemiRoute const *r, struct umemiWay *way);
+  bool (*plan)(struct umemiRoute const *r, struct umemiWay *way);
   umemStatusType (*run)(struct umemiRoute const *r, struct umemiWay const *way,
                         umemError *error);
 } const rungs[] = {
     {umemDirectRung, "direct",
-     "both are of one kind, which moves its own bytes", direct_fits,
-     direct_plan, direct_run},
+     "both are of one kind, which moves its own bytes", direct_plan,
+     direct_run},
     {umemSourceViewRung, "view of the source",
-     "the source can be used as host memory", view_src_fits, view_src_plan,
-     view_src_run},
+     "the source can be used as host memory", view_src_plan, view_src_run},
     {umemDestViewRung, "view of the destination",
-     "the destination can be used as host memory", view_dest_fits,
-     view_dest_plan, view_dest_run},
+     "the destination can be used as host memory", view_dest_plan,
+     view_dest_run},
     {umemStagedRung, "staged", "neither can be used as host memory",
-     staged_fits, staged_plan, staged_run},
+     staged_plan, staged_run},
 };
 
-/* The first rung from `first` on that fits; the last one always does. */
+/* The first rung from `rung` on that fits; the last one always does. */
 static struct rung const *transfer_choose(struct umemiRoute const *r,
-                                          struct rung const *first,
+                                          struct rung const *rung,
                                           struct umemiWay *way) {
-  struct rung const *rung = first;
-  while (rung->number != umemStagedRung &&
-         !(umemi_rung_is_on(rung->number) && rung->fits(r)))
-    rung++;
-  *way = (struct umemiWay){
-      .rung = rung->number, .name = rung->name, .reason = rung->reason};
-  rung->plan(r, way);
-  if (way->chunk > r->nbytes)
+  for (;; rung++) {
+    *way = (struct umemiWay){
+        .rung = rung->number, .name = rung->name, .reason = rung->reason};
+    if ((umemi_rung_is_on(rung->number) || rung->number == umemStagedRung) &&
+        rung->plan(r, way))
+      break;
+  }
+  if (way->chunk == 0 || way->chunk > r->nbytes)
     way->chunk = r->nbytes;
   if (rung->number == umemStagedRung && r->overlap)
     way->reason = "the ranges overlap, in chunks from the safe end";
   return rung;
 }
 
-/* The one rung that can be asked beforehand whether it would decline is. */
 void umemi_transfer_plan(struct umemiRoute const *r, struct umemiWay *way) {
-  umemError ignored;
-  struct rung const *rung = transfer_choose(r, rungs, way);
-  if (rung->number == umemDirectRung &&
-      umemi_device_copy_peer(r->src, r->src_adr, r->dest, r->dest_adr, 0,
-                             &ignored) == UMEM_DECLINED)
-    transfer_choose(r, rung + 1, way);
+  transfer_choose(r, rungs, way);
 }
 
 static umemStatusType transfer_climb(struct umemiRoute const *r,

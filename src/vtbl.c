@@ -62,8 +62,8 @@ umemStatusType umemi_no_next_data(void *state, uintptr_t adr, size_t nbytes,
   return umemOK;
 }
 
-void umemi_no_limits(void *state, umemAccess access, uintptr_t adr,
-                     size_t nbytes, struct umemLimits *out) {
+void umemi_no_limits(void *state, unsigned access, uintptr_t adr, size_t nbytes,
+                     struct umemLimits *out) {
   (void)state, (void)access, (void)adr, (void)nbytes, (void)out;
 }
 

@@ -63,6 +63,7 @@ struct umemLimits {
                            CPU, so that threads are worth while on one CPU. */
   size_t alignment;   /**< Calls are slow if host memory and address differ
                            modulo this power of two. */
+  unsigned declines;  /**< 1: copy_peer() would decline such a copy. */
   char const *method; /**< What moves the bytes, for people: "pread". */
 };
 
@@ -132,9 +133,8 @@ struct umemVtbl {
   umemStatusType (*discard)(void *state, umemError *error);
 
   /** Copy between two states of this very kind, overlap as memmove(). May
-      answer UMEM_DECLINED before it touches a byte; with 0 bytes it only tells
-      whether it would decline anything. On failure error->bytes_done bytes were
-      copied. Default: declined. */
+      answer UMEM_DECLINED before it touches a byte. On failure
+      error->bytes_done bytes were copied. Default: declined. */
   umemStatusType (*copy_peer)(void *src_state, uintptr_t src_adr,
                               void *dest_state, uintptr_t dest_adr,
                               size_t nbytes, umemError *error);
@@ -161,9 +161,10 @@ struct umemVtbl {
                               size_t *zeros_out, size_t *data_out,
                               umemError *error);
 
-  /** How is a copy of `nbytes` at `adr` best done? `out` is all zeros.
-      Default: nothing to say. */
-  void (*limits)(void *state, umemAccess access, uintptr_t adr, size_t nbytes,
+  /** How is a copy of `nbytes` to or from `adr` best done? `access` is
+     umemRead, umemWrite, or both or-ed together for copy_peer() to this state.
+     `out` is all zeros. Default: nothing to say. */
+  void (*limits)(void *state, unsigned access, uintptr_t adr, size_t nbytes,
                  struct umemLimits *out);
 };
 

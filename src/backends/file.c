@@ -247,25 +247,37 @@ static umemStatusType file_next_data(void *state, uintptr_t adr, size_t nbytes,
              : umemOK;
 }
 
-/* Reads of the page cache go in parallel, writes have the inode to themselves;
-   past the page cache both wait for the disk. The kernel copies by
-   `rep movsb`, which is slow where source and destination differ modulo 32; as
-   the source of a write that does less harm. */
-static void file_limits(void *state, umemAccess access, uintptr_t adr,
+static bool file_may_reflink(struct file const *dest, size_t nbytes) {
+  return nbytes >= umemi_tuning()->reflink_from &&
+         !atomic_load(&dest->no_reflink);
+}
+
+/*
+ * Reads of the page cache go in parallel, writes have the inode to themselves;
+ * past the page cache both wait for the disk. The kernel copies by `rep movsb`,
+ * which is slow where source and destination differ modulo 32; as the source of
+ * a write that does less harm. O_DIRECT needs whole pages.
+ */
+static void file_limits(void *state, unsigned access, uintptr_t adr,
                         size_t nbytes, struct umemLimits *out) {
   struct file const *file = state;
-  bool direct = file->open.io.direct_fd >= 0;
-  (void)adr, (void)nbytes;
+  (void)adr;
   out->method = access == umemRead ? "pread" : "pwrite";
-  if (access == (umemRead | umemWrite))
+  if (access == (umemRead | umemWrite)) {
     out->method = "reflink";
-  else if (access == umemRead || direct)
+    out->declines = !file_may_reflink(file, nbytes);
+    return;
+  }
+  if (access == umemRead) {
     out->lanes = UMEMI_LANES_MAX;
-  if (access == umemRead)
-    out->alignment = direct ? UMEMI_PAGE : FILE_COPY_ALIGN;
-  out->waits = direct;
-  if (direct)
+    out->alignment = FILE_COPY_ALIGN;
+  }
+  if (file->open.io.direct_fd >= 0) {
+    out->lanes = UMEMI_LANES_MAX;
+    out->alignment = UMEMI_PAGE;
     out->chunk = umemi_tuning()->direct_piece;
+    out->waits = 1;
+  }
 }
 
 /* Where the file system can share extents. A file that cannot is not asked
@@ -275,11 +287,7 @@ static umemStatusType file_copy_peer(void *src_state, uintptr_t src_adr,
                                      size_t nbytes, umemError *error) {
   struct file *src = src_state, *dest = dest_state;
   (void)error;
-  if (atomic_load(&dest->no_reflink))
-    return UMEM_DECLINED;
-  if (nbytes == 0)
-    return umemOK;
-  if (nbytes < umemi_tuning()->reflink_from)
+  if (!file_may_reflink(dest, nbytes))
     return UMEM_DECLINED;
   int failed = umemi_file_reflink(&src->open.io, src_adr, &dest->open.io,
                                   dest_adr, nbytes);

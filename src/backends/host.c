@@ -98,7 +98,7 @@ static umemStatusType host_view_begin(void *state, uintptr_t adr, size_t nbytes,
 }
 
 /* As if the other side lay just behind. */
-static void host_limits(void *state, umemAccess access, uintptr_t adr,
+static void host_limits(void *state, unsigned access, uintptr_t adr,
                         size_t nbytes, struct umemLimits *out) {
   static char const *const methods[] = {[UMEMI_MEMMOVE] = "memmove",
                                         [UMEMI_LOOP] = "loop",
