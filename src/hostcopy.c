@@ -8,8 +8,8 @@
  *   long         shared with other threads
  *   past caches  stores that go around the caches
  *
- * A large destination that has no pages yet gets them in larger pieces than
- * faults would bring: as huge pages in blocks of ours, else piece by piece.
+ * A large block of ours that nothing was copied into yet gets its pages in
+ * larger pieces than faults would bring: as huge pages, and piece by piece.
  */
 #include "internal.h"
 
@@ -54,20 +54,34 @@ void umemi_large_note(uintptr_t adr, size_t nbytes) {
                         memory_order_relaxed);
 }
 
-/* Asks for huge pages in the block that the address is in; once. */
-static void hostcopy_use_huge_pages(uintptr_t adr) {
+static void hostcopy_use_huge_pages(uint64_t word) {
   uintptr_t const page_mask = ~(uintptr_t)(UMEMI_PAGE - 1);
+  uintptr_t start = (uintptr_t)LARGE_ADR(word);
+  uintptr_t end = (start + (uintptr_t)LARGE_SIZE(word)) & page_mask;
+  start = (start + UMEMI_PAGE - 1) & page_mask;
+  umemi_os.madvise((void *)start, end - start, MADV_HUGEPAGE);
+}
+
+/* Only blocks of ours are advised, and only the first time; about other memory
+   nothing is asked. */
+bool umemi_host_prepare(void *dest, size_t nbytes) {
+  struct umemiTuning const *tuning = umemi_tuning();
+  uintptr_t adr = (uintptr_t)dest;
+  bool fresh = false;
+  if (nbytes < tuning->fresh_from)
+    return false;
   for (size_t i = 0; i < UMEMI_LARGE_BLOCKS; i++) {
     uint64_t word =
         atomic_load_explicit(&umemi_large_blocks[i], memory_order_relaxed);
-    uint64_t start = LARGE_ADR(word), end = start + LARGE_SIZE(word);
-    if (word == 0 || adr < start || adr >= end ||
+    if (word == 0 || adr < LARGE_ADR(word) ||
+        adr - LARGE_ADR(word) >= LARGE_SIZE(word) ||
         !atomic_compare_exchange_strong(&umemi_large_blocks[i], &word, 0))
       continue;
-    uintptr_t first = ((uintptr_t)start + UMEMI_PAGE - 1) & page_mask;
-    umemi_os.madvise((void *)first, ((uintptr_t)end & page_mask) - first,
-                     MADV_HUGEPAGE);
+    fresh = true;
+    if (tuning->huge)
+      hostcopy_use_huge_pages(word);
   }
+  return fresh && tuning->populate;
 }
 
 /* Has the page that the byte lies in never been touched? */
@@ -75,17 +89,6 @@ static bool hostcopy_is_fresh(char const *byte) {
   unsigned char resident = 1;
   char *page = (char *)byte - (uintptr_t)byte % UMEMI_PAGE;
   return umemi_os.mincore(page, 1, &resident) == 0 && !(resident & 1);
-}
-
-/* The last page stands for all; the first one may be the allocator's. */
-bool umemi_host_prepare(void *dest, size_t nbytes) {
-  struct umemiTuning const *tuning = umemi_tuning();
-  char const *last = (char const *)dest + nbytes - 1;
-  if (nbytes < tuning->fresh_from || !hostcopy_is_fresh(last))
-    return false;
-  if (tuning->huge)
-    hostcopy_use_huge_pages((uintptr_t)dest);
-  return tuning->populate;
 }
 
 /* Brings the pages of a piece in at once. Where the system cannot the copy

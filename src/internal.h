@@ -436,8 +436,8 @@ void umemi_host_deliver(void *dest, void const *slot, size_t nbytes,
                         size_t total);
 /* How, for people. */
 char const *umemi_host_method(size_t total);
-/* All of the range will be written: huge pages, if it is fresh and ours.
-   Answers whether its pages should be brought in ahead. */
+/* All of the range will be written: huge pages, if it is a new block of ours.
+   Answers whether its pages should be brought in ahead. Changes errno. */
 bool umemi_host_prepare(void *dest, size_t nbytes);
 
 enum { UMEMI_LARGE_BLOCKS = 64 };
