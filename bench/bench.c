@@ -29,6 +29,11 @@ void bench_die(char const *format, ...) {
   exit(2);
 }
 
+void bench_need_ok(umemStatusType status, void const *ctx) {
+  if (status != umemOK)
+    bench_die("%s", umem_get_message(ctx));
+}
+
 void bench_cannot(char const *what, char const *why) {
   fflush(stdout);
   fprintf(stderr, "%s: cannot measure \"%s\": %s\n",

@@ -42,8 +42,11 @@ void bench_begin(int argc, char **argv);
 int bench_end(void);
 
 /* Ends the program with status 2: it cannot measure. */
-_Noreturn void bench_die(char const *format, ...)
-    __attribute__((format(printf, 1, 2)));
+void bench_die(char const *format, ...)
+    __attribute__((noreturn, format(printf, 1, 2)));
+
+/* Ends the program if a call on this context failed. */
+void bench_need_ok(umemStatusType status, void const *ctx);
 
 /* A row that cannot be measured: the others are, and the status will be 2. */
 void bench_cannot(char const *what, char const *why);

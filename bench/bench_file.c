@@ -12,7 +12,6 @@
 
 #include <fcntl.h>
 #include <string.h>
-#include <unistd.h>
 
 struct work {
   umemHost host;
@@ -23,11 +22,6 @@ struct work {
   uintptr_t block; /* fresh destination */
 };
 static struct work work;
-
-static void need_ok(umemStatusType status, void const *ctx) {
-  if (status)
-    bench_die("%s", umem_get_message(ctx));
-}
 
 /* --- writing -------------------------------------------------------------- */
 
@@ -66,11 +60,11 @@ static void fresh_after_raw(struct benchSide *side) {
 }
 
 static void write_with_mode(struct benchSide *side, char const *mode) {
-  need_ok(umemFile_ctor(&work.file, work.path, mode), &work.file);
-  need_ok(umem_copy_to(&work.host, (uintptr_t)source(side), &work.file, 0,
-                       work.nbytes),
-          &work.file);
-  need_ok(umem_dtor(&work.file), &work.file);
+  bench_need_ok(umemFile_ctor(&work.file, work.path, mode), &work.file);
+  bench_need_ok(umem_copy_to(&work.host, (uintptr_t)source(side), &work.file, 0,
+                             work.nbytes),
+                &work.file);
+  bench_need_ok(umem_dtor(&work.file), &work.file);
 }
 
 static void write_ours(struct benchSide *side, size_t ncalls) {
@@ -108,11 +102,11 @@ static void read_after(struct benchSide *side) {
 }
 
 static void read_to(struct benchSide *side, uintptr_t dest) {
-  need_ok(umemFile_ctor(&work.file, work.path, "r"), &work.file);
-  need_ok(
+  bench_need_ok(umemFile_ctor(&work.file, work.path, "r"), &work.file);
+  bench_need_ok(
       umem_copy_to(&work.file, raw_shift(side), &work.host, dest, work.nbytes),
       &work.file);
-  need_ok(umem_dtor(&work.file), &work.file);
+  bench_need_ok(umem_dtor(&work.file), &work.file);
 }
 
 static void read_ours(struct benchSide *side, size_t ncalls) {
@@ -206,25 +200,26 @@ static void direct_written_after(struct benchSide *side) {
 
 static void open_direct(char const *mode) {
   umemFileOptions options = {.size = sizeof options, .flags = UMEM_FILE_DIRECT};
-  need_ok(umemFile_ctor_ex(&work.file, work.path, mode, &options), &work.file);
+  bench_need_ok(umemFile_ctor_ex(&work.file, work.path, mode, &options),
+                &work.file);
 }
 
 static void direct_write_ours(struct benchSide *side, size_t ncalls) {
   (void)ncalls;
   open_direct("r+");
-  need_ok(umem_copy_to(&work.host, (uintptr_t)source(side), &work.file, 0,
-                       work.nbytes),
-          &work.file);
-  need_ok(umem_dtor(&work.file), &work.file);
+  bench_need_ok(umem_copy_to(&work.host, (uintptr_t)source(side), &work.file, 0,
+                             work.nbytes),
+                &work.file);
+  bench_need_ok(umem_dtor(&work.file), &work.file);
 }
 
 static void direct_read_ours(struct benchSide *side, size_t ncalls) {
   (void)ncalls;
   open_direct("r");
-  need_ok(umem_copy_to(&work.file, raw_shift(side), &work.host,
-                       (uintptr_t)work.memory, work.nbytes),
-          &work.file);
-  need_ok(umem_dtor(&work.file), &work.file);
+  bench_need_ok(umem_copy_to(&work.file, raw_shift(side), &work.host,
+                             (uintptr_t)work.memory, work.nbytes),
+                &work.file);
+  bench_need_ok(umem_dtor(&work.file), &work.file);
 }
 
 static void direct_write_raw(struct benchSide *side, size_t ncalls) {
@@ -247,46 +242,9 @@ static void direct_read_raw(struct benchSide *side, size_t ncalls) {
                                  .nthreads = side->nthreads});
 }
 
-/* --- fio: tells itself how long it took ----------------------------------- */
-
-/* The number of that name in the part of the JSON text with that name. */
-static double fio_number(char const *text, char const *part, char const *name) {
-  char quoted[32];
-  snprintf(quoted, sizeof quoted, "\"%s\" : {", part);
-  char const *at = strstr(text, quoted);
-  snprintf(quoted, sizeof quoted, "\"%s\" : ", name);
-  at = at ? strstr(at, quoted) : NULL;
-  return at ? strtod(at + strlen(quoted), NULL) : 0;
-}
-
 static void run_fio(struct benchSide *side, bool is_write) {
-  static char text[64 << 10];
-  char file[4096], size[48], chunk[48], depth[48];
-  snprintf(file, sizeof file, "--filename=%s", work.path);
-  snprintf(size, sizeof size, "--size=%zu", work.nbytes);
-  snprintf(chunk, sizeof chunk, "--bs=%zu", side->chunk);
-  snprintf(depth, sizeof depth, "--iodepth=%u", side->nthreads);
-  char *const argv[] = {"fio",
-                        "--name=bench",
-                        file,
-                        size,
-                        chunk,
-                        depth,
-                        side->nthreads > 1 ? "--ioengine=libaio"
-                                           : "--ioengine=psync",
-                        "--direct=1",
-                        is_write ? "--rw=write" : "--rw=read",
-                        "--fallocate=none",
-                        "--allow_file_create=0",
-                        "--invalidate=0",
-                        "--output-format=json",
-                        NULL};
-  if (raw_spawn(argv, text, sizeof text) != 0)
-    bench_die("fio failed");
-  char const *part = is_write ? "write" : "read";
-  if (fio_number(text, part, "io_bytes") != (double)work.nbytes)
-    bench_die("fio did not move %zu bytes", work.nbytes);
-  side->own_ns = 1e9 * (double)work.nbytes / fio_number(text, part, "bw_bytes");
+  side->own_ns =
+      raw_fio(work.path, is_write, work.nbytes, side->chunk, side->nthreads);
 }
 
 static void fio_write(struct benchSide *side, size_t ncalls) {
@@ -297,12 +255,6 @@ static void fio_write(struct benchSide *side, size_t ncalls) {
 static void fio_read(struct benchSide *side, size_t ncalls) {
   (void)ncalls;
   run_fio(side, false);
-}
-
-static bool has_fio(void) {
-  char text[64];
-  char *const argv[] = {"fio", "--version", NULL};
-  return raw_spawn(argv, text, sizeof text) == 0;
 }
 
 /* --- rows ----------------------------------------------------------------- */
@@ -358,8 +310,8 @@ static struct shape const direct_loops[] = {
 
 /* Here the threads are requests at once. */
 static struct shape const fio_jobs[] = {
-    {"fio, 4 MiB x 1", 4 << 20, 1},
     {"fio, 4 MiB x 4", 4 << 20, 4},
+    {"fio, 4 MiB x 1", 4 << 20, 1},
     {"fio, 1 MiB x 16", 1 << 20, 16},
 };
 
@@ -460,9 +412,12 @@ static void direct_row(char const *what, struct benchSide const *ours,
                        struct benchSide const *fio) {
   struct benchSide best[BEST + 1];
   size_t count = BEST;
+  if (!bench_wants("P4", what))
+    return;
   best_of(raw, direct_loops, BENCH_COUNT(direct_loops), best, BEST);
-  if (has_fio())
-    best_of(fio, fio_jobs, BENCH_COUNT(fio_jobs), &best[count++], 1);
+  if (raw_has_fio())
+    best_of(fio, fio_jobs, bench_size(BENCH_COUNT(fio_jobs), 1), &best[count++],
+            1);
   else
     bench_note("fio is not installed: loops are the only baseline");
   row(what, 2, 0.95, ours, best, count);
@@ -473,7 +428,8 @@ static void direct_rows(void) {
   struct benchSide writing = {.after = direct_written_after};
   struct benchSide fio = {.after = NULL}; /* its data are its own */
   struct benchSide ours, raw;
-  if (!bench_wants("P4", "O_DIRECT"))
+  if (!bench_wants("P4", "O_DIRECT read") &&
+      !bench_wants("P4", "O_DIRECT write"))
     return;
   if (!raw_has_direct(bench_options.dir)) {
     bench_cannot("O_DIRECT", "the file system has no O_DIRECT");
@@ -501,8 +457,8 @@ int main(int argc, char **argv) {
     bench_die("\"%s\" is in memory: --dir must be on a disk",
               bench_options.dir);
   raw_need_room(bench_options.dir, 2 * work.nbytes);
-  raw_need_memory(5 * work.nbytes);
-  need_ok(umemHost_ctor(&work.host), &work.host);
+  raw_need_memory(6 * work.nbytes);
+  bench_need_ok(umemHost_ctor(&work.host), &work.host);
   work.path = raw_path(bench_options.dir, "file");
   work.memory = raw_map_huge(work.nbytes + RAW_SLACK);
   raw_fill(work.memory, 0, work.nbytes + RAW_SLACK);

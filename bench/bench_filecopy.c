@@ -64,18 +64,13 @@ static void fresh_after_raw(struct benchSide *side) {
 
 /* --- sides: each overwrites the destination, or makes it ------------------ */
 
-static void need_ok(umemStatusType status, void const *ctx) {
-  if (status)
-    bench_die("%s", umem_get_message(ctx));
-}
-
 static void copy_ours(char const *from, char const *mode) {
   umemFile src, dest;
-  need_ok(umemFile_ctor(&src, from, "r"), &src);
-  need_ok(umemFile_ctor(&dest, work.dest, mode), &dest);
-  need_ok(umem_copy_to(&src, 0, &dest, 0, work.nbytes), &dest);
-  need_ok(umem_dtor(&src), &src);
-  need_ok(umem_dtor(&dest), &dest);
+  bench_need_ok(umemFile_ctor(&src, from, "r"), &src);
+  bench_need_ok(umemFile_ctor(&dest, work.dest, mode), &dest);
+  bench_need_ok(umem_copy_to(&src, 0, &dest, 0, work.nbytes), &dest);
+  bench_need_ok(umem_dtor(&src), &src);
+  bench_need_ok(umem_dtor(&dest), &dest);
 }
 
 static void ours_fresh(struct benchSide *side, size_t ncalls) {

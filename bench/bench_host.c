@@ -14,7 +14,6 @@
 
 #include <string.h>
 #include <sys/prctl.h>
-#include <unistd.h>
 
 enum { PAGE = 4096 };
 
@@ -77,13 +76,13 @@ static struct layout const layouts[] = {
     {"copy, destination at 3", 0, APART + 3},
     {"copy, destination 16 before", 32, 16},
 };
+static struct layout const one_behind = {"copy, destination 1 behind", 0, 1};
+
 /* The first and the last of them will do where it would take too long. */
 static size_t layout_step(size_t nbytes) {
   bool is_long = bench_options.quick || nbytes >= BENCH_GIB;
   return is_long ? BENCH_COUNT(layouts) - 1 : 1;
 }
-
-static struct layout const one_behind = {"copy, destination 1 behind", 0, 1};
 
 static struct work work; /* of the current row */
 
@@ -317,8 +316,8 @@ int main(int argc, char **argv) {
   work.src = raw_map(room);
   work.dest = raw_map(room);
   raw_fill(work.src, 0, room);
-  if (umemHost_ctor(&work.from) || umemHost_ctor(&work.to))
-    bench_die("no context");
+  bench_need_ok(umemHost_ctor(&work.from), &work.from);
+  bench_need_ok(umemHost_ctor(&work.to), &work.to);
   small_rows();
   one_behind_rows();
   large_rows();

@@ -63,11 +63,6 @@ static uintptr_t address(struct end const *end, size_t at) {
   return is_file(end) ? at : DEVICE_BASE + at;
 }
 
-static void need_ok(umemStatusType status, void const *ctx) {
-  if (status)
-    bench_die("%s", umem_get_message(ctx));
-}
-
 static void file_begin(struct end *end, char const *name, size_t size) {
   bool is_direct = end->kind == DISK;
   umemFileOptions options = {.size = sizeof options,
@@ -77,7 +72,8 @@ static void file_begin(struct end *end, char const *name, size_t size) {
   if (is_direct)
     raw_drop_file(end->path);
   end->fd = raw_open(end->path, O_RDWR | (is_direct ? O_DIRECT : 0));
-  need_ok(umemFile_ctor_ex(&end->file, end->path, "r+", &options), &end->file);
+  bench_need_ok(umemFile_ctor_ex(&end->file, end->path, "r+", &options),
+                &end->file);
 }
 
 static void end_begin(struct end *end, enum kind kind, char const *name) {
@@ -127,11 +123,11 @@ static void before(struct benchSide *side) {
 
 static void ours(struct benchSide *side, size_t ncalls) {
   (void)ncalls;
-  need_ok(umem_copy_to(context(&work.src),
-                       address(&work.src, raw_shift(side) + RAW_SHIFT),
-                       context(&work.dest), address(&work.dest, 0),
-                       work.nbytes),
-          context(&work.dest));
+  bench_need_ok(umem_copy_to(context(&work.src),
+                             address(&work.src, raw_shift(side) + RAW_SHIFT),
+                             context(&work.dest), address(&work.dest, 0),
+                             work.nbytes),
+                context(&work.dest));
 }
 
 static void after_ours(struct benchSide *side) {
@@ -306,8 +302,9 @@ static size_t peak_of_copy(void const *src, uintptr_t src_adr, void const *dest,
   touch_programs();
   reset_peak();
   size_t at_first = status_value("VmRSS:");
-  need_ok(umem_copy_to(src, src_adr, dest, dest_adr, nbytes), dest);
-  return status_value("VmHWM:") - at_first;
+  bench_need_ok(umem_copy_to(src, src_adr, dest, dest_adr, nbytes), dest);
+  size_t peak = status_value("VmHWM:");
+  return peak > at_first ? peak - at_first : 0;
 }
 
 /* Sizes of which neither divides the other nor a chunk: what was put in the
@@ -331,10 +328,10 @@ static size_t device_peak(size_t nbytes) {
 
 static size_t file_peak(size_t nbytes) {
   umemFile src, dest;
-  need_ok(umemFile_ctor(&src, work.src.path, "r"), &src);
-  need_ok(umemFile_ctor(&dest, work.dest.path, "w"), &dest);
+  bench_need_ok(umemFile_ctor(&src, work.src.path, "r"), &src);
+  bench_need_ok(umemFile_ctor(&dest, work.dest.path, "w"), &dest);
   size_t peak = peak_of_copy(&src, 0, &dest, 0, nbytes);
-  need_ok(umem_dtor(&dest), &dest);
+  bench_need_ok(umem_dtor(&dest), &dest);
   raw_check_file(work.dest.path, 0, nbytes);
   return peak;
 }

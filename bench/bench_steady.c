@@ -145,18 +145,13 @@ static struct {
   unsigned char *memory[2];
 } ends;
 
-static void need_ok(umemStatusType status, void const *ctx) {
-  if (status)
-    bench_die("%s", umem_get_message(ctx));
-}
-
 static void ends_begin(char *const paths[2]) {
   size_t const room = 64 << 20;
   for (int i = 0; i < 2; i++) {
     ends.memory[i] = raw_map(room);
     raw_fill(ends.memory[i], 0, room);
-    need_ok(umemHost_ctor(&ends.host[i]), &ends.host[i]);
-    need_ok(umemFile_ctor(&ends.file[i], paths[i], "r+"), &ends.file[i]);
+    bench_need_ok(umemHost_ctor(&ends.host[i]), &ends.host[i]);
+    bench_need_ok(umemFile_ctor(&ends.file[i], paths[i], "r+"), &ends.file[i]);
     device_begin(&ends.device[i], room, 0);
     raw_fill(ends.device[i].bytes, 0, room);
   }
@@ -182,7 +177,7 @@ static void call(struct test const *test) {
           ? umem_try_set(to, to_adr, 77, test->nbytes)
           : umem_copy_to(context(test->from, 0), address(test->from, 0), to,
                          to_adr, test->nbytes);
-  need_ok(status, to);
+  bench_need_ok(status, to);
 }
 
 static void mark(int which) {
@@ -347,6 +342,8 @@ static void row(struct test const *test, char const *of, size_t total,
                 double limit, char const *note) {
   char what[64];
   snprintf(what, sizeof what, "%s: %s", test->what, of);
+  if (!bench_wants("P11", what))
+    return;
   bench_report(&(struct benchRow){.goal = "P11",
                                   .what = what,
                                   .nbytes = test->nbytes,
@@ -397,7 +394,7 @@ static _Noreturn void be_traced(char *const paths[2]) {
 static void need_counters(char const *path) {
   umemFile file;
   is_counting = true;
-  need_ok(umemFile_ctor(&file, path, "r"), &file);
+  bench_need_ok(umemFile_ctor(&file, path, "r"), &file);
   is_counting = false;
   umem_dtor(&file);
   void *(*first_malloc)(size_t) = malloc;
@@ -428,7 +425,6 @@ int main(int argc, char **argv) {
   if (child < 0 || trace(child) != 0)
     bench_die("the process that was traced failed");
   for (size_t i = 0; i < BENCH_COUNT(tests); i++)
-    if (bench_wants("P11", tests[i].what))
-      report(&tests[i], &counts[i]);
+    report(&tests[i], &counts[i]);
   return bench_end();
 }

@@ -25,11 +25,6 @@ static struct {
   size_t nbytes;
 } work;
 
-static void need_ok(umemStatusType status, void const *ctx) {
-  if (status)
-    bench_die("%s", umem_get_message(ctx));
-}
-
 /* Large files are checked in some runs only. */
 enum { SMALL = 4 << 20 };
 
@@ -67,9 +62,10 @@ static void clean(struct benchSide *side) {
 
 static void write_ours(struct benchSide *side, size_t ncalls) {
   while (ncalls--)
-    need_ok(umem_copy_to(&work.host, (uintptr_t)work.src + raw_shift(side),
-                         &work.file, 0, work.nbytes),
-            &work.file);
+    bench_need_ok(umem_copy_to(&work.host,
+                               (uintptr_t)work.src + raw_shift(side),
+                               &work.file, 0, work.nbytes),
+                  &work.file);
 }
 
 static void write_raw(struct benchSide *side, size_t ncalls) {
@@ -88,9 +84,9 @@ static void check_file(struct benchSide *side) {
 
 static void read_ours(struct benchSide *side, size_t ncalls) {
   while (ncalls--)
-    need_ok(umem_copy_to(&work.file, raw_shift(side), &work.host,
-                         (uintptr_t)work.dest, work.nbytes),
-            &work.file);
+    bench_need_ok(umem_copy_to(&work.file, raw_shift(side), &work.host,
+                               (uintptr_t)work.dest, work.nbytes),
+                  &work.file);
 }
 
 static void read_raw(struct benchSide *side, size_t ncalls) {
@@ -102,9 +98,10 @@ static void read_raw(struct benchSide *side, size_t ncalls) {
 
 static void staged_ours(struct benchSide *side, size_t ncalls) {
   while (ncalls--)
-    need_ok(umem_copy_to(&work.from.ctx, DEVICE_BASE + raw_shift(side),
-                         &work.to.ctx, DEVICE_BASE + APART_TOO, work.nbytes),
-            &work.to.ctx);
+    bench_need_ok(umem_copy_to(&work.from.ctx, DEVICE_BASE + raw_shift(side),
+                               &work.to.ctx, DEVICE_BASE + APART_TOO,
+                               work.nbytes),
+                  &work.to.ctx);
 }
 
 static void staged_raw(struct benchSide *side, size_t ncalls) {
@@ -143,11 +140,11 @@ static void file_begin(void) {
   host_begin();
   raw_make_file(work.path, 0, room());
   work.fd = raw_open(work.path, O_RDWR);
-  need_ok(umemFile_ctor(&work.file, work.path, "r+"), &work.file);
+  bench_need_ok(umemFile_ctor(&work.file, work.path, "r+"), &work.file);
 }
 
 static void file_end(void) {
-  need_ok(umem_dtor(&work.file), &work.file);
+  bench_need_ok(umem_dtor(&work.file), &work.file);
   raw_close(work.fd);
   raw_remove(work.path);
   host_end();
@@ -229,7 +226,7 @@ int main(int argc, char **argv) {
   raw_need_memory(4 * room());
   raw_need_room(bench_options.dir, 2 * room());
   work.path = raw_path(bench_options.dir, "file");
-  need_ok(umemHost_ctor(&work.host), &work.host);
+  bench_need_ok(umemHost_ctor(&work.host), &work.host);
   for (size_t i = 0; i < BENCH_COUNT(pairs); i++) {
     if (!bench_wants("sweep", pairs[i].what))
       continue;

@@ -74,7 +74,7 @@ static double run_batch(struct benchSide *side, size_t ncalls,
 }
 
 double bench_time(struct benchSide *side, size_t ncalls, unsigned rounds) {
-  double times[ROUNDS_MAX];
+  double times[ROUNDS_MAX] = {0};
   size_t count = rounds < ROUNDS_MAX ? rounds : ROUNDS_MAX;
   for (size_t round = 0; round < count; round++)
     times[round] = run_batch(side, ncalls, round == 0);
@@ -140,9 +140,13 @@ static size_t batch_size(struct benchContest const *contest) {
   return ncalls;
 }
 
-/* One round, to warm up, tells how many more there is time for. */
-static size_t count_rounds(struct field *field, size_t ncalls) {
+/* One round, to warm up, tells how many more there is time for. Where it would
+   take long a first round among seven does no harm. */
+static size_t count_rounds(struct benchContest const *contest,
+                           struct field *field, size_t ncalls) {
   double took = 0;
+  if (contest->is_one_call && contest->nbytes >= large)
+    return ROUNDS_MIN;
   run_rounds(field, ncalls, 1);
   for (size_t side = 0; side < field->nsides; side++)
     took += times[side][0] * (double)ncalls;
@@ -159,10 +163,9 @@ size_t bench_qualify(struct benchSide *sides, size_t nsides, size_t keep) {
     bench_die("%zu candidates are too many", nsides);
   for (size_t i = 0; i < nsides; i++)
     field.sides[i] = &sides[i];
-  size_t rounds = bench_size(QUALIFYING_ROUNDS, 1);
-  run_rounds(&field, 1, rounds);
+  run_rounds(&field, 1, QUALIFYING_ROUNDS);
   for (size_t i = 0; i < nsides; i++)
-    costs[i] = bench_median(times[i], rounds);
+    costs[i] = bench_median(times[i], QUALIFYING_ROUNDS);
   for (size_t place = 0; place < keep && place < nsides; place++)
     for (size_t i = place + 1; i < nsides; i++)
       if (costs[i] < costs[place]) {
@@ -259,7 +262,7 @@ static struct verdict measure(struct benchContest const *contest) {
   for (size_t i = 0; i < field.nsides; i++)
     field.sides[i] = &contest->sides[i];
   size_t ncalls = batch_size(contest);
-  size_t rounds = count_rounds(&field, ncalls);
+  size_t rounds = count_rounds(contest, &field, ncalls);
   unsigned attempts = count_attempts(contest);
   for (unsigned attempt = 0; attempt < attempts; attempt++) {
     run_rounds(&field, ncalls, rounds);

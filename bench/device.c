@@ -133,8 +133,7 @@ void device_begin(struct device *device, size_t size, double pace) {
   pthread_mutex_init(&device->engine, NULL);
   /* Threads to come sleep as exactly as this one. */
   prctl(PR_SET_TIMERSLACK, 1);
-  if (umemVirtual_ctor_ex(&device->ctx, &vtbl, device))
-    bench_die("%s", umem_get_message(&device->ctx));
+  bench_need_ok(umemVirtual_ctor_ex(&device->ctx, &vtbl, device), &device->ctx);
 }
 
 void device_end(struct device *device) {

@@ -169,7 +169,7 @@ static void keep_for_the_end(char const *path) {
   if (nfiles == FILES_MAX)
     bench_die("more than %d files", FILES_MAX);
   if (!owner) {
-    int const ends[] = {SIGINT, SIGTERM, SIGHUP};
+    int const ends[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
     owner = getpid();
     atexit(remove_files);
     for (size_t i = 0; i < BENCH_COUNT(ends); i++)

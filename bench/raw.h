@@ -109,4 +109,12 @@ void raw_read_write(int from, int to, size_t nbytes, void *buffer,
  */
 int raw_spawn(char *const argv[], char *out, size_t size);
 
+/* Is fio installed? */
+bool raw_has_fio(void);
+
+/* Nanoseconds that fio says it took to move the bytes past the page cache, with
+   so many requests at once. What it writes is its own. */
+double raw_fio(char const *path, bool is_write, size_t nbytes, size_t chunk,
+               unsigned depth);
+
 #endif

@@ -155,3 +155,52 @@ int raw_spawn(char *const argv[], char *out, size_t size) {
     bench_die("waitpid: %s", strerror(errno));
   return status;
 }
+
+/* --- fio ------------------------------------------------------------------ */
+
+bool raw_has_fio(void) {
+  char text[64];
+  char *const argv[] = {"fio", "--version", NULL};
+  return raw_spawn(argv, text, sizeof text) == 0;
+}
+
+/* The number of that name in the part of the JSON text with that name. */
+static double fio_number(char const *text, char const *part, char const *name) {
+  char quoted[32];
+  snprintf(quoted, sizeof quoted, "\"%s\" : {", part);
+  char const *at = strstr(text, quoted);
+  snprintf(quoted, sizeof quoted, "\"%s\" : ", name);
+  at = at ? strstr(at, quoted) : NULL;
+  return at ? strtod(at + strlen(quoted), NULL) : 0;
+}
+
+double raw_fio(char const *path, bool is_write, size_t nbytes, size_t chunk,
+               unsigned depth) {
+  static char text[64 << 10];
+  char file[4096], sizes[3][48];
+  snprintf(file, sizeof file, "--filename=%s", path);
+  snprintf(sizes[0], sizeof sizes[0], "--size=%zu", nbytes);
+  snprintf(sizes[1], sizeof sizes[1], "--bs=%zu", chunk);
+  snprintf(sizes[2], sizeof sizes[2], "--iodepth=%u", depth);
+  char *const argv[] = {"fio",
+                        "--name=bench",
+                        "--output-format=json",
+                        "--direct=1",
+                        "--fallocate=none",
+                        "--allow_file_create=0",
+                        "--invalidate=0",
+                        depth > 1 ? "--ioengine=libaio" : "--ioengine=psync",
+                        is_write ? "--rw=write" : "--rw=read",
+                        file,
+                        sizes[0],
+                        sizes[1],
+                        sizes[2],
+                        NULL};
+  if (raw_spawn(argv, text, sizeof text) != 0)
+    bench_die("fio failed");
+  char const *part = is_write ? "write" : "read";
+  double speed = fio_number(text, part, "bw_bytes");
+  if (fio_number(text, part, "io_bytes") != (double)nbytes || speed <= 0)
+    bench_die("fio did not move %zu bytes", nbytes);
+  return 1e9 * (double)nbytes / speed;
+}
