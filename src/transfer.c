@@ -196,11 +196,12 @@ static umemStatusType view_dest_step(struct umemiLanes *lanes, size_t offset,
   struct transfer const *t = lanes->arg;
   struct umemiRoute const *r = t->r;
   char *dest = t->view + offset;
-  umemStatusType status = umemi_device_read(r->src, r->src_adr + offset,
-                                            slot ? slot : dest, nbytes, error);
+  char *room = slot ? transfer_place(t, slot, r->src_adr + offset) : dest;
+  umemStatusType status =
+      umemi_device_read(r->src, r->src_adr + offset, room, nbytes, error);
   size_t done = status == umemOK ? nbytes : error->bytes_done;
   if (slot)
-    umemi_host_deliver(dest, slot, done, r->nbytes);
+    umemi_host_deliver(dest, room, done, r->nbytes);
   return status == umemOK
              ? status
              : transfer_blame(error, "source", r->src, "destination", r->dest);

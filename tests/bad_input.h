@@ -280,6 +280,17 @@ static umemStatusType call_name(struct args const *x) {
 }
 CALL(call_fundamental, unless(umem_fundamental_align(x->a) != 0, x->a))
 
+/* The plan has the size m - 2, or if that cannot be the right one. */
+static umemStatusType call_copy_plan(struct args const *x) {
+  umemCopyPlan plan, before;
+  memset(&plan, 0x5E, sizeof plan);
+  plan.size = x->m > 1 ? x->m - 2 : sizeof plan;
+  before = plan;
+  umemStatusType status = umem_copy_plan(x->a, x->a_adr, x->b, x->b_adr, x->n,
+                                         x->no_out ? NULL : &plan);
+  CHECK(status == umemOK || memcmp(&plan, &before, sizeof plan) == 0);
+  return status;
+}
 CALL(call_copy_to, umem_copy_to(x->a, x->a_adr, x->b, x->b_adr, x->n))
 CALL(call_copy_from, umem_copy_from(x->b, x->b_adr, x->a, x->a_adr, x->n))
 CALL(call_sync_to, umem_sync_to(x->a, x->a_adr, x->b, x->b_adr, x->n))
@@ -304,7 +315,7 @@ CALL(call_disconnect,
 CALL(call_is_same, unless(umem_is_same_device(x->a, x->b), x->a))
 CALL(call_is_accessible, unless(umem_is_accessible_from(x->a, x->b), x->a))
 
-enum { ALLOCS = 6, FREES = 5, SETS = 3, MOVES = 8, PLAIN_MOVES = 4 };
+enum { ALLOCS = 6, FREES = 5, SETS = 3, MOVES = 9, PLAIN_MOVES = 5 };
 
 #define FUNCTION(name, call)                                                   \
   { #name, call, #name "(" }
@@ -335,6 +346,7 @@ static struct function const others[] = {
     {"umem_fundamental_align", call_fundamental, "umem_fundamental_align("}};
 
 static struct function const moves[MOVES] = {
+    FUNCTION(umem_copy_plan, call_copy_plan), /* a copy but for moving */
     FUNCTION(umem_copy_to, call_copy_to),
     FUNCTION(umem_copy_from, call_copy_from),
     FUNCTION(umem_sync_to, call_sync_to),

@@ -3,6 +3,8 @@
 #ifndef UMEM_TESTS_CORE_H
 #define UMEM_TESTS_CORE_H
 
+#include "os.h" /* first: it says which C library we want */
+
 #include "doubles/fake.h"
 #include "doubles/faults.h"
 #include "support.h"

@@ -86,8 +86,34 @@ bool file_exists(char const *path);
 
 /* --- the run ------------------------------------------------------------- */
 
+/* Sanitizers and processes with threads that fork: ThreadSanitizer cannot, and
+   AddressSanitizer may leave its allocator locked in the child. */
+#ifndef __has_feature
+#define __has_feature(feature) 0
+#endif
+#if defined(__SANITIZE_THREAD__) || __has_feature(thread_sanitizer)
+enum { UNDER_TSAN = 1 };
+#else
+enum { UNDER_TSAN = 0 };
+#endif
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
+enum { UNDER_ASAN = 1 };
+#else
+enum { UNDER_ASAN = 0 };
+#endif
+
 /* Descriptors that this process has open. */
 int open_descriptors(void);
+/* Threads that it has. */
+int running_threads(void);
+/* Milliseconds since some moment. */
+uint64_t milliseconds(void);
+void sleep_milliseconds(unsigned milliseconds);
+/* Runs this very program again, as `role` (its only argument) and with
+   `setting`, a "NAME=value" or NULL, in its environment. Returns its exit
+   status, -1 if it was ended by a signal; `told` is what it wrote to stdout and
+   stderr. */
+int run_again(char const *role, char const *setting, char *told, size_t size);
 /* `natively`, or `slowly` under a sanitizer or valgrind (UMEM_TEST_SLOW=1). */
 size_t scaled(size_t natively, size_t slowly);
 

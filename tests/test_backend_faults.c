@@ -128,7 +128,10 @@ static umemStatusType act_disconnect(struct world *w) {
 }
 
 #define PEER (1u << FAKE_COPY_PEER)
-#define BARE (PEER | FAKE_VIEWS | 1u << FAKE_CALLOC)
+#define NO_SET (1u << FAKE_SET)
+#define BARE                                                                   \
+  (PEER | FAKE_VIEWS | 1u << FAKE_CALLOC | NO_SET | 1u << FAKE_NEXT_DATA)
+#define SPARSE (PEER | FAKE_VIEWS)
 #define SRC "): source Fake: the fake's "
 #define DEST "): destination Fake: the fake's "
 #define ALONE "): the fake's "
@@ -147,8 +150,10 @@ static struct fault_row const fault_rows[] = {
      "umem_try_calloc(Fake, ", ALONE "alloc"},
     {"calloc by write", act_calloc, BARE, FAKE_WRITE, 2, 5, 0,
      "umem_try_calloc(Fake, ", ALONE "write"},
-    {"calloc by view", act_calloc, 1u << FAKE_CALLOC, FAKE_VIEW_END, 1, 5, 0,
-     "umem_try_calloc(Fake, ", ALONE "view_end"},
+    {"calloc by view", act_calloc, 1u << FAKE_CALLOC | NO_SET, FAKE_VIEW_END, 1,
+     5, 0, "umem_try_calloc(Fake, ", ALONE "view_end"},
+    {"calloc by set", act_calloc, 1u << FAKE_CALLOC, FAKE_SET, 1, 5, 0,
+     "umem_try_calloc(Fake, ", ALONE "set"},
     {"free", act_free, 0, FAKE_FREE, 1, 0, 0, "umem_free(Fake 0x",
      ALONE "free failed"},
     {"check before set", act_set, 0, FAKE_CHECK, 1, 0, 0,
@@ -159,9 +164,11 @@ static struct fault_row const fault_rows[] = {
      "umem_try_set(Fake 0x", ", value 120, 1049576 bytes" ALONE "write"},
     {"set by second write", act_set, BARE, FAKE_WRITE, 2, 999, MIB + 999,
      "umem_try_set(Fake 0x", ALONE "write"},
-    {"set by view, begin", act_set, 0, FAKE_VIEW_BEGIN, 1, 0, 0,
+    {"set", act_set, 0, FAKE_SET, 1, 17, 17, "umem_try_set(Fake 0x",
+     ALONE "set"},
+    {"set by view, begin", act_set, NO_SET, FAKE_VIEW_BEGIN, 1, 0, 0,
      "umem_try_set(Fake 0x", ALONE "view_begin"},
-    {"set by view, end", act_set, 0, FAKE_VIEW_END, 1, 17, 0,
+    {"set by view, end", act_set, NO_SET, FAKE_VIEW_END, 1, 17, 0,
      "umem_try_set(Fake 0x", ALONE "view_end"},
     {"check of a source", act_fake_to_host, 0, FAKE_CHECK, 1, 0, 0, FROM_FAKE,
      SRC "check"},
@@ -189,6 +196,8 @@ static struct fault_row const fault_rows[] = {
      ALONE "copy_peer"},
     {"staged probe", act_fake_to_fake, BARE, FAKE_READ, 1, 1, 0, INSIDE,
      SRC "read"},
+    {"staged, look for data", act_fake_to_fake, SPARSE, FAKE_NEXT_DATA, 1, 0, 0,
+     INSIDE, SRC "next_data"},
     {"staged read", act_fake_to_fake, BARE, FAKE_READ, 2, 5, 0, INSIDE,
      SRC "read"},
     {"staged second read", act_fake_to_fake, BARE, FAKE_READ, 3, 5, MIB, INSIDE,
@@ -220,7 +229,8 @@ static struct fault_row const fault_rows[] = {
 };
 
 static void world_begin(struct world *w, unsigned without) {
-  fake_one_begin(&w->one, &(struct fakeConfig){.without = without});
+  fake_one_begin(&w->one, &(struct fakeConfig){
+                              .without = without, .sets = true, .hole = 4096});
   assert_ok(umemHost_ctor(&w->host));
   assert_true((w->src = umem_alloc(&w->one.ctx, FAULTY)) != 0);
   assert_true((w->dest = umem_alloc(&w->one.ctx, FAULTY)) != 0);
@@ -389,8 +399,10 @@ static struct {
     {FAKE_FLUSH, act_flush, 0, "flush"},
     {FAKE_DISCARD, act_discard, 0, "discard"},
     {FAKE_COPY_PEER, act_fake_to_fake, 0, "copy_peer"},
-    {FAKE_VIEW_BEGIN, act_set, 0, "view_begin"},
-    {FAKE_VIEW_END, act_set, 0, "view_end"},
+    {FAKE_VIEW_BEGIN, act_set, NO_SET, "view_begin"},
+    {FAKE_VIEW_END, act_set, NO_SET, "view_end"},
+    {FAKE_SET, act_set, 0, "set"},
+    {FAKE_NEXT_DATA, act_fake_to_fake, SPARSE, "next_data"},
 };
 
 /* The first call of each method fails in this way. */
@@ -448,6 +460,73 @@ static void a_backend__whose_dtor_gives_no_reason_is_named(void **state) {
   assert_fails(&one.ctx, umem_dtor(&one.ctx), umemIOError,
                "umem_dtor(Fake): dtor() of the Fake backend gave no reason");
   fake_end(&one.device);
+}
+
+/* Fail, and say to have moved more than there was to move. */
+static umemStatusType boast(size_t nbytes, umemError *error) {
+  umem_error_fill(error, umemIOError, 0, CODE, "boasting");
+  error->bytes_done = nbytes + 100;
+  return umemIOError;
+}
+
+static umemStatusType boasting_read(void *state, uintptr_t adr, void *out,
+                                    size_t nbytes, umemError *error) {
+  (void)state, (void)adr;
+  memset(out, 'r', nbytes);
+  return boast(nbytes, error);
+}
+
+static umemStatusType boasting_write(void *state, uintptr_t adr, void const *in,
+                                     size_t nbytes, umemError *error) {
+  (void)state, (void)adr, (void)in;
+  return boast(nbytes, error);
+}
+
+static umemStatusType boasting_set(void *state, uintptr_t adr, int c,
+                                   size_t nbytes, umemError *error) {
+  (void)state, (void)adr, (void)c;
+  return boast(nbytes, error);
+}
+
+static umemStatusType boasting_copy(void *src, uintptr_t src_adr, void *dest,
+                                    uintptr_t dest_adr, size_t nbytes,
+                                    umemError *error) {
+  (void)src, (void)src_adr, (void)dest, (void)dest_adr;
+  return boast(nbytes, error);
+}
+
+/* The range that a call was given, and no byte more, is what it has done. */
+static void a_backend__that_says_it_did_more_than_all_did_all(void **state) {
+  (void)state;
+  enum { ROOM = 100000, ASKED = 50001 };
+  struct fakeOne one;
+  umemHost host;
+  unsigned char *bytes = calloc(1, ROOM);
+  assert_non_null(bytes);
+  fake_init(&one.device, &(struct fakeConfig){.without = FAKE_VIEWS,
+                                              .limits.alignment = 4096});
+  struct umemVtbl vtbl = fake_vtbl(&one.device.config);
+  vtbl.read = boasting_read;
+  vtbl.write = boasting_write;
+  vtbl.set = boasting_set;
+  vtbl.copy_peer = boasting_copy;
+  assert_ok(umemVirtual_ctor_ex(&one.ctx, &vtbl, &one.device));
+  assert_ok(umemHost_ctor(&host));
+  uintptr_t adr = umem_alloc(&one.ctx, ROOM), here = (uintptr_t)bytes;
+  assert_status(umem_copy_to(&one.ctx, adr, &host, here, ASKED), umemIOError);
+  assert_int_equal(last_error(&host).bytes_done, ASKED);
+  assert_true(all_bytes_are(bytes, ASKED, 'r'));
+  assert_true(all_bytes_are(bytes + ASKED, ROOM - ASKED, 0));
+  assert_status(umem_copy_to(&host, here, &one.ctx, adr, ASKED), umemIOError);
+  assert_int_equal(last_error(&host).bytes_done, ASKED);
+  assert_status(umem_try_set(&one.ctx, adr, 0, ASKED), umemIOError);
+  assert_int_equal(last_error(&one.ctx).bytes_done, ASKED);
+  assert_status(umem_copy_to(&one.ctx, adr, &one.ctx, adr + ASKED, 40000),
+                umemIOError);
+  assert_int_equal(last_error(&one.ctx).bytes_done, 40000);
+  fake_one_end(&one);
+  assert_ok(umem_dtor(&host));
+  free(bytes);
 }
 
 static umemStatusType stuck_alloc(void *state, size_t nbytes, size_t alignment,
@@ -570,6 +649,7 @@ int main(void) {
       cmocka_unit_test(a_backend__that_returns_no_status_is_named),
       cmocka_unit_test(a_required_method__cannot_decline),
       cmocka_unit_test(a_backend__whose_dtor_gives_no_reason_is_named),
+      cmocka_unit_test(a_backend__that_says_it_did_more_than_all_did_all),
       cmocka_unit_test(a_backend__that_hands_out_an_address_twice_is_named),
   };
   int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -506,6 +506,39 @@ static void copy__without_the_right_to_is_a_value_error(void **state) {
   run_access(FILE_W, FILE_W);
 }
 
+static void copy_plan__into_too_little_is_a_value_error(void **state) {
+  static enum who const all[] = {HOST, CHECKED, FILE_RW, FAKE};
+  (void)state;
+  for (size_t w = 0; w < LENGTH(all) * LENGTH(all); w++)
+    for (size_t size = 0; size <= sizeof(size_t); size++) {
+      enum who src = all[w / LENGTH(all)], dest = all[w % LENGTH(all)];
+      struct args args = good_two(src, dest);
+      args.no_out = size == sizeof(size_t);
+      args.m = size + 2;
+      run(&moves[0], &args, umemValueError,
+          text_of_two(src, dest, args.no_out ? "NULL" : "a small size"));
+      args.n = 0; /* even then */
+      run(&moves[0], &args, umemValueError,
+          text_of_two(src, dest, "of no bytes"));
+    }
+}
+
+CALL(call_set_threads, umem_set_threads((unsigned)x->n))
+
+static void set_threads__of_too_many_is_a_value_error(void **state) {
+  static struct function const set_threads =
+      FUNCTION(umem_set_threads, call_set_threads);
+  static unsigned const bad[] = {1025, 1026, INT_MAX, UINT_MAX - 1, UINT_MAX};
+  (void)state;
+  unsigned const before = umem_get_threads();
+  for (size_t i = 0; i < LENGTH(bad); i++) {
+    run(&set_threads, &(struct args){.n = bad[i]}, umemValueError, "too many");
+    assert_int_equal(umem_get_threads(), before);
+  }
+  run(&set_threads, &(struct args){.n = 1024}, umemOK, "1024");
+  run(&set_threads, &(struct args){.n = before}, umemOK, "as before");
+}
+
 /* --- connect and disconnect ----------------------------------------------- */
 
 static enum who const connect_src[] = {HOST, CHECKED, FILE_RW, FAKE};
@@ -1008,6 +1041,8 @@ int main(void) {
       cmocka_unit_test(copy__safe_out_of_a_known_block_is_an_index_error),
       cmocka_unit_test(copy__from_or_to_NULL_in_host_memory_is_a_value_error),
       cmocka_unit_test(copy__without_the_right_to_is_a_value_error),
+      cmocka_unit_test(copy_plan__into_too_little_is_a_value_error),
+      cmocka_unit_test(set_threads__of_too_many_is_a_value_error),
       cmocka_unit_test(connect__of_bad_arguments_allocates_nothing),
       cmocka_unit_test(connect__without_the_right_to_is_a_value_error),
       cmocka_unit_test(disconnect__of_what_is_not_connected_is_a_value_error),

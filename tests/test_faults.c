@@ -14,7 +14,10 @@ enum {
   MIB = 1 << 20,
   SMALL = 10000,
   LARGE = MIB + 5000, /* two chunks of a staged copy */
-  ROOM = 3 * MIB,
+  PIECE = 64 << 10,   /* all that is large is so much, in a small world */
+  LANES = 5 * PIECE + 13,
+  BLOCK = 4 * MIB + 13, /* a large block of a Host */
+  ROOM = 5 * MIB,
   SLOW_STEP = 7,      /* every so many points, where it is slow */
   COMPLAINTS_MAX = 30 /* that are printed */
 };
@@ -63,6 +66,11 @@ static bool is_allocation(enum fault_call call) {
   return call < FAULT_FIRST_SYSTEM_CALL;
 }
 
+/* Calls without which nothing becomes wrong, only slower. */
+static bool is_helpful(enum fault_call call) {
+  return is_allocation(call) && call >= FAULT_FIRST_HELPFUL_CALL;
+}
+
 static bool is_right_code(umemStatusType status, umemError const *error) {
   if (is_allocation(now.call))
     return status == umemMemoryError || error->sys_errno == ENOMEM;
@@ -79,6 +87,8 @@ static bool did(struct world *w, void const *ctx, umemStatusType status) {
     return false;
   w->status = status;
   w->error = last_error(ctx);
+  if (is_helpful(now.call))
+    complain("cannot do without:", w->error.text);
   if (w->error.type != status || umem_get_error_count(ctx) == 0)
     complain("not recorded in the context:", w->error.text);
   if (now.call != FAULT_pthread_setspecific &&
@@ -406,6 +416,47 @@ static bool sets(struct world *w) {
   return false;
 }
 
+/* Over bytes that are there, and then past their end. */
+static bool sets_zero(struct world *w) {
+  memset(in, 0, w->nbytes);
+  if (!opened(w, &w->f, "target", "r+") ||
+      !did(w, &w->f, umem_try_set(&w->f, 0, 'x', w->nbytes)))
+    return false;
+  for (size_t at = 0; at <= PIECE; at += PIECE)
+    if (!did(w, &w->f, umem_try_set(&w->f, at, 0, w->nbytes))) {
+      check_bytes_done(w, at, true, in, w->nbytes);
+      return false;
+    }
+  return true;
+}
+
+static bool target_is_zero(struct world const *w) {
+  return holds("target", 0, in, w->nbytes) &&
+         holds("target", PIECE, in, w->nbytes) &&
+         file_size(temp_path("target")) == w->nbytes + PIECE;
+}
+
+/* By two lanes, which wait for the disk. */
+static bool writes_direct_in_lanes(struct world *w) {
+  return opened_flagged(w, &w->f, "target", "w+", UMEM_FILE_DIRECT) &&
+         written(w, &w->f, 0);
+}
+
+static bool reads_in_lanes(struct world *w) {
+  return opened(w, &w->f, "source", "r") && read_back(w, &w->f, 0, in);
+}
+
+static bool copies_to_a_fresh_block(struct world *w) {
+  uintptr_t adr;
+  bool ok = allocated(w, &w->host, w->nbytes, &adr);
+  ok = ok &&
+       did(w, &w->host,
+           umem_copy_to(&w->host, (uintptr_t)in, &w->host, adr, w->nbytes));
+  if (ok && memcmp((void const *)adr, in, w->nbytes) != 0)
+    complain("the block is not", "a copy");
+  return did(w, &w->host, ok ? umem_free(&w->host, adr) : umemOK) && ok;
+}
+
 static bool writes_direct(struct world *w) {
   return opened_flagged(w, &w->f, "target", "w+", UMEM_FILE_DIRECT) &&
          written(w, &w->f, 0) && flushed(w, &w->f);
@@ -452,6 +503,24 @@ static bool mirrors_file_in_file(struct world *w) {
          connected(w, &w->f, 0, &w->g, 0, &adr);
 }
 
+/* Data, a hole, data, and a hole at the end. */
+static void source_make_holes(void) {
+  int fd = open(temp_path("source"), O_RDWR | O_CLOEXEC);
+  assert_true(fd >= 0);
+  assert_int_equal(ftruncate(fd, 0), 0);
+  memset(in + PIECE, 0, 2 * PIECE);
+  memset(in + 4 * PIECE, 0, LANES - 4 * PIECE);
+  assert_int_equal(pwrite(fd, in, PIECE, 0), PIECE);
+  assert_int_equal(pwrite(fd, in + 3 * PIECE, PIECE, 3 * PIECE), PIECE);
+  assert_int_equal(ftruncate(fd, LANES), 0);
+  close(fd);
+}
+
+static bool copies_holes(struct world *w) {
+  source_make_holes();
+  return copies_file_to_file(w);
+}
+
 static struct scenario const scenarios[] = {
     {"reads r", reads_r, out_is_in, SMALL},
     {"reads in the middle", reads_r_in_the_middle, out_is_in_from_777, SMALL},
@@ -487,9 +556,23 @@ static struct scenario const scenarios[] = {
     {"mirrors host in file", mirrors_host_in_file, target_is_in, SMALL},
     {"mirrors file in host", mirrors_file_in_host, out_is_in, SMALL},
     {"mirrors file in file", mirrors_file_in_file, target_is_in, SMALL},
+    {"copies to a fresh block", copies_to_a_fresh_block, done_is_enough, BLOCK},
 };
 
-enum { SCENARIOS = sizeof scenarios / sizeof *scenarios };
+/* With thresholds that are PIECE: the ways of large copies. */
+static struct scenario const lower_scenarios[] = {
+    {"copies in lanes", copies_file_to_file, target_is_in, LANES},
+    {"reads in lanes", reads_in_lanes, out_is_in, LANES},
+    {"writes direct in lanes", writes_direct_in_lanes, target_is_in, LANES},
+    {"writes what grows", writes_w, target_is_in, LANES},
+    {"copies holes", copies_holes, target_is_in, LANES},
+    {"sets zero", sets_zero, target_is_zero, LANES},
+};
+
+enum {
+  SCENARIOS = sizeof scenarios / sizeof *scenarios,
+  LOWER_SCENARIOS = sizeof lower_scenarios / sizeof *lower_scenarios
+};
 
 /* --- one point ------------------------------------------------------------ */
 
@@ -504,7 +587,23 @@ static int open_without_direct(char const *path, int flags, ...) {
   return counted_open(path, flags & ~O_DIRECT, mode);
 }
 
+/* What is a megabyte or several becomes a PIECE. */
+static void thresholds_lower(bool lower) {
+  static struct umemiTuning usual;
+  struct umemiTuning *t = &umemi_tuning_values;
+  if (usual.slot == 0)
+    usual = *umemi_tuning();
+  umemi_slots_drop(); /* of the other size */
+  *t = usual;
+  if (!lower)
+    return;
+  t->lanes_from = 2 * PIECE;
+  t->slot = t->host_piece = t->read_piece = t->direct_piece = PIECE;
+  t->reserve_from = t->zero_from = t->sparse_from = t->reflink_from = PIECE;
+}
+
 static void world_prepare(struct world *w, struct scenario const *scenario) {
+  umemi_slots_drop();
   memset(w, 0, sizeof *w);
   w->nbytes = scenario->nbytes;
   memset(out, 0, w->nbytes);
@@ -641,18 +740,26 @@ static void sweep_scenario(struct scenario const *scenario) {
     }
 }
 
+static void sweep_scenarios(struct scenario const *list, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    umemi_os.rungs_off = 0;
+    sweep_scenario(&list[i]);
+    umemi_os.rungs_off = 1u << umemSourceViewRung | 1u << umemDestViewRung;
+    sweep_scenario(&list[i]); /* staged, where it was not */
+  }
+}
+
 static void sweep__every_call_fails_in_every_way(void **state) {
   (void)state;
   counted_open = umemi_os.open;
   umemi_os.open = open_without_direct;
-  for (size_t i = 0; i < SCENARIOS; i++) {
-    umemi_os.rungs_off = 0;
-    sweep_scenario(&scenarios[i]);
-    umemi_os.rungs_off = 1u << UMEMI_VIEW_SRC | 1u << UMEMI_VIEW_DEST;
-    sweep_scenario(&scenarios[i]); /* staged, where it was not */
-  }
-  print_message("%d scenarios, %zu points, %u complaints\n", SCENARIOS, points,
-                complaints);
+  assert_ok(umem_set_threads(3));
+  sweep_scenarios(scenarios, SCENARIOS);
+  thresholds_lower(true);
+  sweep_scenarios(lower_scenarios, LOWER_SCENARIOS);
+  thresholds_lower(false);
+  print_message("%d scenarios, %zu points, %u complaints\n",
+                SCENARIOS + LOWER_SCENARIOS, points, complaints);
   assert_int_equal(complaints, 0);
   assert_true(points_seen > 3000);
 }

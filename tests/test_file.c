@@ -719,38 +719,92 @@ static void connect__of_two_contexts_on_one_file_is_the_address(void **state) {
 
 /* --- what reaches the system ---------------------------------------------- */
 
+/* `nbytes` bytes at an odd multiple of 16, as malloc() gives them, or at one of
+   64. */
+static char *bytes_new(void **room_out, size_t nbytes, bool aligned) {
+  assert_int_equal(posix_memalign(room_out, 64, nbytes + 16), 0);
+  char *bytes = (char *)*room_out + (aligned ? 0 : 16);
+  random_bytes(bytes, nbytes, 1);
+  return bytes;
+}
+
 static void system_calls__are_those_that_are_needed(void **state) {
   (void)state;
-  umemFile f, g;
-  umemHost host;
-  char *bytes = malloc(3 * MIB);
+  umemFile f;
+  void *room = NULL;
+  char *bytes = bytes_new(&room, 3 * MIB, true);
   char const *name = file_with("sample");
-  assert_non_null(bytes);
-  random_bytes(bytes, 3 * MIB, 1);
-  assert_ok(umemHost_ctor(&host));
-  new_file(&g);
   faults_clear();
   file_open(&f, name, "r+");
   assert_string_equal(faults_trace(), "stat open fstat");
   faults_clear();
-  assert_ok(host_to_file(bytes, &f, 0, 3 * MIB));
+  assert_ok(host_to_file(bytes, &f, 0, MIB - 1));
   assert_string_equal(faults_trace(), "pwrite");
+  faults_clear();
+  assert_ok(host_to_file(bytes, &f, 0, 3 * MIB));
+  assert_string_equal(faults_trace(), "fstat fallocate pwrite");
+  faults_clear();
+  assert_ok(host_to_file(bytes, &f, 0, 3 * MIB));
+  assert_string_equal(faults_trace(), "fstat pwrite");
   faults_clear();
   assert_ok(read_bytes(&f, 0, bytes, 3 * MIB));
   assert_string_equal(faults_trace(), "pread");
-  assert_int_equal(faults_count(FAULT_malloc), 0);
-  faults_clear();
-  assert_ok(umem_copy_to(&f, 0, &g, 0, 2 * MIB));
-  assert_string_equal(faults_trace(), "pread pwrite pread pwrite");
-  assert_int_equal(faults_largest_malloc(), MIB);
+  assert_int_equal(faults_largest_allocation(), 0);
   faults_clear();
   assert_int_equal(allocated(&f, 100), 3 * MIB);
   assert_string_equal(faults_trace(), "fstat fallocate");
   faults_clear();
   assert_ok(umem_dtor(&f));
   assert_string_equal(faults_trace(), "close");
+  free(room);
+}
+
+/* Memory in which the system's own copy would be slow is filled from memory in
+   which it is not. */
+static void system_calls__of_a_read_to_where_it_is_slow(void **state) {
+  (void)state;
+  umemFile f;
+  void *room = NULL, *in_room = NULL;
+  char *in = bytes_new(&in_room, 3 * MIB, true);
+  char *out = bytes_new(&room, 3 * MIB, false);
+  new_file(&f);
+  assert_ok(host_to_file(in, &f, 0, 3 * MIB));
+  memset(out, 0, 3 * MIB);
+  faults_clear();
+  assert_ok(read_bytes(&f, 0, out, 3 * MIB));
+  assert_in_range(faults_count(FAULT_pread), 3, 4); /* by the slot */
+  assert_memory_equal(faults_trace(), "pread pread pread", 17);
+  assert_int_equal(faults_largest_allocation(), MIB);
+  assert_memory_equal(in, out, 3 * MIB);
+  faults_clear();
+  assert_ok(read_bytes(&f, 16, out, 2 * MIB)); /* there it is not */
+  assert_string_equal(faults_trace(), "pread");
+  assert_memory_equal(in + 16, out, 2 * MIB);
+  assert_ok(umem_dtor(&f));
+  free(in_room);
+  free(room);
+}
+
+static void system_calls__of_a_copy_between_files(void **state) {
+  (void)state;
+  umemFile f, g;
+  new_file(&f);
+  new_file(&g);
+  assert_ok(umem_try_set(&f, 0, 'x', 2 * MIB));
+  umemi_slots_drop();
+  faults_clear();
+  faults_fail(FAULT_ioctl, 1, EOPNOTSUPP);
+  assert_ok(umem_copy_to(&f, 0, &g, 0, 2 * MIB));
+  assert_string_equal(faults_trace(), "ioctl fstat pread fstat fallocate pwrite"
+                                      " pread fstat fallocate pwrite");
+  assert_int_equal(faults_largest_allocation(), MIB);
+  faults_clear();
+  assert_ok(umem_copy_to(&f, 0, &g, 0, 2 * MIB));
+  assert_string_equal(faults_trace(),
+                      "fstat pread fstat pwrite pread fstat pwrite");
+  assert_int_equal(faults_largest_allocation(), 0); /* a slot was kept */
+  assert_ok(umem_dtor(&f));
   assert_ok(umem_dtor(&g));
-  free(bytes);
 }
 
 /* --- flush ---------------------------------------------------------------- */
@@ -1222,6 +1276,8 @@ int main(void) {
       faulty_test(device__contexts_on_one_file_are_coherent),
       faulty_test(connect__of_two_contexts_on_one_file_is_the_address),
       faulty_test(system_calls__are_those_that_are_needed),
+      faulty_test(system_calls__of_a_read_to_where_it_is_slow),
+      faulty_test(system_calls__of_a_copy_between_files),
       faulty_test(flush__syncs_the_directory_once_after_a_create),
       faulty_test(flush__that_failed_once_fails_until_reopened),
       faulty_test(flush__interrupted_is_resumed),

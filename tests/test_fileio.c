@@ -92,6 +92,31 @@ static int io_read(uint64_t at, void *out, size_t nbytes, size_t *done) {
   return umemi_file_read(&io, at, out, nbytes, done);
 }
 
+/* --- known bytes ---------------------------------------------------------- */
+
+/* Room whose byte 0 is at a page's byte `shift`. */
+struct buffer {
+  char *room, *bytes;
+};
+
+static struct buffer buffer_new(size_t nbytes, size_t shift) {
+  struct buffer buffer;
+  void *room = NULL;
+  assert_int_equal(posix_memalign(&room, PAGE, nbytes + PAGE), 0);
+  buffer.room = room;
+  buffer.bytes = buffer.room + shift;
+  random_bytes(buffer.bytes, nbytes, nbytes + shift);
+  return buffer;
+}
+
+static void assert_io_holds(uint64_t at, struct buffer buffer, size_t nbytes) {
+  char *found = malloc(nbytes);
+  assert_non_null(found);
+  file_get(io_path(), at, found, nbytes);
+  assert_memory_equal(found, buffer.bytes, nbytes);
+  free(found);
+}
+
 /* --- complete transfers --------------------------------------------------- */
 
 static void transfer__takes_one_system_call_each(void **state) {
@@ -210,14 +235,21 @@ static ssize_t pretending_pwrite(int fd, void const *in, size_t nbytes,
   return (ssize_t)nbytes;
 }
 
+/* So many bytes to write that are not there; munmap() them. */
+static void *room_of(size_t nbytes) {
+  void *room = mmap(NULL, nbytes, PROT_NONE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  assert_true(room != MAP_FAILED);
+  return room;
+}
+
 static void transfer__asks_for_1_GiB_at_most_in_one_call(void **state) {
   (void)state;
   size_t const gib = 1 << 30, nbytes = 2 * gib + 5;
-  void *room = mmap(NULL, nbytes, PROT_NONE,
-                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void *room = room_of(nbytes);
   size_t done;
-  assert_true(room != MAP_FAILED);
   umemi_os.pwrite = pretending_pwrite;
+  assert_int_equal(ftruncate(io.fd, 3 * (off_t)gib), 0);
   assert_int_equal(io_write(3, room, nbytes, &done), 0);
   assert_int_equal(done, nbytes);
   assert_int_equal(steps_taken, 3);
@@ -227,30 +259,83 @@ static void transfer__asks_for_1_GiB_at_most_in_one_call(void **state) {
   munmap(room, nbytes);
 }
 
+/* --- writes that grow the file -------------------------------------------- */
+
+static void write__that_grows_by_much_reserves_space_first(void **state) {
+  (void)state;
+  char *bytes = calloc(1, 2 * MIB);
+  size_t done;
+  assert_non_null(bytes);
+  assert_int_equal(io_write(0, bytes, MIB - 1, &done), 0);
+  assert_string_equal(faults_trace(), "pwrite");
+  faults_clear();
+  assert_int_equal(io_write(100, bytes, MIB, &done), 0);
+  assert_string_equal(faults_trace(), "fstat fallocate pwrite");
+  faults_clear();
+  assert_int_equal(io_write(99, bytes, MIB, &done), 0); /* all is there */
+  assert_string_equal(faults_trace(), "fstat pwrite");
+  assert_int_equal(file_size(io_path()), MIB + 100);
+  free(bytes);
+}
+
+/* Each slice is reserved and then written, so that little is left reserved if
+   it cannot be written. */
+static void write__that_grows_by_very_much_does_so_by_64_MiB(void **state) {
+  (void)state;
+  size_t const slice = 64 * MIB, nbytes = 2 * slice + 5;
+  void *room = room_of(nbytes);
+  size_t done;
+  umemi_os.fallocate = noting_fallocate;
+  umemi_os.pwrite = pretending_pwrite;
+  assert_int_equal(io_write(3, room, nbytes, &done), 0);
+  assert_int_equal(done, nbytes);
+  assert_int_equal(steps_taken, 6);
+  for (size_t i = 0; i < 6; i++)
+    assert_step(i, io.fd, 3 + i / 2 * slice, i < 4 ? slice : 5);
+  assert_int_equal(file_size(io_path()), 0); /* what is reserved is not seen */
+  munmap(room, nbytes);
+}
+
+static void write__goes_on_where_nothing_can_be_reserved(void **state) {
+  (void)state;
+  static int const errors[] = {EOPNOTSUPP, ENOSYS, ENOSPC, EIO, EINTR, EBADF};
+  struct buffer in = buffer_new(MIB + 7, 1);
+  size_t done;
+  for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
+    assert_int_equal(ftruncate(io.fd, 0), 0);
+    faults_fail(i % 2 ? FAULT_fallocate : FAULT_fstat, 1, errors[i]);
+    assert_int_equal(io_write(5, in.bytes, MIB + 7, &done), 0);
+    assert_int_equal(done, MIB + 7);
+    assert_io_holds(5, in, MIB + 7);
+    faults_clear();
+    assert_int_equal(ftruncate(io.fd, 0), 0);
+    faults_fail_from(FAULT_fallocate, 1, errors[i]);
+    assert_int_equal(io_write(5, in.bytes, MIB + 7, &done), 0);
+    assert_io_holds(5, in, MIB + 7);
+    faults_clear();
+  }
+  free(in.room);
+}
+
+static void write__that_grows_and_fails_tells_what_was_written(void **state) {
+  (void)state;
+  struct buffer in = buffer_new(2 * MIB, 0);
+  size_t done;
+  faults_fail(FAULT_pwrite, 1, FAULT_HALF);
+  assert_int_equal(io_write(0, in.bytes, 2 * MIB, &done), 0);
+  assert_int_equal(done, 2 * MIB);
+  assert_string_equal(faults_trace(), "fstat fallocate pwrite pwrite");
+  faults_clear();
+  umemi_os.pwrite = half_then_fail;
+  assert_int_equal(ftruncate(io.fd, 0), 0);
+  assert_int_equal(io_write(0, in.bytes, 2 * MIB, &done), EDQUOT);
+  assert_int_equal(done, MIB);
+  assert_int_equal(file_size(io_path()), MIB);
+  assert_io_holds(0, in, MIB);
+  free(in.room);
+}
+
 /* --- past the page cache -------------------------------------------------- */
-
-/* Room whose byte 0 is at a page's byte `shift`. */
-struct buffer {
-  char *room, *bytes;
-};
-
-static struct buffer buffer_new(size_t nbytes, size_t shift) {
-  struct buffer buffer;
-  void *room = NULL;
-  assert_int_equal(posix_memalign(&room, PAGE, nbytes + PAGE), 0);
-  buffer.room = room;
-  buffer.bytes = buffer.room + shift;
-  random_bytes(buffer.bytes, nbytes, nbytes + shift);
-  return buffer;
-}
-
-static void assert_io_holds(uint64_t at, struct buffer buffer, size_t nbytes) {
-  char *found = malloc(nbytes);
-  assert_non_null(found);
-  file_get(io_path(), at, found, nbytes);
-  assert_memory_equal(found, buffer.bytes, nbytes);
-  free(found);
-}
 
 /* Bytes 100 ... 100 + 3 pages: a head, two whole pages, a tail. */
 static void check_head_pages_tail(size_t shift) {
@@ -404,12 +489,27 @@ static void direct__failure_of_each_part_counts_what_was_done(void **state) {
   free(in.room);
 }
 
+/* As much as a slot that is had after the larger ones were not. */
+static void direct__with_little_memory_is_bounced_by_less(void **state) {
+  (void)state;
+  struct buffer in = buffer_new(MIB, 8);
+  size_t done;
+  umemi_os.pwrite = noting_pwrite;
+  faults_fail(FAULT_posix_memalign, 1, ENOMEM);
+  assert_int_equal(io_write(0, in.bytes, MIB, &done), 0);
+  assert_int_equal(steps_taken, 2);
+  assert_step(0, io.direct_fd, 0, MIB / 2);
+  assert_step(1, io.direct_fd, MIB / 2, MIB / 2);
+  assert_io_holds(0, in, MIB);
+  free(in.room);
+}
+
 static void
 direct__without_memory_to_bounce_goes_through_the_cache(void **state) {
   (void)state;
   struct buffer in = buffer_new(3 * PAGE, 8);
   size_t done;
-  faults_fail(FAULT_posix_memalign, 1, ENOMEM);
+  faults_fail_from(FAULT_posix_memalign, 1, ENOMEM);
   assert_int_equal(io_write(100, in.bytes, 3 * PAGE, &done), 0);
   assert_int_equal(done, 3 * PAGE);
   assert_int_equal(faults_count(FAULT_pwrite), 1);
@@ -740,6 +840,10 @@ int main(void) {
       io_test(write__that_fails_midway_counts_what_it_wrote),
       io_test(transfer__offsets_beyond_4_GiB),
       io_test(transfer__asks_for_1_GiB_at_most_in_one_call),
+      io_test(write__that_grows_by_much_reserves_space_first),
+      io_test(write__that_grows_by_very_much_does_so_by_64_MiB),
+      io_test(write__goes_on_where_nothing_can_be_reserved),
+      io_test(write__that_grows_and_fails_tells_what_was_written),
       direct_test(direct__head_and_tail_go_through_the_page_cache),
       direct_test(direct__less_than_a_page_is_ordinary),
       direct_test(direct__unaligned_memory_is_bounced_by_the_MiB),
@@ -749,6 +853,7 @@ int main(void) {
       direct_test(direct__read_at_the_end_tells_how_much_there_was),
       direct_test(direct__interrupted_step_is_resumed),
       direct_test(direct__failure_of_each_part_counts_what_was_done),
+      direct_test(direct__with_little_memory_is_bounced_by_less),
       direct_test(direct__without_memory_to_bounce_goes_through_the_cache),
       direct_test(direct__real_device_takes_every_shape),
       faulty_test(limit__write_past_it_is_EFBIG_and_no_signal),

@@ -7,14 +7,6 @@
 #include <sys/time.h>
 #include <sys/wait.h>
 
-#if defined(__SANITIZE_THREAD__)
-#define UNDER_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define UNDER_TSAN 1
-#endif
-#endif
-
 static umemHost host, checked;
 static umemFile file;
 static uintptr_t place; /* in the file, for the child */
@@ -170,10 +162,10 @@ static void *be_busy(void *unused) {
 
 static void child__of_eight_busy_threads_does_not_hang(void **state) {
   (void)state;
-#ifdef UNDER_TSAN
-  print_message("skipped: ThreadSanitizer cannot fork a threaded process\n");
-  skip();
-#endif
+  if (UNDER_TSAN) {
+    print_message("skipped: ThreadSanitizer cannot fork a threaded process\n");
+    skip();
+  }
   pthread_t threads[THREADS];
   size_t const forks = scaled(300, 15);
   stop = false;

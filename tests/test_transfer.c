@@ -129,7 +129,7 @@ static void copy__has_the_same_result_on_every_rung(void **state) {
   uintptr_t adr = umem_alloc(&ctx, 5000);
   random_bytes(bytes, 5000, 1);
   for (unsigned off = 0; off < 8; off++) {
-    umemi_os.rungs_off = off;
+    umemi_os.rungs_off = off << umemDirectRung;
     memcpy(expected, bytes, 5000);
     memmove(expected + 300, expected, 4000);
     assert_ok(umem_copy_to(&host, (uintptr_t)bytes, &ctx, adr, 5000));
@@ -206,15 +206,17 @@ static void copy__needs_two_live_contexts(void **state) {
 #define STAGED                                                                 \
   ((struct fakeConfig){.without = 1u << FAKE_COPY_PEER | FAKE_VIEWS})
 
-static size_t malloc_limit;
+static size_t slot_limit;
 
-static void *limited_malloc(size_t nbytes) {
-  return nbytes > malloc_limit ? NULL : malloc(nbytes);
+static int limited_memalign(void **out, size_t alignment, size_t nbytes) {
+  return nbytes > slot_limit ? ENOMEM : posix_memalign(out, alignment, nbytes);
 }
 
-static void limit_malloc(size_t nbytes) {
-  malloc_limit = nbytes;
-  umemi_os.malloc = limited_malloc;
+/* No slot is kept, and none can be had that is larger. */
+static void limit_slots(size_t nbytes) {
+  umemi_slots_drop();
+  slot_limit = nbytes;
+  umemi_os.posix_memalign = limited_memalign;
 }
 
 /* Two devices, and `n` bytes to go from one to the other. */
@@ -239,8 +241,9 @@ static void staging__is_bounded_whatever_the_size(void **state) {
   begin_staged(n, &from, &to);
   faults_install();
   assert_ok(umem_copy_to(&ctx, from, &other_ctx, to, n));
-  assert_int_equal(faults_largest_malloc(), MIB);
-  assert_int_equal(faults_count(FAULT_malloc), 1);
+  assert_int_equal(faults_largest_allocation(), MIB);
+  assert_int_equal(faults_count(FAULT_malloc), 0);
+  assert_in_range(faults_count(FAULT_posix_memalign), 1, 8);
   assert_int_equal(device.calls[FAKE_READ], n / MIB);
   assert_int_equal(other.calls[FAKE_WRITE], n / MIB);
   expect_copied(from, to, n);
@@ -253,7 +256,7 @@ static void staging__makes_do_with_less_down_to_64_kib(void **state) {
   uintptr_t from, to;
   for (size_t limit = MIB; limit >= 64 * KIB; limit /= 2) {
     begin_staged(n, &from, &to);
-    limit_malloc(limit);
+    limit_slots(limit);
     assert_ok(umem_copy_to(&ctx, from, &other_ctx, to, n));
     assert_int_equal(device.calls[FAKE_READ], n / limit + 1);
     expect_copied(from, to, n);
@@ -265,7 +268,7 @@ static void staging__tries_64_kib_before_it_gives_up(void **state) {
   (void)state;
   uintptr_t from, to;
   begin_staged(100 * KIB, &from, &to); /* half of it would be too little */
-  limit_malloc(64 * KIB);
+  limit_slots(64 * KIB);
   assert_ok(umem_copy_to(&ctx, from, &other_ctx, to, 100 * KIB));
   assert_int_equal(device.calls[FAKE_READ], 2);
   expect_copied(from, to, 100 * KIB);
@@ -277,7 +280,7 @@ static void staging__without_64_kib_is_a_memory_error(void **state) {
   size_t const n = 100 * KIB;
   uintptr_t from, to;
   begin_staged(n, &from, &to);
-  limit_malloc(64 * KIB - 1);
+  limit_slots(64 * KIB - 1);
   assert_status(umem_copy_to(&ctx, from, &other_ctx, to, n), umemMemoryError);
   assert_has(last_error(&ctx).text, "ENOMEM (12)");
   assert_has(last_error(&other_ctx).text, "bytes for staging");
@@ -291,9 +294,9 @@ static void staging__of_less_than_64_kib_needs_no_more_than_that(void **state) {
   (void)state;
   uintptr_t from, to;
   begin_staged(100, &from, &to);
-  limit_malloc(99);
+  limit_slots(99);
   assert_status(umem_copy_to(&ctx, from, &other_ctx, to, 100), umemMemoryError);
-  limit_malloc(100);
+  limit_slots(100);
   assert_ok(umem_copy_to(&ctx, from, &other_ctx, to, 100));
   expect_copied(from, to, 100);
   end_two();
@@ -307,7 +310,7 @@ static void overlap__in_chunks_behaves_as_memmove(void **state) {
   unsigned char *expected = buffer_of(room);
   uintptr_t adr, unused;
   begin_staged(room, &adr, &unused);
-  limit_malloc(64 * KIB);
+  limit_slots(64 * KIB);
   for (size_t i = 0; i < 2 * LENGTH(shifts); i++) {
     size_t from = i % 2 ? n + 1 : n / 2, shift = shifts[i / 2];
     size_t to = i % 2 ? from - shift : from + shift;
@@ -497,6 +500,114 @@ static void failure__of_a_file_is_exact_to_the_byte(void **state) {
   assert_slot(&file, umemIOError, "(source File 0x14, destination Host 0x");
   assert_true(all_bytes_are(bytes + 150, 50, 0x5A));
   assert_ok(umem_dtor(&file));
+  end();
+}
+
+/* --- where memory lies ------------------------------------------------------
+ */
+
+/* A device whose calls note where they are given memory that lies unlike the
+   address. */
+static size_t wanted_alignment;
+static atomic_uint calls_seen, calls_unlike;
+static umemStatusType (*fake_read)(void *, uintptr_t, void *, size_t,
+                                   umemError *);
+static umemStatusType (*fake_write)(void *, uintptr_t, void const *, size_t,
+                                    umemError *);
+
+static void note_memory(uintptr_t adr, void const *memory) {
+  calls_seen++;
+  calls_unlike += (adr - (uintptr_t)memory) % wanted_alignment != 0;
+}
+
+static umemStatusType noting_read(void *state, uintptr_t adr, void *out,
+                                  size_t nbytes, umemError *error) {
+  note_memory(adr, out);
+  return fake_read(state, adr, out, nbytes, error);
+}
+
+static umemStatusType noting_write(void *state, uintptr_t adr, void const *in,
+                                   size_t nbytes, umemError *error) {
+  note_memory(adr, in);
+  return fake_write(state, adr, in, nbytes, error);
+}
+
+static void begin_noting(size_t alignment) {
+  struct fakeConfig const config = {.without = FAKE_VIEWS,
+                                    .limits.alignment = alignment};
+  assert_ok(umemHost_ctor(&host));
+  fake_init(&device, &config);
+  struct umemVtbl vtbl = fake_vtbl(&device.config);
+  fake_read = vtbl.read;
+  fake_write = vtbl.write;
+  vtbl.read = noting_read;
+  vtbl.write = noting_write;
+  wanted_alignment = alignment;
+  assert_ok(umemVirtual_ctor_ex(&ctx, &vtbl, &device));
+}
+
+/* There and back, `shift` away from where it would lie well; returns how many
+   calls there were that had to do with memory that lay badly. */
+static unsigned unlike_calls(size_t n, size_t shift) {
+  unsigned char *bytes = buffer_of(n + 2 * UMEMI_PAGE), *copy = buffer_of(n);
+  uintptr_t adr = umem_alloc(&ctx, n), here = (uintptr_t)bytes;
+  here += (adr - here) % UMEMI_PAGE + shift;
+  random_bytes((void *)here, n, n);
+  memcpy(copy, (void *)here, n);
+  calls_seen = calls_unlike = 0;
+  assert_ok(umem_copy_to(&host, here, &ctx, adr, n));
+  assert_int_equal(memcmp(fake_at(&device, adr), copy, n), 0);
+  memset((void *)here, 0, n);
+  assert_ok(umem_copy_to(&ctx, adr, &host, here, n));
+  assert_int_equal(memcmp((void *)here, copy, n), 0);
+  assert_true(all_bytes_are(bytes, here - (uintptr_t)bytes, 0x5A));
+  assert_int_equal(*(unsigned char *)(here + n), 0x5A);
+  assert_ok(umem_free(&ctx, adr));
+  free(bytes);
+  free(copy);
+  return calls_unlike;
+}
+
+static void alignment__of_a_device_is_that_of_all_memory_it_is_given(void **s) {
+  (void)s;
+  size_t const sizes[] = {16 * KIB, MIB - 1, MIB, 5 * MIB + 3};
+  assert_ok(umem_set_threads(2));
+  for (size_t alignment = 2; alignment <= UMEMI_PAGE; alignment *= 8) {
+    begin_noting(alignment);
+    for (size_t i = 0; i < LENGTH(sizes); i++) {
+      assert_int_equal(unlike_calls(sizes[i], 0), 0);
+      assert_int_equal(calls_seen, 2); /* as it lies, in one */
+      assert_int_equal(unlike_calls(sizes[i], 1), 0);
+      assert_int_equal(unlike_calls(sizes[i], alignment - 1), 0);
+    }
+    end();
+  }
+  assert_ok(umem_set_threads(0));
+}
+
+static void alignment__does_not_matter_where_it_does_not_pay(void **state) {
+  (void)state;
+  begin_noting(64);
+  assert_int_equal(unlike_calls(16 * KIB - 1, 1), 2); /* too little */
+  end();
+  begin_noting(2 * UMEMI_PAGE); /* more than is known to slots */
+  unlike_calls(MIB, 1);
+  assert_int_equal(calls_seen, 2);
+  end();
+  begin_noting(24); /* no power of two: against the contract, and harmless */
+  for (size_t shift = 0; shift < 50; shift++)
+    unlike_calls(64 * KIB, shift);
+  end();
+}
+
+static void alignment__with_little_memory_is_kept_and_with_none_not(void **st) {
+  (void)st;
+  begin_noting(4096);
+  limit_slots(64 * KIB);
+  assert_int_equal(unlike_calls(MIB, 1), 0);
+  assert_true(calls_seen >= 2 * 16);
+  limit_slots(64 * KIB - 1);
+  assert_true(unlike_calls(MIB, 1) > 0);
   end();
 }
 
@@ -698,6 +809,9 @@ int main(void) {
       faulty_test(failure__of_both_ends_of_a_view_tells_the_first),
       faulty_test(failure__of_overlapping_ranges_has_done_nothing_for_sure),
       faulty_test(failure__of_a_file_is_exact_to_the_byte),
+      faulty_test(alignment__of_a_device_is_that_of_all_memory_it_is_given),
+      faulty_test(alignment__does_not_matter_where_it_does_not_pay),
+      faulty_test(alignment__with_little_memory_is_kept_and_with_none_not),
       faulty_test(copy__of_nothing_checks_and_touches_nothing),
       faulty_test(copy__plain_is_not_bounded_by_blocks),
       faulty_test(copy_safe__checks_arguments_then_sizes_then_wrap),

@@ -2,6 +2,7 @@
 /* Kinds of other authors: which tables are taken, and how they are completed.
  */
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 
 #include "doubles/fake.h"
@@ -96,6 +97,9 @@ static void ctor_ex__refuses_NULL_for_context_and_table(void **state) {
   expect_refusal(NULL, umemValueError, "umemVirtual_ctor_ex: vtbl is NULL");
 }
 
+static struct fakeConfig const all_methods = {
+    .sets = true, .hole = 4096, .limits = {.method = "wand"}};
+
 /* A table as someone compiled it who knew `size` bytes of it. */
 struct sized {
   struct umemVtbl vtbl;
@@ -103,7 +107,7 @@ struct sized {
 };
 
 static struct sized table_of_size(size_t size) {
-  struct sized table = {.vtbl = fake_vtbl(&(struct fakeConfig){.caps = 0})};
+  struct sized table = {.vtbl = fake_vtbl(&all_methods)};
   table.vtbl.size = size;
   return table;
 }
@@ -127,24 +131,57 @@ static void ctor_ex__takes_what_a_shorter_table_lacks_as_0(void **state) {
 
   struct fake device;
   umemVirtual ctx;
-  fake_init(&device, NULL);
+  fake_init(&device, &all_methods);
   table.vtbl.size = offsetof(struct umemVtbl, flush);
   assert_ok(umemVirtual_ctor_ex(&ctx, &table.vtbl, &device));
   assert_fails(&ctx, umem_discard(&ctx), umemNotImplementedError,
                "umem_discard(Fake): this kind of context publishes nothing");
   assert_ok(umem_flush(&ctx));
   assert_int_equal(device.calls[FAKE_FLUSH], 0);
-  umem_free(&ctx, umem_calloc(&ctx, 1, 1));
+  uintptr_t adr = umem_calloc(&ctx, 1, 1);
   assert_int_equal(device.calls[FAKE_CALLOC], 1);
+  assert_ok(umem_try_set(&ctx, adr, 1, 1));
+  assert_ok(umem_free(&ctx, adr));
+  for (size_t slot = FAKE_FLUSH; slot < FAKE_SLOTS; slot++)
+    assert_int_equal(device.calls[slot], 0);
   assert_ok(umem_dtor(&ctx));
   fake_end(&device);
+}
+
+/* A table of each size there was, or may have been: what it does not reach is
+   not called. */
+static void ctor_ex__takes_a_table_that_ends_anywhere(void **state) {
+  (void)state;
+  for (size_t size = offsetof(struct umemVtbl, check);
+       size <= sizeof(struct umemVtbl); size += sizeof(void (*)(void))) {
+    struct sized table = table_of_size(size);
+    if (size == offsetof(struct umemVtbl, view_end))
+      continue; /* half a group */
+    struct fakeOne one;
+    fake_init(&one.device, &all_methods);
+    assert_ok(umemVirtual_ctor_ex(&one.ctx, &table.vtbl, &one.device));
+    uintptr_t adr = umem_calloc(&one.ctx, 2, 10);
+    assert_true(adr != 0);
+    assert_ok(umem_try_set(&one.ctx, adr, 'x', 10));
+    assert_ok(umem_copy_to(&one.ctx, adr, &one.ctx, adr + 10, 10));
+    assert_memory_equal(fake_at(&one.device, adr), "xxxxxxxxxxxxxxxxxxxx", 20);
+    assert_int_equal(one.device.calls[FAKE_CHECK] > 0,
+                     size > offsetof(struct umemVtbl, check));
+    assert_int_equal(one.device.calls[FAKE_COPY_PEER],
+                     size > offsetof(struct umemVtbl, copy_peer));
+    assert_int_equal(one.device.calls[FAKE_SET],
+                     size > offsetof(struct umemVtbl, set));
+    assert_int_equal(one.device.calls[FAKE_LIMITS] > 0,
+                     size > offsetof(struct umemVtbl, limits));
+    fake_one_end(&one);
+  }
 }
 
 static void ctor_ex__takes_a_longer_table_if_the_excess_is_0(void **state) {
   (void)state;
   struct fake device;
   umemVirtual ctx;
-  fake_init(&device, NULL);
+  fake_init(&device, &all_methods);
   struct sized table = table_of_size(sizeof table);
   assert_ok(umemVirtual_ctor_ex(&ctx, &table.vtbl, &device));
   assert_ok(umem_dtor(&ctx));
@@ -242,6 +279,103 @@ static void set__goes_through_a_view_where_one_is_offered(void **state) {
   assert_log(&one.device, "check check view_begin view_end");
   assert_memory_equal(fake_at(&one.device, adr), "xxxxxxxxxx", 10);
   fake_one_end(&one);
+}
+
+static void set__is_the_devices_own_where_it_has_one(void **state) {
+  (void)state;
+  struct fakeOne one;
+  fake_one_begin(&one, &(struct fakeConfig){.sets = true});
+  uintptr_t adr = umem_alloc(&one.ctx, 12);
+  fake_forget(&one.device);
+  assert_true(umem_set(&one.ctx, adr + 1, 'x', 10) == adr + 1);
+  assert_log(&one.device, "check check set");
+  assert_memory_equal(fake_at(&one.device, adr + 1), "xxxxxxxxxx", 10);
+  assert_int_equal(*fake_at(&one.device, adr), FAKE_DIRT);
+  assert_int_equal(*fake_at(&one.device, adr + 11), FAKE_DIRT);
+  assert_ok(umem_set_safe(&one.ctx, adr, 12, 0x1CC, 12)); /* one byte of it */
+  assert_log(&one.device, "check check set");
+  assert_true(all_bytes_are(fake_at(&one.device, adr), 12, 0xCC));
+  assert_ok(umem_try_set(&one.ctx, adr, 'y', 0));
+  assert_int_equal(one.device.calls[FAKE_SET], 0);
+  fake_one_end(&one);
+}
+
+static void set__that_is_declined_takes_the_next_way(void **state) {
+  (void)state;
+  unsigned const declines[] = {WITHOUT(FAKE_SET),
+                               WITHOUT(FAKE_SET) | WITHOUT(FAKE_VIEW_BEGIN)};
+  char const *const logs[] = {"check check set view_begin view_end",
+                              "check check set view_begin write"};
+  for (size_t i = 0; i < 2; i++) {
+    struct fakeOne one;
+    fake_one_begin(&one,
+                   &(struct fakeConfig){.sets = true, .declines = declines[i]});
+    uintptr_t adr = umem_alloc(&one.ctx, 10);
+    fake_forget(&one.device);
+    assert_ok(umem_try_set(&one.ctx, adr, 'x', 10));
+    assert_log(&one.device, logs[i]);
+    assert_memory_equal(fake_at(&one.device, adr), "xxxxxxxxxx", 10);
+    fake_one_end(&one);
+  }
+}
+
+static void calloc__without_the_method_is_alloc_and_set(void **state) {
+  (void)state;
+  struct fakeOne one;
+  fake_one_begin(
+      &one, &(struct fakeConfig){.sets = true, .without = 1u << FAKE_CALLOC});
+  uintptr_t adr = umem_calloc(&one.ctx, 10, 10);
+  assert_log(&one.device, "alloc set");
+  assert_true(all_bytes_are(fake_at(&one.device, adr), 100, 0));
+  assert_ok(umem_free(&one.ctx, adr));
+  fake_one_end(&one);
+}
+
+/* --- how they like their bytes moved -------------------------------------- */
+
+enum { LARGE = 100000 };
+
+/* Copies LARGE bytes from host memory to a fake with these limits and back;
+   returns how many calls of write and read it took. */
+static unsigned calls_with(struct umemLimits limits) {
+  struct fakeOne one;
+  umemHost host;
+  static unsigned char bytes[LARGE], back[LARGE];
+  assert_ok(umemHost_ctor(&host));
+  fake_one_begin(&one,
+                 &(struct fakeConfig){.without = FAKE_VIEWS, .limits = limits});
+  uintptr_t adr = umem_alloc(&one.ctx, LARGE);
+  random_bytes(bytes, LARGE, limits.chunk);
+  assert_ok(umem_copy_to(&host, (uintptr_t)bytes, &one.ctx, adr, LARGE));
+  assert_memory_equal(fake_at(&one.device, adr), bytes, LARGE);
+  assert_ok(umem_copy_to(&one.ctx, adr, &host, (uintptr_t)back, LARGE));
+  assert_memory_equal(back, bytes, LARGE);
+  unsigned calls = one.device.calls[FAKE_WRITE] + one.device.calls[FAKE_READ];
+  fake_one_end(&one);
+  assert_ok(umem_dtor(&host));
+  return calls;
+}
+
+static void limits__bound_what_one_call_moves(void **state) {
+  (void)state;
+  assert_int_equal(calls_with((struct umemLimits){.lanes = 1}), 2);
+  assert_int_equal(calls_with((struct umemLimits){.chunk = LARGE}), 2);
+  assert_int_equal(calls_with((struct umemLimits){.chunk = LARGE - 1}), 4);
+  assert_int_equal(calls_with((struct umemLimits){.chunk = LARGE / 10}), 20);
+  assert_int_equal(calls_with((struct umemLimits){.chunk = 7}),
+                   2 * (LARGE / 7 + 1));
+}
+
+static void limits__that_are_absurd_do_no_harm(void **state) {
+  (void)state;
+  char const *const endless = "a method whose name is longer than any that "
+                              "people would want to read in a line of text";
+  struct umemLimits const absurd[] = {
+      {.chunk = SIZE_MAX, .lanes = UINT_MAX, .waits = UINT_MAX},
+      {.chunk = SIZE_MAX - 1, .lanes = 1000000, .method = endless},
+      {.chunk = (size_t)PTRDIFF_MAX + 1, .lanes = 5, .waits = 1}};
+  for (size_t i = 0; i < sizeof absurd / sizeof *absurd; i++)
+    assert_int_equal(calls_with(absurd[i]), 2);
 }
 
 static void flush_and_discard__without_the_methods(void **state) {
@@ -492,6 +626,7 @@ int main(void) {
       cmocka_unit_test(ctor_ex__refuses_NULL_for_context_and_table),
       cmocka_unit_test(ctor_ex__refuses_sizes_that_no_table_has),
       cmocka_unit_test(ctor_ex__takes_what_a_shorter_table_lacks_as_0),
+      cmocka_unit_test(ctor_ex__takes_a_table_that_ends_anywhere),
       cmocka_unit_test(ctor_ex__takes_a_longer_table_if_the_excess_is_0),
       cmocka_unit_test(ctor_ex__does_not_support_methods_that_it_does_not_know),
       cmocka_unit_test(ctor_ex__tells_that_there_is_no_memory_for_the_table),
@@ -499,6 +634,11 @@ int main(void) {
       cmocka_unit_test(calloc__without_the_method_is_alloc_and_writes),
       cmocka_unit_test(calloc__of_0_bytes_without_the_method_writes_nothing),
       cmocka_unit_test(set__goes_through_a_view_where_one_is_offered),
+      cmocka_unit_test(set__is_the_devices_own_where_it_has_one),
+      cmocka_unit_test(set__that_is_declined_takes_the_next_way),
+      cmocka_unit_test(calloc__without_the_method_is_alloc_and_set),
+      cmocka_unit_test(limits__bound_what_one_call_moves),
+      cmocka_unit_test(limits__that_are_absurd_do_no_harm),
       cmocka_unit_test(flush_and_discard__without_the_methods),
       cmocka_unit_test(copy__takes_the_first_rung_that_is_not_declined),
       cmocka_unit_test(copy__of_overlapping_ranges_never_goes_through_a_view),

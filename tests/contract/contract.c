@@ -16,7 +16,7 @@ bool rungs_switch_off(unsigned rungs) {
   return true;
 }
 #else
-enum { UMEMI_DIRECT, UMEMI_VIEW_SRC, UMEMI_VIEW_DEST, HOOKS = 0 };
+enum { HOOKS = 0 };
 
 bool rungs_switch_off(unsigned rungs) {
   return rungs == 0;
@@ -31,11 +31,11 @@ static struct ladder {
   char const *name;
 } const ladders[] = {
     {0, true, ""},
-    {1u << UMEMI_DIRECT, true, ", not direct"},
-    {1u << UMEMI_VIEW_SRC, false, ", no view of the source"},
-    {1u << UMEMI_VIEW_DEST, false, ", no view of the destination"},
-    {1u << UMEMI_DIRECT | 1u << UMEMI_VIEW_SRC | 1u << UMEMI_VIEW_DEST, false,
-     ", all staged"},
+    {1u << umemDirectRung, true, ", not direct"},
+    {1u << umemSourceViewRung, false, ", no view of the source"},
+    {1u << umemDestViewRung, false, ", no view of the destination"},
+    {1u << umemDirectRung | 1u << umemSourceViewRung | 1u << umemDestViewRung,
+     false, ", all staged"},
 };
 
 enum { LADDERS = HOOKS ? sizeof ladders / sizeof *ladders : 1 };
@@ -124,6 +124,8 @@ int main(void) {
     list_single(single_tests(), &ladders[0]);
   for (size_t i = 0; i < LADDERS; i++)
     list_ladder(&ladders[i]);
+  if (umem_set_threads(2) != umemOK)
+    return 1;
   return _cmocka_run_group_tests("contract", tests, test_count, temp_setup,
                                  temp_teardown);
 }

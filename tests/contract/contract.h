@@ -11,8 +11,8 @@
 #include "doubles/fake.h"
 #include "support.h"
 
-/* A staged copy moves this much at a time. */
-enum { CHUNK = 1 << 20 };
+/* A staged copy moves this much at a time; and with so much threads help. */
+enum { CHUNK = 1 << 20, LARGE = (6 << 20) + 13 };
 
 struct subject;
 

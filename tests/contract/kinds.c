@@ -94,11 +94,19 @@ static umemStatusType fake_with(struct subject *subject,
   return fake_ctor(&subject->ctx.super, &subject->fake, config);
 }
 
-/* Copies within its kind by itself. */
+/* Copies within its kind by itself, sets, knows zeros, and has its ideas of how
+   bytes are to be moved. */
 static umemStatusType peer_begin(struct subject *subject) {
   return fake_with(subject, &(struct fakeConfig){.fundamental_align = 8,
                                                  .max_align = 4096,
-                                                 .without = FAKE_VIEWS});
+                                                 .without = FAKE_VIEWS,
+                                                 .sets = true,
+                                                 .hole = 4096,
+                                                 .limits = {.chunk = 300000,
+                                                            .lanes = 3,
+                                                            .waits = 1,
+                                                            .alignment = 64,
+                                                            .method = "wand"}});
 }
 
 static umemStatusType views_begin(struct subject *subject) {

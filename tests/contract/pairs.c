@@ -75,6 +75,64 @@ static void copy__moves_every_byte_and_no_other(void **state) {
   }
 }
 
+/* In lanes, and with holes where a kind knows its own. The second time to where
+   memory lies as well as the source does. */
+static void copy__of_much_with_help_moves_every_byte(void **state) {
+  struct situation *s = begin(state);
+  if (s->rungs_off && scaled(0, 1))
+    skip(); /* once is slow enough */
+  size_t const times = s->rungs_off ? 1 : scaled(2, 1);
+  size_t const nbytes = times > 1 ? LARGE : LARGE - (2 << 20);
+  struct block src = block_begin(&s->src, nbytes + GUARD);
+  struct block dest = block_begin(&s->dest, nbytes + GUARD);
+  memset(src.image + nbytes / 3, 0, nbytes / 4);
+  s->src.kind->poke(&s->src, src.adr, src.image, nbytes + GUARD);
+  for (size_t i = 0; i < times; i++) {
+    struct move move = move_between(&src, &dest, nbytes);
+    size_t at = i ? (size_t)(src.adr + SRC_AT - dest.adr) % GUARD : DEST_AT;
+    move.dest_adr = dest.adr + at;
+    move.dest_size = dest.nbytes - at;
+    assert_ok(move_as(&move, i + s->rungs_off));
+    memcpy(dest.image + at, src.image + SRC_AT, nbytes);
+    assert_true(block_is_intact(&dest));
+  }
+  assert_true(block_is_intact(&src));
+  block_end(&src);
+  block_end(&dest);
+}
+
+/* `plan` is one that the rungs and the promises allow. */
+static void check_plan(umemCopyPlan const *plan, unsigned rungs_off,
+                       size_t nbytes) {
+  assert_in_range(plan->rung, umemDirectRung, umemStagedRung);
+  assert_false(rungs_off & 1u << plan->rung);
+  assert_in_range(plan->threads, 1, 4);
+  assert_in_range(plan->chunk, 1, nbytes);
+  assert_true(plan->staging <= (size_t)8 << 20);
+  assert_true(plan->rung != umemStagedRung || plan->staging > 0);
+  assert_true(plan->method[0] && plan->reason[0]);
+}
+
+static void copy_plan__of_any_size_tells_a_way_and_moves_nothing(void **state) {
+  static size_t const sizes[] = {1, 4096, CHUNK + 1, LARGE};
+  struct situation *s = begin(state);
+  uintptr_t from, to;
+  unsigned char before[4096], after[4096];
+  assert_ok(umem_try_alloc(&s->src.ctx, LARGE, &from));
+  assert_ok(umem_try_alloc(&s->dest.ctx, LARGE, &to));
+  s->dest.kind->peek(&s->dest, to, before, sizeof before);
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    umemCopyPlan plan = {.size = sizeof plan};
+    assert_ok(
+        umem_copy_plan(&s->src.ctx, from, &s->dest.ctx, to, sizes[i], &plan));
+    check_plan(&plan, s->rungs_off, sizes[i]);
+  }
+  s->dest.kind->peek(&s->dest, to, after, sizeof after);
+  assert_memory_equal(before, after, sizeof after);
+  assert_ok(umem_free(&s->src.ctx, from));
+  assert_ok(umem_free(&s->dest.ctx, to));
+}
+
 /* The call is refused in both contexts, and no byte has moved. */
 static void expect_refusal(struct move const *move, size_t spelling,
                            struct block const *src, struct block const *dest,
@@ -307,6 +365,8 @@ static void sync__of_equal_addresses_in_two_spaces_copies(void **state) {
 struct chapter pair_tests(void) {
   static struct CMUnitTest const tests[] = {
       cmocka_unit_test(copy__moves_every_byte_and_no_other),
+      cmocka_unit_test(copy__of_much_with_help_moves_every_byte),
+      cmocka_unit_test(copy_plan__of_any_size_tells_a_way_and_moves_nothing),
       cmocka_unit_test(copy__safe_forms_stay_in_both_sizes),
       cmocka_unit_test(copy__safe_forms_stay_in_the_blocks_that_are_known),
       cmocka_unit_test(copy__of_more_than_there_can_be_is_refused),

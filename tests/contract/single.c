@@ -211,12 +211,14 @@ static void free__leaves_room_that_is_used_again(void **state) {
 static void set__fills_at_any_offset_and_nothing_else(void **state) {
   struct subject *s = begin(state);
   struct block block = block_begin(s, CHUNK + 1000);
-  size_t const lengths[] = {0, 1, 63, 4096, CHUNK + 7};
-  int const values[] = {0, 0x55, 0xFF, -1, 0x1234};
-  for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+  size_t const lengths[] = {0, 1, 63, 4096, CHUNK + 7, CHUNK / 8};
+  int const values[] = {0, 0x55, 0xFF, -1, 0x1234, 0x100};
+  for (size_t i = 0; i < 6 * scaled(6, 1); i++) {
     uintptr_t adr = block.adr + 13 + i;
-    assert_true(umem_set(&s->ctx, adr, values[i], lengths[i]) == adr);
-    memset(block.image + 13 + i, values[i], lengths[i]);
+    size_t const nbytes = lengths[i % 6];
+    int const value = values[(i + i / 6) % 6];
+    assert_true(umem_set(&s->ctx, adr, value, nbytes) == adr);
+    memset(block.image + 13 + i, value, nbytes);
     assert_true(block_is_intact(&block));
     assert_ok(umem_try_set(&s->ctx, adr + 1, 'b', 3));
     memset(block.image + 14 + i, 'b', 3);

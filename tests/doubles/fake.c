@@ -23,7 +23,8 @@ static char const *const slot_names[FAKE_SLOTS] = {
     [FAKE_CHECK] = "check",         [FAKE_CALLOC] = "calloc",
     [FAKE_FLUSH] = "flush",         [FAKE_DISCARD] = "discard",
     [FAKE_COPY_PEER] = "copy_peer", [FAKE_VIEW_BEGIN] = "view_begin",
-    [FAKE_VIEW_END] = "view_end",
+    [FAKE_VIEW_END] = "view_end",   [FAKE_SET] = "set",
+    [FAKE_NEXT_DATA] = "next_data", [FAKE_LIMITS] = "limits",
 };
 
 /* --- what tests see ------------------------------------------------------ */
@@ -42,7 +43,7 @@ static bool fake_enter(struct fake *device, enum fakeSlot slot,
   pthread_mutex_lock(&fake_lock);
   device->calls[slot]++;
   size_t length = strlen(device->log);
-  if (slot != FAKE_SPACES)
+  if (slot != FAKE_SPACES && slot != FAKE_LIMITS)
     snprintf(device->log + length, sizeof device->log - length, "%s%s",
              length ? " " : "", slot_names[slot]);
   if (device->destroyed)
@@ -378,10 +379,76 @@ static umemStatusType fake_view_end(void *state, void *ptr, size_t nbytes,
   return fails ? fake_failed(FAKE_VIEW_END, &fault, error) : fake_leave(umemOK);
 }
 
+static umemStatusType fake_set(void *state, uintptr_t adr, int c, size_t nbytes,
+                               umemError *error) {
+  struct fake *device = state;
+  struct fakeFault fault;
+  bool fails = fake_enter(device, FAKE_SET, &fault);
+  if (!fails && fake_declines(device, FAKE_SET))
+    return fake_leave(UMEM_DECLINED);
+  if (!fake_range(device, FAKE_SET, adr, nbytes, error))
+    return fake_leave(umemRuntimeError);
+  memset(fake_at(device, adr), c, fails ? fault.moved : nbytes);
+  return fails ? fake_failed(FAKE_SET, &fault, error) : fake_leave(umemOK);
+}
+
+/* Is the piece of the memory that has this address one of zeros? Ends where it
+   ends. */
+static bool fake_is_hole(struct fake const *device, uintptr_t adr,
+                         uintptr_t *end_out) {
+  struct fake const *memory = device->memory;
+  size_t hole = device->config.hole, at = adr - memory->base;
+  size_t start = at - at % hole;
+  *end_out = memory->base + start + hole;
+  return fake_has(device, memory->base + start, hole) &&
+         all_bytes_are(memory->bytes + start, hole, 0);
+}
+
+static umemStatusType fake_next_data(void *state, uintptr_t adr, size_t nbytes,
+                                     size_t *zeros_out, size_t *data_out,
+                                     umemError *error) {
+  struct fake *device = state;
+  struct fakeFault fault;
+  if (fake_enter(device, FAKE_NEXT_DATA, &fault))
+    return fake_failed(FAKE_NEXT_DATA, &fault, error);
+  if (!fake_range(device, FAKE_NEXT_DATA, adr, nbytes, error))
+    return fake_leave(umemRuntimeError);
+  uintptr_t at = adr, end = adr + nbytes, next;
+  while (at < end && fake_is_hole(device, at, &next))
+    at = next < end ? next : end;
+  *zeros_out = at - adr;
+  uintptr_t data = at;
+  while (at < end && !fake_is_hole(device, at, &next))
+    at = next < end ? next : end;
+  *data_out = at - data;
+  return fake_leave(umemOK);
+}
+
+static void fake_limits(void *state, unsigned access, uintptr_t adr,
+                        size_t nbytes, struct umemLimits *out) {
+  struct fake *device = state;
+  struct fakeFault unused;
+  (void)adr, (void)nbytes;
+  fake_enter(device, FAKE_LIMITS, &unused);
+  if (access < umemRead || access > (umemRead | umemWrite))
+    fake_breach(device, FAKE_LIMITS, "neither read nor write nor both");
+  if (out->chunk || out->lanes || out->waits || out->alignment ||
+      out->declines || out->method)
+    fake_breach(device, FAKE_LIMITS, "not all zeros");
+  *out = device->config.limits;
+  fake_leave(umemOK);
+}
+
 /* --- table and constructor ----------------------------------------------- */
 
 #define FAKE_UNLESS_OUT(slot, method)                                          \
   (config->without & 1u << (slot) ? NULL : (method))
+
+static bool fake_has_limits(struct fakeConfig const *config) {
+  struct umemLimits const *limits = &config->limits;
+  return limits->chunk || limits->lanes || limits->waits || limits->alignment ||
+         limits->declines || limits->method;
+}
 
 /* A backend of one shape has this as a static constant. */
 struct umemVtbl fake_vtbl(struct fakeConfig const *config) {
@@ -405,6 +472,12 @@ struct umemVtbl fake_vtbl(struct fakeConfig const *config) {
       .copy_peer = FAKE_UNLESS_OUT(FAKE_COPY_PEER, fake_copy_peer),
       .view_begin = FAKE_UNLESS_OUT(FAKE_VIEW_BEGIN, fake_view_begin),
       .view_end = FAKE_UNLESS_OUT(FAKE_VIEW_END, fake_view_end),
+      .set = config->sets ? FAKE_UNLESS_OUT(FAKE_SET, fake_set) : NULL,
+      .next_data =
+          config->hole ? FAKE_UNLESS_OUT(FAKE_NEXT_DATA, fake_next_data) : NULL,
+      .limits = fake_has_limits(config)
+                    ? FAKE_UNLESS_OUT(FAKE_LIMITS, fake_limits)
+                    : NULL,
   };
 }
 

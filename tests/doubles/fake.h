@@ -44,13 +44,17 @@ enum fakeSlot {
   FAKE_COPY_PEER,
   FAKE_VIEW_BEGIN,
   FAKE_VIEW_END,
+  FAKE_SET,
+  FAKE_NEXT_DATA,
+  FAKE_LIMITS,
   FAKE_SLOTS
 };
 
 /** All methods that a table may leave out. */
 #define FAKE_OPTIONAL                                                          \
   (1u << FAKE_CHECK | 1u << FAKE_CALLOC | 1u << FAKE_FLUSH |                   \
-   1u << FAKE_DISCARD | 1u << FAKE_COPY_PEER | FAKE_VIEWS)
+   1u << FAKE_DISCARD | 1u << FAKE_COPY_PEER | FAKE_VIEWS | 1u << FAKE_SET |   \
+   1u << FAKE_NEXT_DATA | 1u << FAKE_LIMITS)
 /** The group of view_begin and view_end. */
 #define FAKE_VIEWS (1u << FAKE_VIEW_BEGIN | 1u << FAKE_VIEW_END)
 
@@ -65,6 +69,10 @@ struct fakeConfig {
   size_t capacity;          /**< Bytes of memory; 0: 32 MiB. */
   struct fake *shares;      /**< Has the memory, and the space, of this one. */
   bool in_process;          /**< Its addresses are pointers, too. */
+  bool sets;                /**< Has a `set`. */
+  size_t hole;              /**< Has a `next_data`, which knows the zeros in
+                                 whole pieces of so many bytes. */
+  struct umemLimits limits; /**< Has `limits`, if any of them is set. */
 };
 
 /** One scripted failure. */
@@ -73,8 +81,8 @@ struct fakeFault {
   umemStatusType type; /**< What it returns. */
   int sys_errno;
   int64_t native;
-  size_t moved; /**< Bytes that read, write, copy_peer or a view that ends
-                     move before; all but the view tell how many. */
+  size_t moved; /**< Bytes that read, write, set, copy_peer or a view that
+                     ends move before; all but the view tell how many. */
   bool silent;  /**< Against the contract: the error is not filled in. */
 };
 
@@ -119,7 +127,8 @@ struct umemVtbl fake_vtbl(struct fakeConfig const *config);
 void fake_fail(struct fake *device, enum fakeSlot slot,
                struct fakeFault const *fault);
 
-/** The methods called since the last fake_forget(), spaces() left out. */
+/** The methods called since the last fake_forget(), spaces() and limits() left
+    out. */
 char const *fake_log(struct fake const *device);
 void fake_forget(struct fake *device);
 

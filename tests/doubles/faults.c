@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "faults.h"
 
+#include "internal.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <stdarg.h>
@@ -18,7 +20,7 @@ struct umemiOs const faults_real = UMEMI_OS_INITIAL;
 
 static struct script scripts[FAULT_CALL_COUNT];
 static atomic_uint counts[FAULT_CALL_COUNT];
-static atomic_size_t largest_malloc;
+static atomic_size_t largest_allocation;
 static atomic_uchar trace[TRACE_MAX];
 static atomic_uint traced;
 
@@ -49,8 +51,6 @@ static int fault_due(enum fault_call call) {
 
 FAULTY(void *, calloc, (size_t count, size_t size), (count, size), NO_POINTER)
 FAULTY(void *, realloc, (void *old, size_t size), (old, size), NO_POINTER)
-FAULTY(int, posix_memalign, (void **out, size_t alignment, size_t size),
-       (out, alignment, size), how)
 FAULTY(char *, strdup, (char const *text), (text), NO_POINTER)
 FAULTY(void *, tsearch,
        (void const *key, void **root,
@@ -58,12 +58,22 @@ FAULTY(void *, tsearch,
        (key, root, compare), NO_POINTER)
 FAULTY(int, pthread_setspecific, (pthread_key_t key, void const *value),
        (key, value), how)
+FAULTY(int, pthread_create,
+       (pthread_t * thread, pthread_attr_t const *attributes,
+        void *(*run)(void *), void *argument),
+       (thread, attributes, run, argument), how)
+FAULTY(int, madvise, (void *at, size_t size, int advice), (at, size, advice),
+       MINUS_ONE)
+FAULTY(int, mincore, (void *at, size_t size, unsigned char *out),
+       (at, size, out), MINUS_ONE)
 FAULTY(int, stat, (char const *path, struct stat *st), (path, st), MINUS_ONE)
 FAULTY(int, lstat, (char const *path, struct stat *st), (path, st), MINUS_ONE)
 FAULTY(int, fstat, (int fd, struct stat *st), (fd, st), MINUS_ONE)
 FAULTY(int, fstatvfs, (int fd, struct statvfs *fs), (fd, fs), MINUS_ONE)
 FAULTY(char *, realpath, (char const *path, char *out), (path, out), NO_POINTER)
 FAULTY(int, ftruncate, (int fd, off_t size), (fd, size), MINUS_ONE)
+FAULTY(off_t, lseek, (int fd, off_t at, int whence), (fd, at, whence),
+       MINUS_ONE)
 FAULTY(int, fallocate, (int fd, int mode, off_t at, off_t size),
        (fd, mode, at, size), MINUS_ONE)
 FAULTY(int, fdatasync, (int fd), (fd), MINUS_ONE)
@@ -77,13 +87,23 @@ FAULTY(int, linkat,
 FAULTY(int, unlinkat, (int dir, char const *path, int flags),
        (dir, path, flags), MINUS_ONE)
 
-static void *faulty_malloc(size_t size) {
-  size_t largest = largest_malloc;
+static void note_allocation(size_t size) {
+  size_t largest = largest_allocation;
   while (size > largest &&
-         !atomic_compare_exchange_weak(&largest_malloc, &largest, size))
+         !atomic_compare_exchange_weak(&largest_allocation, &largest, size))
     continue;
+}
+
+static void *faulty_malloc(size_t size) {
+  note_allocation(size);
   int how = fault_due(FAULT_malloc);
   return how ? NO_POINTER : faults_real.malloc(size);
+}
+
+static int faulty_posix_memalign(void **out, size_t alignment, size_t size) {
+  note_allocation(size);
+  int how = fault_due(FAULT_posix_memalign);
+  return how ? how : faults_real.posix_memalign(out, alignment, size);
 }
 
 static int faulty_close(int fd) {
@@ -159,6 +179,9 @@ static ssize_t faulty_pwrite(int fd, void const *in, size_t nbytes, off_t at) {
 /* --- script and counts --------------------------------------------------- */
 
 void faults_install(void) {
+  umemi_tuning();
+  umem_get_threads();
+  umemi_slots_drop();
 #define FAULT_MEMBER(name) .name = faulty_##name,
   umemi_os = (struct umemiOs){FAULT_CALLS(FAULT_MEMBER).rungs_off = 0};
 #undef FAULT_MEMBER
@@ -169,7 +192,7 @@ void faults_clear(void) {
   memset(scripts, 0, sizeof scripts);
   for (unsigned i = 0; i < FAULT_CALL_COUNT; i++)
     counts[i] = 0;
-  largest_malloc = 0;
+  largest_allocation = 0;
   traced = 0;
 }
 
@@ -191,8 +214,8 @@ unsigned faults_count(enum fault_call call) {
   return counts[call];
 }
 
-size_t faults_largest_malloc(void) {
-  return largest_malloc;
+size_t faults_largest_allocation(void) {
+  return largest_allocation;
 }
 
 char const *fault_name(enum fault_call call) {

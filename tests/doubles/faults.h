@@ -17,7 +17,8 @@
 
 #include "os.h"
 
-/* Allocations first, then system calls. */
+/* Allocations first, then what a call can do without; then system calls that
+   are traced. */
 #define FAULT_CALLS(X)                                                         \
   X(malloc)                                                                    \
   X(calloc)                                                                    \
@@ -26,6 +27,9 @@
   X(strdup)                                                                    \
   X(tsearch)                                                                   \
   X(pthread_setspecific)                                                       \
+  X(pthread_create)                                                            \
+  X(madvise)                                                                   \
+  X(mincore)                                                                   \
   X(open)                                                                      \
   X(openat)                                                                    \
   X(close)                                                                     \
@@ -39,6 +43,7 @@
   X(pread)                                                                     \
   X(pwrite)                                                                    \
   X(ftruncate)                                                                 \
+  X(lseek)                                                                     \
   X(fallocate)                                                                 \
   X(fdatasync)                                                                 \
   X(fsync)                                                                     \
@@ -50,6 +55,7 @@
 #define FAULT_ENUMERATOR(name) FAULT_##name,
 enum fault_call {
   FAULT_CALLS(FAULT_ENUMERATOR) FAULT_CALL_COUNT,
+  FAULT_FIRST_HELPFUL_CALL = FAULT_pthread_create,
   FAULT_FIRST_SYSTEM_CALL = FAULT_open
 };
 #undef FAULT_ENUMERATOR
@@ -57,7 +63,8 @@ enum fault_call {
 /* Instead of an errno, for pread and pwrite: so much is moved and returned. */
 enum { FAULT_ONE_BYTE = -1, FAULT_HALF = -2, FAULT_NOTHING = -3 };
 
-/* Puts counters and scripts in front of the whole table; all are clear. */
+/* Puts counters and scripts in front of the whole table; all are clear. What
+   the library reads once in a process it has read, and it keeps no slots. */
 void faults_install(void);
 /* Forgets counts, trace and scripts. */
 void faults_clear(void);
@@ -72,8 +79,8 @@ void faults_fail_from(enum fault_call call, unsigned k, int how);
 
 /* Calls since faults_install() or faults_clear(), failed ones included. */
 unsigned faults_count(enum fault_call call);
-/* The largest size that was asked of malloc(). */
-size_t faults_largest_malloc(void);
+/* The largest size that was asked of malloc() or posix_memalign(). */
+size_t faults_largest_allocation(void);
 /* The system calls so far, in order: "open fstat pwrite close". */
 char const *faults_trace(void);
 char const *fault_name(enum fault_call call);

@@ -10,6 +10,8 @@
 #include <ftw.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 /* --- results ------------------------------------------------------------- */
@@ -138,14 +140,89 @@ bool file_exists(char const *path) {
 
 /* --- the run ------------------------------------------------------------- */
 
-int open_descriptors(void) {
-  DIR *list = opendir("/proc/self/fd");
+static int names_of(char const *path) {
+  DIR *list = opendir(path);
   assert_non_null(list);
   int count = 0;
   while (readdir(list))
     count++;
   closedir(list);
-  return count - 3; /* ".", ".." and the list itself */
+  return count - 2; /* "." and ".." */
+}
+
+int open_descriptors(void) {
+  return names_of("/proc/self/fd") - 1; /* the list itself */
+}
+
+/* ThreadSanitizer has a thread of its own, from the first of ours on. */
+int running_threads(void) {
+  int count = names_of("/proc/self/task");
+  return UNDER_TSAN && count > 1 ? count - 1 : count;
+}
+
+uint64_t milliseconds(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+void sleep_milliseconds(unsigned milliseconds) {
+  struct timespec left = {milliseconds / 1000,
+                          (long)(milliseconds % 1000) * 1000000};
+  while (nanosleep(&left, &left))
+    continue;
+}
+
+/* All that a program may do between fork() and exec() where others run. */
+static void again_exec(char *const arguments[], char *setting, int output) {
+  char *environment[256];
+  size_t count = 0;
+  if (setting) /* before another one of the name */
+    environment[count++] = setting;
+  for (char **e = environ; *e && count < 255; e++)
+    environment[count++] = *e;
+  environment[count] = NULL;
+  dup2(output, 1);
+  dup2(output, 2);
+  close(output);
+  execve(arguments[0], arguments, environment);
+  _exit(127);
+}
+
+/* The end of `told` is cut off, but read. */
+static void again_read(int from, char *told, size_t size) {
+  char more[256];
+  size_t length = 0;
+  ssize_t got;
+  while ((got = read(from, more, sizeof more)) > 0)
+    for (ssize_t i = 0; i < got; i++)
+      if (length + 1 < size)
+        told[length++] = more[i];
+  told[length] = '\0';
+}
+
+int run_again(char const *role, char const *setting, char *told, size_t size) {
+  char program[PATH_SIZE], as[64], with[256] = "";
+  char *arguments[] = {program, as, NULL};
+  int ends[2], status;
+  ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
+  assert_true(length > 0);
+  program[length] = '\0';
+  snprintf(as, sizeof as, "%s", role);
+  snprintf(with, sizeof with, "%s", setting ? setting : "");
+  assert_int_equal(pipe(ends), 0);
+  fflush(NULL);
+  pid_t child = fork();
+  assert_true(child >= 0);
+  if (child == 0) {
+    close(ends[0]);
+    again_exec(arguments, setting ? with : NULL, ends[1]);
+  }
+  close(ends[1]);
+  again_read(ends[0], told, size);
+  close(ends[0]);
+  assert_int_equal(waitpid(child, &status, 0), child);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
 size_t scaled(size_t natively, size_t slowly) {

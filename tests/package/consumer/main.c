@@ -15,6 +15,27 @@ static int round_trip(umemHost *host, umemFile *file) {
   return umem_is_ok(host) && umem_is_ok(file) && memcmp(in, out, 16) == 0;
 }
 
+/* The calls for large things, on a small one. */
+static int large_things(umemHost *host) {
+  char a[8] = "sampled", b[8] = "";
+  uintptr_t from = (uintptr_t)a, to = (uintptr_t)b;
+  size_t difference = 0;
+  uint32_t sums[2] = {0, 1};
+  umemCopyPlan plan;
+
+  plan.size = sizeof plan;
+  return umem_set_threads(1) == umemOK && umem_get_threads() == 1 &&
+         umem_copy_plan(host, from, host, to, 8, &plan) == umemOK &&
+         plan.rung == umemDirectRung &&
+         umem_copy_2d(host, from, 4, host, to, 4, 2, 2) == umemOK &&
+         umem_copy_2d_safe(host, from, 4, 8, host, to, 4, 8, 4, 2) == umemOK &&
+         umem_compare(host, from, host, to, 8, &difference) == umemOK &&
+         difference == 8 &&
+         umem_checksum(host, from, 8, 0, &sums[0]) == umemOK &&
+         umem_checksum(host, to, 8, 0, &sums[1]) == umemOK &&
+         sums[0] == sums[1];
+}
+
 int main(void) {
   umemHost host;
   umemFile file;
@@ -24,7 +45,7 @@ int main(void) {
     return 1;
   umemHost_ctor(&host);
   umemFile_ctor(&file, "consumer.data", "w+");
-  ok = round_trip(&host, &file);
+  ok = round_trip(&host, &file) && large_things(&host);
   if (!ok)
     printf("%s\n%s\n", umem_get_message(&host), umem_get_message(&file));
   umem_dtor(&file);
