@@ -238,29 +238,29 @@ umemStatusType umem_disconnect(void const *src, uintptr_t src_adr,
 umemStatusType umem_sync_to(void const *src, uintptr_t src_adr,
                             void const *dest, uintptr_t dest_adr,
                             size_t nbytes) {
-  return umemi_transfer("umem_sync_to", true, src, src_adr, dest, dest_adr,
-                        nbytes);
+  return umemi_copy_call("umem_sync_to", true, src, src_adr, dest, dest_adr,
+                         nbytes);
 }
 
 umemStatusType umem_sync_from(void const *dest, uintptr_t dest_adr,
                               void const *src, uintptr_t src_adr,
                               size_t nbytes) {
-  return umemi_transfer("umem_sync_from", true, src, src_adr, dest, dest_adr,
-                        nbytes);
+  return umemi_copy_call("umem_sync_from", true, src, src_adr, dest, dest_adr,
+                         nbytes);
 }
 
 umemStatusType umem_sync_to_safe(void const *src, uintptr_t src_adr,
                                  size_t src_size, void const *dest,
                                  uintptr_t dest_adr, size_t dest_size,
                                  size_t nbytes) {
-  return umemi_transfer_safe("umem_sync_to_safe", true, src, src_adr, src_size,
-                             dest, dest_adr, dest_size, nbytes);
+  return umemi_copy_call_safe("umem_sync_to_safe", true, src, src_adr, src_size,
+                              dest, dest_adr, dest_size, nbytes);
 }
 
 umemStatusType umem_sync_from_safe(void const *dest, uintptr_t dest_adr,
                                    size_t dest_size, void const *src,
                                    uintptr_t src_adr, size_t src_size,
                                    size_t nbytes) {
-  return umemi_transfer_safe("umem_sync_from_safe", true, src, src_adr,
-                             src_size, dest, dest_adr, dest_size, nbytes);
+  return umemi_copy_call_safe("umem_sync_from_safe", true, src, src_adr,
+                              src_size, dest, dest_adr, dest_size, nbytes);
 }

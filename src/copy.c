@@ -23,11 +23,9 @@ static umemStatusType copy_call(char const *function,
 }
 
 /* The slow ways take values, so that the fast ones keep no struct in memory. */
-UMEMI_NOINLINE umemStatusType umemi_transfer(char const *function, bool sync,
-                                             void const *src, uintptr_t src_adr,
-                                             void const *dest,
-                                             uintptr_t dest_adr,
-                                             size_t nbytes) {
+UMEMI_NOINLINE umemStatusType umemi_copy_call(
+    char const *function, bool sync, void const *src, uintptr_t src_adr,
+    void const *dest, uintptr_t dest_adr, size_t nbytes) {
   struct umemiCopy copy = {.src = src,
                            .src_adr = src_adr,
                            .dest = dest,
@@ -38,9 +36,9 @@ UMEMI_NOINLINE umemStatusType umemi_transfer(char const *function, bool sync,
 }
 
 UMEMI_NOINLINE umemStatusType
-umemi_transfer_safe(char const *function, bool sync, void const *src,
-                    uintptr_t src_adr, size_t src_size, void const *dest,
-                    uintptr_t dest_adr, size_t dest_size, size_t nbytes) {
+umemi_copy_call_safe(char const *function, bool sync, void const *src,
+                     uintptr_t src_adr, size_t src_size, void const *dest,
+                     uintptr_t dest_adr, size_t dest_size, size_t nbytes) {
   struct umemiCopy copy = {.src = src,
                            .src_adr = src_adr,
                            .src_size = src_size,
@@ -97,8 +95,8 @@ umemStatusType umem_copy_to(void const *src, uintptr_t src_adr,
                             size_t nbytes) {
   if (UMEMI_LIKELY(copy_plain(src, src_adr, dest, dest_adr, nbytes)))
     return umemOK;
-  return umemi_transfer("umem_copy_to", false, src, src_adr, dest, dest_adr,
-                        nbytes);
+  return umemi_copy_call("umem_copy_to", false, src, src_adr, dest, dest_adr,
+                         nbytes);
 }
 
 umemStatusType umem_copy_from(void const *dest, uintptr_t dest_adr,
@@ -106,8 +104,8 @@ umemStatusType umem_copy_from(void const *dest, uintptr_t dest_adr,
                               size_t nbytes) {
   if (UMEMI_LIKELY(copy_plain(src, src_adr, dest, dest_adr, nbytes)))
     return umemOK;
-  return umemi_transfer("umem_copy_from", false, src, src_adr, dest, dest_adr,
-                        nbytes);
+  return umemi_copy_call("umem_copy_from", false, src, src_adr, dest, dest_adr,
+                         nbytes);
 }
 
 umemStatusType umem_copy_to_safe(void const *src, uintptr_t src_adr,
@@ -117,8 +115,8 @@ umemStatusType umem_copy_to_safe(void const *src, uintptr_t src_adr,
   if (UMEMI_LIKELY(copy_plain_safe(src, src_adr, src_size, dest, dest_adr,
                                    dest_size, nbytes)))
     return umemOK;
-  return umemi_transfer_safe("umem_copy_to_safe", false, src, src_adr, src_size,
-                             dest, dest_adr, dest_size, nbytes);
+  return umemi_copy_call_safe("umem_copy_to_safe", false, src, src_adr,
+                              src_size, dest, dest_adr, dest_size, nbytes);
 }
 
 umemStatusType umem_copy_from_safe(void const *dest, uintptr_t dest_adr,
@@ -128,6 +126,6 @@ umemStatusType umem_copy_from_safe(void const *dest, uintptr_t dest_adr,
   if (UMEMI_LIKELY(copy_plain_safe(src, src_adr, src_size, dest, dest_adr,
                                    dest_size, nbytes)))
     return umemOK;
-  return umemi_transfer_safe("umem_copy_from_safe", false, src, src_adr,
-                             src_size, dest, dest_adr, dest_size, nbytes);
+  return umemi_copy_call_safe("umem_copy_from_safe", false, src, src_adr,
+                              src_size, dest, dest_adr, dest_size, nbytes);
 }

@@ -7,9 +7,10 @@
 
 #include <sched.h>
 
+/* Of the main thread: the one that asks may be pinned for its own reasons. */
 static unsigned cpus_of_affinity(void) {
   cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0)
+  if (sched_getaffinity(getpid(), sizeof set, &set) == 0)
     return (unsigned)CPU_COUNT(&set);
   long online = sysconf(_SC_NPROCESSORS_ONLN); /* more than CPU_SETSIZE */
   return online > 0 ? (unsigned)online : 1;

@@ -168,7 +168,7 @@ umemStatusType umemi_device_next_data(struct umemiContext *ctx, uintptr_t adr,
 
 struct umemLimits umemi_device_limits(struct umemiContext *ctx, uintptr_t adr,
                                       size_t nbytes, unsigned access) {
-  struct umemLimits limits = {.chunk = 0};
+  struct umemLimits limits = {.size = sizeof limits};
   ctx->vtbl->limits(ctx->state, access, adr, nbytes, &limits);
   return limits;
 }

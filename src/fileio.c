@@ -122,6 +122,8 @@ static int file_move_direct(struct file_span const *span,
   while (end - *done >= DIRECT_ALIGN) {
     size_t pages = (end - *done) & ~(size_t)(DIRECT_ALIGN - 1);
     ssize_t moved = file_step_direct(span, bounce, *done, pages);
+    if (moved < 0 && errno == EINVAL)
+      break; /* cut off inside a page at a limit, or sectors are larger */
     if (moved < 0 && errno != EINTR)
       return errno;
     if (moved >= 0)
@@ -287,24 +289,21 @@ int umemi_file_grow(struct umemiFileIo const *io, uint64_t start,
 
 /* --- zeros and holes ------------------------------------------------------ */
 
-static int file_fallocate(struct umemiFileIo const *io, int mode, uint64_t at,
-                          uint64_t nbytes) {
-  return UMEMI_RETRY(umemi_os.fallocate(io->fd, mode, (off_t)at, (off_t)nbytes))
-             ? errno
-             : 0;
-}
-
 /* In slices, as growth is: an interrupted call starts over. */
 static int file_zero_range(struct umemiFileIo const *io, uint64_t at,
                            uint64_t end) {
-  int failed = 0;
-  while (!failed && at < end) {
-    uint64_t slice = end - at < RESERVE_SLICE ? end - at : RESERVE_SLICE;
-    failed = file_fallocate(io, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, at,
-                            slice);
-    at += slice;
+  int const mode = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
+  uint64_t most = RESERVE_SLICE;
+  while (at < end) {
+    uint64_t slice = end - at < most ? end - at : most;
+    if (umemi_os.fallocate(io->fd, mode, (off_t)at, (off_t)slice) == 0)
+      at += slice;
+    else if (errno != EINTR)
+      return errno;
+    else if (most > GROW_SLICE_MIN)
+      most /= 2;
   }
-  return failed;
+  return 0;
 }
 
 int umemi_file_zero(struct umemiFileIo const *io, uint64_t at, size_t nbytes) {
@@ -319,6 +318,15 @@ int umemi_file_zero(struct umemiFileIo const *io, uint64_t at, size_t nbytes) {
   return failed || end <= size ? failed : file_extend(io, end);
 }
 
+/* lseek(2), at most `end`. Where it cannot tell there is data. */
+static uint64_t file_seek(struct umemiFileIo const *io, int whence, uint64_t at,
+                          uint64_t end) {
+  off_t found = umemi_os.lseek(io->fd, (off_t)at, whence);
+  if (found < 0)
+    return whence == SEEK_DATA && errno != ENXIO ? at : end;
+  return (uint64_t)found < end ? (uint64_t)found : end;
+}
+
 int umemi_file_next_data(struct umemiFileIo const *io, uint64_t at,
                          uint64_t end, uint64_t *data_out,
                          uint64_t *data_end_out) {
@@ -330,15 +338,21 @@ int umemi_file_next_data(struct umemiFileIo const *io, uint64_t at,
   if (!S_ISREG(st.st_mode) || end > (uint64_t)st.st_size ||
       (uint64_t)st.st_blocks >= (uint64_t)st.st_size / 512)
     return 0; /* no holes, or an end that reading has to tell */
-  off_t data = umemi_os.lseek(io->fd, (off_t)at, SEEK_DATA);
-  if (data < 0) {
-    *data_out = errno == ENXIO ? end : at; /* nothing but a hole is left */
+  uint64_t data = file_seek(io, SEEK_DATA, at, end), hole = at;
+  if (data == end) { /* a hole, unless the file was cut off meanwhile */
+    *data_out = umemi_os.fstat(io->fd, &st) == 0 && end <= (uint64_t)st.st_size
+                    ? end
+                    : at;
     return 0;
   }
-  *data_out = (uint64_t)data < end ? (uint64_t)data : end;
-  off_t hole = umemi_os.lseek(io->fd, data, SEEK_HOLE);
-  if (hole > data && (uint64_t)hole < end)
-    *data_end_out = (uint64_t)hole;
+  if (data - at >= umemi_tuning()->zero_from)
+    *data_out = hole = data;
+  while (data < end &&
+         (hole <= *data_out || data - hole < umemi_tuning()->zero_from)) {
+    hole = file_seek(io, SEEK_HOLE, data, end);
+    data = hole < end ? file_seek(io, SEEK_DATA, hole, end) : end;
+  }
+  *data_end_out = hole;
   return 0;
 }
 

@@ -22,8 +22,7 @@ static void portable_copy(void *dest, void const *src, size_t nbytes) {
   memcpy(dest, src, nbytes);
 }
 
-static struct umemiKernels const portable = {"memcpy", portable_copy,
-                                             portable_copy};
+static struct umemiKernels const portable = {portable_copy, portable_copy};
 
 static struct umemiKernels const *hostcopy_kernels(void) {
   struct umemiKernels const *best =
@@ -54,32 +53,42 @@ void umemi_large_note(uintptr_t adr, size_t nbytes) {
                         memory_order_relaxed);
 }
 
-static void hostcopy_use_huge_pages(uint64_t word) {
+/* Whole pages of the range, as far as they are in the block. */
+static void hostcopy_use_huge_pages(uint64_t word, uintptr_t adr,
+                                    size_t nbytes) {
   uintptr_t const page_mask = ~(uintptr_t)(UMEMI_PAGE - 1);
-  uintptr_t start = (uintptr_t)LARGE_ADR(word);
-  uintptr_t end = (start + (uintptr_t)LARGE_SIZE(word)) & page_mask;
-  start = (start + UMEMI_PAGE - 1) & page_mask;
-  umemi_os.madvise((void *)start, end - start, MADV_HUGEPAGE);
+  uintptr_t end = (uintptr_t)(LARGE_ADR(word) + LARGE_SIZE(word));
+  if (nbytes < end - adr)
+    end = adr + nbytes;
+  adr = (adr + UMEMI_PAGE - 1) & page_mask;
+  umemi_os.madvise((void *)adr, (end & page_mask) - adr, MADV_HUGEPAGE);
 }
 
-/* Only blocks of ours are advised, and only the first time; about other memory
+/* A block is new until a copy has filled half of it. */
+static bool hostcopy_is_new(_Atomic uint64_t *place, uint64_t word,
+                            uintptr_t adr, size_t nbytes) {
+  if (word == 0 || adr < LARGE_ADR(word) ||
+      adr - LARGE_ADR(word) >= LARGE_SIZE(word))
+    return false;
+  return nbytes < LARGE_SIZE(word) / 2 ||
+         atomic_compare_exchange_strong(place, &word, 0);
+}
+
+/* Only blocks of ours are advised, and only what is written; about other memory
    nothing is asked. */
 bool umemi_host_prepare(void *dest, size_t nbytes) {
   struct umemiTuning const *tuning = umemi_tuning();
-  uintptr_t adr = (uintptr_t)dest;
   bool fresh = false;
   if (nbytes < tuning->fresh_from)
     return false;
   for (size_t i = 0; i < UMEMI_LARGE_BLOCKS; i++) {
-    uint64_t word =
-        atomic_load_explicit(&umemi_large_blocks[i], memory_order_relaxed);
-    if (word == 0 || adr < LARGE_ADR(word) ||
-        adr - LARGE_ADR(word) >= LARGE_SIZE(word) ||
-        !atomic_compare_exchange_strong(&umemi_large_blocks[i], &word, 0))
+    _Atomic uint64_t *place = &umemi_large_blocks[i];
+    uint64_t word = atomic_load_explicit(place, memory_order_relaxed);
+    if (!hostcopy_is_new(place, word, (uintptr_t)dest, nbytes))
       continue;
     fresh = true;
     if (tuning->huge)
-      hostcopy_use_huge_pages(word);
+      hostcopy_use_huge_pages(word, (uintptr_t)dest, nbytes);
   }
   return fresh && tuning->populate;
 }
@@ -129,7 +138,7 @@ struct umemiHostPlan umemi_host_plan(uintptr_t dest, uintptr_t src,
   struct umemiHostPlan plan = {.method = UMEMI_MEMMOVE};
   uintptr_t apart = dest > src ? dest - src : src - dest;
   bool alike = apart % UMEMI_LINE == 0;
-  if (apart < nbytes ||
+  if (apart < nbytes || nbytes < UMEMI_KERNEL_LEAST ||
       nbytes < (alike ? tuning->loop_alike_from : tuning->loop_from))
     return plan;
   plan.method = UMEMI_LOOP;

@@ -335,7 +335,7 @@ enum {
   UMEMI_SHORT_COPY = 2112,     /* below this memmove() is the limit */
   UMEMI_SLOT_LEAST = 64 << 10, /* of staging; with less nothing is staged */
   UMEMI_LANES_MAX = 4,         /* slots that one copy takes, at most */
-  UMEMI_LARGE_BLOCK = 4 << 20  /* of ours, that may be worth huge pages */
+  UMEMI_LARGE_BLOCK = 32 << 20 /* of ours, that malloc() maps anew */
 };
 
 /* cpus.c -------------------------------------------------------------------*/
@@ -493,7 +493,7 @@ struct umemiWay {
   char const *methods[2]; /* the second one is what follows the first */
   unsigned helpers;
   size_t chunk, staging;
-  size_t alignment; /* 0, or bytes go through slots that lie alike */
+  bool aligns; /* bytes go through slots that lie on a page as the device's */
 };
 
 umemStatusType umemi_transfer_run(struct umemiRoute const *route,
@@ -509,14 +509,14 @@ static inline bool umemi_rung_is_on(umemCopyRung rung) {
 /* copy.c -------------------------------------------------------------------*/
 
 /* umemi_copy() as the public call `function`: told and recorded. */
-umemStatusType umemi_transfer(char const *function, bool sync, void const *src,
-                              uintptr_t src_adr, void const *dest,
-                              uintptr_t dest_adr, size_t nbytes);
-umemStatusType umemi_transfer_safe(char const *function, bool sync,
-                                   void const *src, uintptr_t src_adr,
-                                   size_t src_size, void const *dest,
-                                   uintptr_t dest_adr, size_t dest_size,
-                                   size_t nbytes);
+umemStatusType umemi_copy_call(char const *function, bool sync, void const *src,
+                               uintptr_t src_adr, void const *dest,
+                               uintptr_t dest_adr, size_t nbytes);
+umemStatusType umemi_copy_call_safe(char const *function, bool sync,
+                                    void const *src, uintptr_t src_adr,
+                                    size_t src_size, void const *dest,
+                                    uintptr_t dest_adr, size_t dest_size,
+                                    size_t nbytes);
 
 /* plan.c: what a copy will do, or did, for people --------------------------*/
 

@@ -6,7 +6,6 @@
 #include <stddef.h>
 
 struct umemiKernels {
-  char const *name;
   /* At least UMEMI_KERNEL_LEAST bytes, ranges apart. */
   void (*copy)(void *dest, void const *src, size_t nbytes);
   /* The same past the caches: what is written is not there to be read next. */

@@ -67,7 +67,7 @@ AVX2 static void avx2_stream(void *dest, void const *src, size_t nbytes) {
 }
 
 struct umemiKernels const *umemi_kernels_avx2(void) {
-  static struct umemiKernels const avx2 = {"AVX2", avx2_copy, avx2_stream};
+  static struct umemiKernels const avx2 = {avx2_copy, avx2_stream};
   return __builtin_cpu_supports("avx2") ? &avx2 : NULL;
 }
 

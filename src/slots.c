@@ -8,10 +8,11 @@
 
 /* Taken by exchange and given back by compare-and-swap: no lock, and nothing
    that fork() could catch half-way. */
-static _Atomic(void *) kept[UMEMI_LANES_MAX];
+enum { SLOTS_KEPT = 2 * UMEMI_LANES_MAX }; /* a lane's and its file's */
+static _Atomic(void *) kept[SLOTS_KEPT];
 
 static void *slots_reuse(void) {
-  for (size_t i = 0; i < UMEMI_LANES_MAX; i++) {
+  for (size_t i = 0; i < SLOTS_KEPT; i++) {
     void *ptr = atomic_exchange(&kept[i], NULL);
     if (ptr)
       return ptr;
@@ -20,7 +21,7 @@ static void *slots_reuse(void) {
 }
 
 static bool slots_keep(void *ptr) {
-  for (size_t i = 0; i < UMEMI_LANES_MAX; i++) {
+  for (size_t i = 0; i < SLOTS_KEPT; i++) {
     void *none = NULL;
     if (atomic_compare_exchange_strong(&kept[i], &none, ptr))
       return true;

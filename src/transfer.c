@@ -42,6 +42,11 @@ static unsigned transfer_helpers(struct umemiRoute const *r, unsigned lanes,
   return umemi_workers_of(lanes, waits);
 }
 
+/* The lesser one of those that are not 0. */
+static size_t transfer_least(size_t a, size_t b) {
+  return a && (a < b || !b) ? a : b;
+}
+
 /* Chunks are small enough that all lanes have some, and not smaller. */
 static size_t transfer_chunk(size_t nbytes, size_t most, unsigned helpers) {
   size_t share = nbytes / 2 / ((size_t)helpers + 1) + UMEMI_PAGE;
@@ -54,23 +59,23 @@ static size_t transfer_chunk(size_t nbytes, size_t most, unsigned helpers) {
  * badly the bytes go through a slot that lies well, while they are in the
  * cache.
  */
-static void transfer_plan_view(struct umemiRoute const *r,
-                               struct umemLimits *limits,
+static void transfer_plan_view(struct umemiRoute const *r, uintptr_t host_adr,
+                               uintptr_t adr, struct umemLimits const *limits,
                                struct umemiWay *way) {
   struct umemiTuning const *tuning = umemi_tuning();
-  if (limits->alignment && limits->alignment <= UMEMI_PAGE &&
-      r->nbytes >= tuning->align_from &&
-      (r->dest_adr - r->src_adr) % limits->alignment)
-    way->alignment = limits->alignment;
-  if (way->alignment)
-    limits->chunk = tuning->slot / ALIGN_ROOM * ALIGN_GRAIN;
-  way->helpers = transfer_helpers(r, limits->lanes, limits->waits);
   size_t most = limits->chunk ? limits->chunk : r->nbytes;
-  if (way->helpers && !limits->chunk)
+  uintptr_t ahead = (host_adr - adr) % UMEMI_PAGE;
+  way->aligns =
+      ahead > 0 && ahead < limits->alignment && r->nbytes >= tuning->align_from;
+  size_t fits = tuning->slot / ALIGN_ROOM * ALIGN_GRAIN;
+  if (way->aligns && most > fits)
+    most = fits;
+  way->helpers = transfer_helpers(r, limits->lanes, limits->waits);
+  if (way->helpers && !limits->chunk && most > tuning->read_piece)
     most = tuning->read_piece;
   way->chunk = transfer_chunk(r->nbytes, most, way->helpers);
   way->methods[0] = limits->method;
-  if (!way->alignment)
+  if (!way->aligns)
     return;
   way->methods[1] = umemi_host_method(r->nbytes);
   way->staging = ((size_t)way->helpers + 1) * tuning->slot;
@@ -111,14 +116,12 @@ static umemStatusType direct_run(struct umemiRoute const *r,
 struct transfer {
   struct umemiRoute const *r;
   char *view;
-  size_t alignment;
 };
 
-/* Where in its slot a lane puts what the device has at `adr`: the same place
-   modulo the alignment. */
-static char *transfer_place(struct transfer const *t, void *slot,
-                            uintptr_t adr) {
-  return (char *)slot + adr % t->alignment;
+/* Where in its slot a lane puts what the device has at `adr`: at the same place
+   of a page. */
+static char *transfer_place(void *slot, uintptr_t adr) {
+  return (char *)slot + adr % UMEMI_PAGE;
 }
 
 static bool view_src_plan(struct umemiRoute const *r, struct umemiWay *way) {
@@ -126,7 +129,7 @@ static bool view_src_plan(struct umemiRoute const *r, struct umemiWay *way) {
     return false;
   struct umemLimits limits =
       transfer_limits(r->dest, r->dest_adr, r->nbytes, umemWrite, "write");
-  transfer_plan_view(r, &limits, way);
+  transfer_plan_view(r, r->src_adr, r->dest_adr, &limits, way);
   return true;
 }
 
@@ -137,7 +140,7 @@ static umemStatusType view_src_step(struct umemiLanes *lanes, size_t offset,
   struct umemiRoute const *r = t->r;
   char const *src = t->view + offset;
   if (slot)
-    src = memcpy(transfer_place(t, slot, r->dest_adr + offset), src, nbytes);
+    src = memcpy(transfer_place(slot, r->dest_adr + offset), src, nbytes);
   umemStatusType status =
       umemi_device_write(r->dest, r->dest_adr + offset, src, nbytes, error);
   return status == umemOK
@@ -152,7 +155,7 @@ static umemStatusType transfer_run_lanes(struct transfer *t,
   struct umemiLanes lanes = {.nbytes = t->r->nbytes,
                              .chunk = way->chunk,
                              .grain = ALIGN_GRAIN,
-                             .room = way->alignment ? ALIGN_ROOM : 0,
+                             .room = way->aligns ? ALIGN_ROOM : 0,
                              .spare = true,
                              .helpers = way->helpers,
                              .step = step,
@@ -170,7 +173,7 @@ static umemStatusType view_src_run(struct umemiRoute const *r,
     return status;
   if (status != umemOK)
     return umemi_blame(error, "source", r->src);
-  struct transfer t = {r, view, way->alignment};
+  struct transfer t = {r, view};
   status = transfer_run_lanes(&t, way, view_src_step, error);
   umemError at_end;
   umemStatusType ended =
@@ -186,7 +189,7 @@ static bool view_dest_plan(struct umemiRoute const *r, struct umemiWay *way) {
     return false;
   struct umemLimits limits =
       transfer_limits(r->src, r->src_adr, r->nbytes, umemRead, "read");
-  transfer_plan_view(r, &limits, way);
+  transfer_plan_view(r, r->dest_adr, r->src_adr, &limits, way);
   return true;
 }
 
@@ -196,10 +199,10 @@ static umemStatusType view_dest_step(struct umemiLanes *lanes, size_t offset,
   struct transfer const *t = lanes->arg;
   struct umemiRoute const *r = t->r;
   char *dest = t->view + offset;
-  char *room = slot ? transfer_place(t, slot, r->src_adr + offset) : dest;
+  char *room = slot ? transfer_place(slot, r->src_adr + offset) : dest;
   umemStatusType status =
       umemi_device_read(r->src, r->src_adr + offset, room, nbytes, error);
-  size_t done = status == umemOK ? nbytes : error->bytes_done;
+  size_t done = status == umemOK ? nbytes : (size_t)error->bytes_done;
   if (slot)
     umemi_host_deliver(dest, room, done, r->nbytes);
   return status == umemOK
@@ -217,7 +220,7 @@ static umemStatusType view_dest_run(struct umemiRoute const *r,
     return status;
   if (status != umemOK)
     return umemi_blame(error, "destination", r->dest);
-  struct transfer t = {r, view, way->alignment};
+  struct transfer t = {r, view};
   status = transfer_run_lanes(&t, way, view_dest_step, error);
   umemError at_end;
   umemStatusType ended =
@@ -242,7 +245,9 @@ static bool staged_plan(struct umemiRoute const *r, struct umemiWay *way) {
       transfer_limits(r->dest, r->dest_adr, r->nbytes, umemWrite, "write");
   way->helpers =
       transfer_helpers(r, from.lanes + to.lanes, from.waits || to.waits);
-  way->chunk = transfer_chunk(r->nbytes, umemi_tuning()->slot, way->helpers);
+  size_t most = transfer_least(from.chunk, to.chunk);
+  most = transfer_least(most, umemi_tuning()->slot);
+  way->chunk = transfer_chunk(r->nbytes, most, way->helpers);
   way->staging = ((size_t)way->helpers + 1) * umemi_tuning()->slot;
   way->methods[0] = from.method;
   way->methods[1] = to.method;
@@ -277,23 +282,26 @@ static umemStatusType staged_move(struct umemiRoute const *r,
                                   struct umemiWay const *way,
                                   umemError *error) {
   struct transfer t = {.r = r};
-  struct umemiLanes lanes = {.nbytes = r->nbytes,
-                             .chunk = way->chunk,
-                             .grain = 1,
-                             .room = 1,
-                             .helpers = way->helpers,
-                             .backward = r->overlap && r->dest_adr > r->src_adr,
-                             .step = staged_step,
-                             .arg = &t};
+  struct umemiLanes lanes = {
+      .nbytes = r->nbytes,
+      .chunk = way->chunk,
+      .grain = 1,
+      .room = 1,
+      .helpers = r->nbytes < umemi_tuning()->lanes_from ? 0 : way->helpers,
+      .backward = r->overlap && r->dest_adr > r->src_adr,
+      .step = staged_step,
+      .arg = &t};
   return umemi_lanes_run(&lanes, error);
 }
 
 /* Is the source all there? What is written may extend the very file whose end
    is in the source. */
 static umemStatusType staged_check_end(struct umemiRoute const *r,
+                                       struct umemiWay const *way,
                                        umemError *error) {
   char last;
-  if (!r->one_space || r->nbytes <= UMEMI_SLOT_LEAST)
+  bool one_chunk = r->nbytes <= way->chunk && r->nbytes <= UMEMI_SLOT_LEAST;
+  if (!r->one_space || one_chunk)
     return umemOK;
   return staged_read(r, r->nbytes - 1, &last, 1, error);
 }
@@ -334,7 +342,7 @@ static umemStatusType staged_part(struct umemiRoute const *r, size_t offset,
 
 static umemStatusType staged_run(struct umemiRoute const *r,
                                  struct umemiWay const *way, umemError *error) {
-  umemStatusType status = staged_check_end(r, error);
+  umemStatusType status = staged_check_end(r, way, error);
   if (r->overlap || r->nbytes < umemi_tuning()->sparse_from)
     return status == umemOK ? staged_move(r, way, error) : status;
   for (size_t done = 0, zeros, data; status == umemOK && done < r->nbytes;
@@ -366,7 +374,7 @@ static struct rung {
                         umemError *error);
 } const rungs[] = {
     {umemDirectRung, "direct",
-     "both are of one kind, which moves its own bytes", direct_plan,
+     "both are of one kind, whose own way is tried first", direct_plan,
      direct_run},
     {umemSourceViewRung, "view of the source",
      "the source can be used as host memory", view_src_plan, view_src_run},

@@ -119,8 +119,10 @@ static void tuning_bound(size_t *bytes, size_t least, size_t most) {
 }
 
 static void tuning_set(void) {
-  size_t cache = tuning_cache();
   struct umemiTuning *tuning = &umemi_tuning_values;
+  tuning->cache = tuning_cache();
+  tuning_override(secure_getenv("UMEM_TUNE")); /* others follow from it */
+  size_t cache = tuning->cache;
   *tuning = (struct umemiTuning){
       .cache = cache,
       .simd = 1,
@@ -129,7 +131,7 @@ static void tuning_set(void) {
       .share_from = 6 * MIB,
       .stream_from = cache / 8 * 5,
       .stream_shared_from = cache,
-      .fresh_from = UMEMI_LARGE_BLOCK,
+      .fresh_from = 4 * MIB,
       .huge = 1,
       .populate = 1,
       .host_piece = 1 * MIB,
@@ -144,10 +146,10 @@ static void tuning_set(void) {
       .reflink_from = 64 * KIB,
   };
   tuning_override(secure_getenv("UMEM_TUNE"));
-  tuning_bound(&tuning->slot, UMEMI_SLOT_LEAST, 2 * MIB);
-  tuning_bound(&tuning->host_piece, 64 * KIB, PTRDIFF_MAX);
-  tuning_bound(&tuning->read_piece, 64 * KIB, PTRDIFF_MAX);
-  tuning_bound(&tuning->direct_piece, 64 * KIB, PTRDIFF_MAX);
+  tuning_bound(&tuning->slot, UMEMI_SLOT_LEAST, 1 * MIB);
+  tuning_bound(&tuning->host_piece, 64 * KIB, 1024 * MIB);
+  tuning_bound(&tuning->read_piece, 64 * KIB, 1024 * MIB);
+  tuning_bound(&tuning->direct_piece, 64 * KIB, 1024 * MIB);
   atomic_store_explicit(&umemi_tuning_is_ready, true, memory_order_release);
 }
 

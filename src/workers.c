@@ -9,6 +9,7 @@
  */
 #include "internal.h"
 
+#include <sched.h>
 #include <signal.h>
 
 enum {
@@ -39,7 +40,8 @@ static struct {
   pthread_cond_t work; /* there is some, or there is to be one thread less */
   pthread_cond_t less; /* a thread has ended */
   bool ready;
-  unsigned limit, threads, idle;
+  _Atomic unsigned limit; /* read without it, too */
+  unsigned threads, idle;
   struct request *requests;
 } pool = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -75,8 +77,8 @@ static void workers_init_conditions(void) {
 static void workers_init(void) {
   workers_init_conditions();
   cpus = umemi_cpus();
-  if (!workers_from_environment(&pool.limit))
-    pool.limit = workers_default();
+  unsigned limit;
+  pool.limit = workers_from_environment(&limit) ? limit : workers_default();
   pool.ready = true;
 }
 
@@ -157,6 +159,14 @@ static void workers_block_signals(sigset_t *old) {
   pthread_sigmask(SIG_SETMASK, &blocked, old);
 }
 
+/* Detached; and on the CPUs of the main thread: who starts it may be pinned. */
+static void workers_set_attributes(pthread_attr_t *attributes) {
+  cpu_set_t set;
+  pthread_attr_setdetachstate(attributes, PTHREAD_CREATE_DETACHED);
+  if (sched_getaffinity(getpid(), sizeof set, &set) == 0)
+    pthread_attr_setaffinity_np(attributes, sizeof set, &set);
+}
+
 /* The lock is held: the new thread waits for it. */
 static bool workers_start(void) {
   pthread_attr_t attributes;
@@ -164,7 +174,7 @@ static bool workers_start(void) {
   sigset_t old;
   if (pthread_attr_init(&attributes))
     return false;
-  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  workers_set_attributes(&attributes);
   workers_block_signals(&old);
   bool started =
       umemi_os.pthread_create(&thread, &attributes, workers_main, NULL) == 0;
@@ -177,9 +187,11 @@ static bool workers_start(void) {
 
 /* --- what others call ----------------------------------------------------- */
 
-/* Makes it known to as many as are wanted and allowed. */
-static void workers_offer(struct request *request, unsigned helpers) {
-  workers_lock();
+/* Makes it known to as many as are wanted and allowed. Does not wait: who holds
+   the lock may be what a signal interrupted in this thread. */
+static bool workers_offer(struct request *request, unsigned helpers) {
+  if (pthread_mutex_trylock(&pool.lock))
+    return false;
   if (helpers > pool.limit)
     helpers = pool.limit;
   request->wanted = helpers;
@@ -193,6 +205,7 @@ static void workers_offer(struct request *request, unsigned helpers) {
     if (!workers_start())
       break;
   pthread_mutex_unlock(&pool.lock);
+  return true;
 }
 
 /* Waits for those who have joined. */
@@ -213,20 +226,19 @@ void umemi_workers_run(void (*job)(void *arg), void *arg, unsigned helpers) {
   }
   pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
   pthread_cond_init(&request.through, NULL);
-  workers_offer(&request, helpers);
+  bool offered = workers_offer(&request, helpers);
   job(arg);
-  workers_finish(&request);
+  if (offered)
+    workers_finish(&request);
   pthread_cond_destroy(&request.through);
   pthread_setcancelstate(cancel_state, NULL);
 }
 
 unsigned umemi_workers_of(unsigned lanes, bool waits) {
-  workers_lock();
-  unsigned most = waits ? lanes : cpus;
+  umemi_once(&workers_once, workers_init);
+  unsigned most = waits ? lanes : cpus, limit = pool.limit;
   unsigned helpers = (lanes < most ? lanes : most) - 1;
-  helpers = helpers < pool.limit ? helpers : pool.limit;
-  pthread_mutex_unlock(&pool.lock);
-  return helpers;
+  return helpers < limit ? helpers : limit;
 }
 
 /* --- fork ----------------------------------------------------------------- */

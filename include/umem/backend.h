@@ -15,8 +15,9 @@
  * - `nbytes` is at most PTRDIFF_MAX and `adr + nbytes` does not wrap. Pointers
  *   to host memory are valid for `nbytes` bytes.
  * - read, write and view methods are never called with 0 bytes.
- * - Any number of threads call them at once, except `dtor`. No lock of the
- *   library is held meanwhile.
+ * - Any number of threads, some of them the library's, call them at once,
+ *   except `dtor`. No lock of the library is held meanwhile. They may not call
+ *   umem_set_threads().
  * - They may change errno; they may not end the process.
  *
  * The table is not frozen before 1.0.0; `size` lets it grow.
@@ -57,12 +58,13 @@ typedef struct umemSpace {
 
 /** How a device likes its bytes moved; 0 and NULL say nothing. */
 struct umemLimits {
-  size_t chunk;       /**< Bytes that one call should move at most. */
+  size_t size;        /**< As the library knows it: write no more. */
+  size_t chunk;       /**< Bytes that one call of a copy should move at most. */
+  size_t alignment;   /**< Calls are slow if host memory lies 1 to this many
+                           bytes, less one, ahead of the address modulo 4096. */
   unsigned lanes;     /**< Threads that move one range faster than one does. */
   unsigned waits;     /**< 1: a call waits for the device more than it uses a
                            CPU, so that threads are worth while on one CPU. */
-  size_t alignment;   /**< Calls are slow if host memory and address differ
-                           modulo this power of two. */
   unsigned declines;  /**< 1: copy_peer() would decline such a copy. */
   char const *method; /**< What moves the bytes, for people: "pread". */
 };
@@ -140,7 +142,8 @@ struct umemVtbl {
                               size_t nbytes, umemError *error);
 
   /** Offer the range as host memory until view_end(), without any signal on
-      access. May answer UMEM_DECLINED. Default: declined. */
+      access. All of a view for writing will be written. May answer
+      UMEM_DECLINED. Default: declined. */
   umemStatusType (*view_begin)(void *state, uintptr_t adr, size_t nbytes,
                                umemAccess access, void **ptr_out,
                                umemError *error);
