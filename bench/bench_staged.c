@@ -194,12 +194,12 @@ static void find_chunks(void) {
               work.dest.chunk);
 }
 
-static void row(char const *what, double limit, bool against_slowest,
-                struct benchSide *sides, size_t nsides) {
+static void row(char const *what, unsigned nthreads, double limit,
+                bool against_slowest, struct benchSide *sides, size_t nsides) {
   bench_contest(&(struct benchContest){.goal = "P6",
                                        .what = what,
                                        .nbytes = work.nbytes,
-                                       .nthreads = 2,
+                                       .nthreads = nthreads,
                                        .rule = BENCH_RATIO,
                                        .limit = limit,
                                        .sides = sides,
@@ -223,12 +223,13 @@ static void pair_rows(enum kind from, enum kind to) {
     return;
   end_begin(&work.src, from, "source");
   end_begin(&work.dest, to, "destination");
-  bench_set_threads(2);
-  find_chunks();
   bool is_all_cpu = is_cpu(from) && is_cpu(to);
-  row(what, is_all_cpu ? 0.75 : 0.9, true, legs, BENCH_COUNT(legs));
+  unsigned nthreads = is_all_cpu ? 2 : 0;
+  bench_set_threads(is_all_cpu ? 2 : 4); /* some of which wait */
+  find_chunks();
+  row(what, nthreads, is_all_cpu ? 0.75 : 0.9, true, legs, BENCH_COUNT(legs));
   if (is_all_cpu)
-    row(what, 1.25, false, turns, BENCH_COUNT(turns));
+    row(what, nthreads, 1.25, false, turns, BENCH_COUNT(turns));
   end_end(&work.src);
   end_end(&work.dest);
 }

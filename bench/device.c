@@ -14,22 +14,27 @@ enum { DEVICE_TYPE = umemForeignDevice + 77 };
 
 /* --- the engine ----------------------------------------------------------- */
 
-static double engine_begin(struct device *device) {
+/* Takes the engine's next free time; returns when it will be through. */
+static double engine_book(struct device *device, size_t nbytes) {
   if (device->pace <= 0)
     return 0;
   pthread_mutex_lock(&device->engine);
-  return bench_now();
+  double now = bench_now();
+  if (device->free_at < now)
+    device->free_at = now;
+  device->free_at += (double)nbytes / device->pace;
+  double end = device->free_at;
+  pthread_mutex_unlock(&device->engine);
+  return end;
 }
 
-static void engine_end(struct device *device, double began, size_t nbytes) {
+static void engine_wait(struct device *device, double end) {
   if (device->pace <= 0)
     return;
-  double end = began + (double)nbytes / device->pace;
   struct timespec until = {.tv_sec = (time_t)(end / 1e9)};
   until.tv_nsec = (long)(end - 1e9 * (double)until.tv_sec);
   while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL))
     continue;
-  pthread_mutex_unlock(&device->engine);
 }
 
 /* How much of `nbytes` lies before the end of the memory. */
@@ -40,26 +45,26 @@ static size_t before_end(struct device const *device, size_t at,
 }
 
 void device_read(struct device *device, size_t at, void *out, size_t nbytes) {
-  double began = engine_begin(device);
+  double end = engine_book(device, nbytes);
   size_t length;
   for (size_t done = 0; done < nbytes; done += length) {
     length = before_end(device, at + done, nbytes - done);
     memcpy((char *)out + done, device->bytes + (at + done) % device->size,
            length);
   }
-  engine_end(device, began, nbytes);
+  engine_wait(device, end);
 }
 
 void device_write(struct device *device, size_t at, void const *in,
                   size_t nbytes) {
-  double began = engine_begin(device);
+  double end = engine_book(device, nbytes);
   size_t length;
   for (size_t done = 0; done < nbytes; done += length) {
     length = before_end(device, at + done, nbytes - done);
     memcpy(device->bytes + (at + done) % device->size, (char const *)in + done,
            length);
   }
-  engine_end(device, began, nbytes);
+  engine_wait(device, end);
 }
 
 /* --- the backend ---------------------------------------------------------- */
@@ -113,6 +118,15 @@ static size_t backend_spaces(void *state, umemSpace out[UMEM_SPACES_MAX]) {
   return 1;
 }
 
+/* Two calls in flight keep the engine busy. */
+static void backend_limits(void *state, unsigned access, uintptr_t adr,
+                           size_t nbytes, struct umemLimits *out) {
+  struct device const *device = state;
+  (void)access, (void)adr, (void)nbytes;
+  out->waits = device->pace > 0;
+  out->lanes = device->pace > 0 ? 2 : 1;
+}
+
 static struct umemVtbl const vtbl = {
     .size = sizeof(struct umemVtbl),
     .type = (umemDeviceType)DEVICE_TYPE,
@@ -123,6 +137,7 @@ static struct umemVtbl const vtbl = {
     .read = backend_read,
     .write = backend_write,
     .spaces = backend_spaces,
+    .limits = backend_limits,
 };
 
 void device_begin(struct device *device, size_t size, double pace) {

@@ -3,8 +3,9 @@
  * A foreign kind of context for the benchmarks: memory that host pointers do
  * not reach, so that all copies from and to it are staged.
  *
- * Paced, it has one transfer engine, which takes the time that a bus would:
- * whoever calls copies the bytes, and then sleeps for the rest of it.
+ * Paced, it has one transfer engine with a queue, which takes the time that a
+ * bus would: whoever calls copies the bytes, and then sleeps until the engine
+ * would be through.
  */
 #ifndef BENCH_DEVICE_H
 #define BENCH_DEVICE_H
@@ -23,6 +24,7 @@ struct device {
   size_t size; /* of the memory behind it; addresses wrap at its end */
   double pace; /* bytes per ns; 0: as fast as the processor copies */
   pthread_mutex_t engine;
+  double free_at; /* when the engine has done all that is queued, in ns */
   /* What the library did: */
   atomic_size_t ncalls;       /* reads and writes */
   atomic_size_t nbytes;       /* in them */

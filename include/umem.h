@@ -211,10 +211,13 @@ typedef struct umemCopyPlan {
  * Construct a context for host RAM.
  *
  * Allocates nothing. Blocks come from malloc() and outlive the context: any
- * umemHost may free them. With UMEM_CHECKED=1 in the environment (ignored in
- * setuid programs) the context is in *checked mode*: it keeps a registry of its
- * live blocks, refuses addresses that it did not hand out, bounds the `_safe`
- * calls by them, and lets umem_dtor() report blocks that were never freed.
+ * umemHost may free them, by umem_free(). Blocks of 32 MiB or more start on a
+ * page, and what a large copy brings there first is put on huge pages
+ * (madvise(2)). With
+ * UMEM_CHECKED=1 in the environment (ignored in setuid programs) the context is
+ * in *checked mode*: it keeps a registry of its live blocks, refuses addresses
+ * that it did not hand out, bounds the `_safe` calls by them, and lets
+ * umem_dtor() report blocks that were never freed.
  */
 UMEM_API umemStatusType umemHost_ctor(umemHost *ctx);
 
@@ -416,6 +419,13 @@ UMEM_API umemStatusType umem_set_safe(void const *ctx, uintptr_t adr,
  * it is, and bytes_done is 0. Nothing outside the range changes. The failure is
  * recorded in both contexts, and the message names the side at fault.
  *
+ * Large copies are shared with threads of the library (umem_set_threads()),
+ * which access your memory and your descriptors. A handler of a fault may
+ * repair it and return, but not jump out of the call; a thread that has a
+ * descriptor table or protection keys of its own has to do without the
+ * library's. Copies between files may share extents, and keep holes; a later
+ * write there may need disk space.
+ *
  * The plain calls do not look at block boundaries. The `_safe` calls answer
  * umemIndexError before any byte moves if `nbytes` exceeds one of the two
  * sizes, if a range wraps, or if it leaves the live block that it starts in.
@@ -452,9 +462,10 @@ UMEM_API umemStatusType umem_copy_from_safe(void const *dest,
  *   the next; at least `row_bytes`, else umemValueError, if there are two rows.
  *
  * The bytes between the rows are not written, in the destination, and may be
- * others' business meanwhile. Rows that overlap rows of the other side behave
- * as if all had been read before any was written. umemError.bytes_done counts
- * bytes of rows, in their order.
+ * others' business meanwhile; that they may be accessed is checked with the
+ * rows. Rows that overlap rows of the other side behave as if all had been read
+ * before any was written. umemError.bytes_done counts bytes of rows, in their
+ * order; it is 0 where the two sides lie in one another.
  */
 UMEM_API umemStatusType umem_copy_2d(void const *src, uintptr_t src_adr,
                                      size_t src_pitch, void const *dest,
@@ -474,8 +485,9 @@ UMEM_API umemStatusType umem_copy_2d_safe(void const *src, uintptr_t src_adr,
  * Set `plan_out->size` to sizeof(umemCopyPlan) first; only that many bytes are
  * written. Moves nothing. Checks what the copy would check before it starts. A
  * way that a device turns down when it is tried gives way to the next one; what
- * was done in the end is printed with UMEM_LOG=copy in the environment (read by
- * constructors; ignored in setuid programs), a line per copy on stderr.
+ * was done in the end is printed with UMEM_LOG=copy in the environment (read
+ * once; ignored in setuid programs), a line per copy on stderr; of a rectangle
+ * a line per row that is copied by itself.
  */
 UMEM_API umemStatusType umem_copy_plan(void const *src, uintptr_t src_adr,
                                        void const *dest, uintptr_t dest_adr,
@@ -490,8 +502,10 @@ UMEM_API umemStatusType umem_copy_plan(void const *src, uintptr_t src_adr,
  * does its work in the calling thread. Returns when no more than that are left,
  * which is after the copies at which they are helping now. Unless this is
  * called the number is that of UMEM_THREADS in the environment (ignored in
- * setuid programs), else what the CPUs that the process may use suggest: its
- * affinity and the quota of its control groups.
+ * setuid programs), else one less than the CPUs that the process may use by its
+ * affinity and the quota of its control groups, but 3 to 15: work that keeps a
+ * CPU busy is never shared by more threads than there are CPUs, but disks and
+ * devices are waited for by more.
  *
  * Errors: umemValueError over 1024; it is told by the returned status only.
  */
@@ -504,14 +518,15 @@ UMEM_API unsigned umem_get_threads(void);
 /* Compare and checksum                                                     */
 /* ------------------------------------------------------------------------ */
 /*
- * Any range of any context, of any size, in bounded extra memory.
+ * Any range of any context, of any size, in bounded extra memory (at most
+ * 8 MiB).
  */
 
 /**
  * Compare `nbytes` bytes of `a` with as many of `b`.
  *
  * @param first_difference_out  The number of bytes before the first one that
- *   differs; `nbytes` if none does.
+ *   differs; `nbytes` if none does. What lies behind it need not be readable.
  */
 UMEM_API umemStatusType umem_compare(void const *a, uintptr_t a_adr,
                                      void const *b, uintptr_t b_adr,

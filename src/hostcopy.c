@@ -38,7 +38,7 @@ static struct umemiKernels const *hostcopy_kernels(void) {
  * threads need no lock; who finds his place taken takes it, and what is
  * forgotten is only copied into more slowly.
  */
-enum { LARGE_UNIT_SHIFT = 21, LARGE_ADR_BITS = 48 };
+enum { HUGE_PAGE = 2 << 20, LARGE_UNIT_SHIFT = 21, LARGE_ADR_BITS = 48 };
 
 _Atomic uint64_t umemi_large_blocks[UMEMI_LARGE_BLOCKS];
 
@@ -151,19 +151,37 @@ struct umemiHostPlan umemi_host_plan(uintptr_t dest, uintptr_t src,
   return plan;
 }
 
+/* Pieces of fresh memory end where huge pages do: two threads would both clear
+   one that they share. Up to the first such place there is a shorter piece. */
+static size_t hostcopy_head(struct hostcopy const *copy, size_t nbytes) {
+  size_t head = (size_t)(-(uintptr_t)copy->dest % HUGE_PAGE);
+  return copy->fresh && head < nbytes ? head : 0;
+}
+
+static void hostcopy_share(struct hostcopy const *whole, size_t offset,
+                           size_t nbytes, unsigned helpers) {
+  umemError ignored;
+  struct hostcopy part = *whole;
+  size_t piece = umemi_tuning()->host_piece;
+  part.dest += offset;
+  part.src += offset;
+  struct umemiLanes lanes = {.nbytes = nbytes,
+                             .chunk = part.fresh ? HUGE_PAGE : piece,
+                             .grain = 1,
+                             .helpers = helpers,
+                             .step = hostcopy_step,
+                             .arg = &part};
+  umemi_lanes_run(&lanes, &ignored);
+}
+
 /* Off the short way: system calls may change errno. */
 static UMEMI_NOINLINE void hostcopy_long(struct hostcopy *copy, size_t nbytes,
                                          unsigned helpers) {
   int saved = errno;
-  umemError ignored;
-  struct umemiLanes lanes = {.nbytes = nbytes,
-                             .chunk = umemi_tuning()->host_piece,
-                             .grain = 1,
-                             .helpers = helpers,
-                             .step = hostcopy_step,
-                             .arg = copy};
   copy->fresh = umemi_host_prepare(copy->dest, nbytes);
-  umemi_lanes_run(&lanes, &ignored);
+  size_t head = hostcopy_head(copy, nbytes);
+  hostcopy_share(copy, 0, head, 0);
+  hostcopy_share(copy, head, nbytes - head, helpers);
   errno = saved;
 }
 

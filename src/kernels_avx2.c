@@ -6,7 +6,8 @@
  * Why not memcpy(): glibc uses `rep movsb` from about 2 KiB on, which falls to
  * a twentieth of its speed where the destination lies 1 to 63 bytes behind the
  * source modulo 4096; and it writes through the caches up to a size that it
- * computes from a wrong cache size. AVX-512 and more streams were not faster.
+ * computes from a wrong cache size. AVX-512, more streams and prefetching were
+ * not faster.
  */
 #include "kernels.h"
 
@@ -16,7 +17,7 @@
 
 #define AVX2 __attribute__((target("avx2")))
 
-enum { LINE = 64, BLOCK = 2 * LINE, PREFETCH_AHEAD = 2048 };
+enum { LINE = 64, BLOCK = 2 * LINE };
 
 /* Four registers; in a macro, because a struct of them would go to memory. */
 #define BLOCK_LOAD(name, src)                                                  \
@@ -57,8 +58,6 @@ AVX2 static void avx2_stream(void *dest, void const *src, size_t nbytes) {
   BLOCK_LOAD(last, from + nbytes - BLOCK);
   BLOCK_STORE(_mm256_storeu_si256, to, first);
   for (to += head, from += head; to + BLOCK < end; to += BLOCK, from += BLOCK) {
-    _mm_prefetch(from + PREFETCH_AHEAD, _MM_HINT_T0);
-    _mm_prefetch(from + PREFETCH_AHEAD + LINE, _MM_HINT_T0);
     BLOCK_LOAD(block, from);
     BLOCK_STORE(_mm256_stream_si256, to, block);
   }

@@ -84,13 +84,11 @@ static UMEMI_NOINLINE uintptr_t memory_alloc_slow(void const *ctx,
 }
 
 uintptr_t umem_alloc(void const *ctx, size_t nbytes) {
-  if (UMEMI_LIKELY(umemi_is_plain(ctx) && nbytes <= PTRDIFF_MAX)) {
+  if (UMEMI_LIKELY(umemi_is_plain(ctx) && nbytes < UMEMI_LARGE_BLOCK)) {
     int saved = errno; /* malloc() may change it even if it succeeds */
     void *block = umemi_os.malloc(nbytes); /* of 0: NULL is the slow way's */
     __asm__ volatile("" ::: "memory");     /* clang believes it does not */
     errno = saved;
-    if (UMEMI_UNLIKELY(nbytes >= UMEMI_LARGE_BLOCK) && block)
-      umemi_large_note((uintptr_t)block, nbytes);
     if (UMEMI_LIKELY(block))
       return (uintptr_t)block;
   }
