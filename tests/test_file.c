@@ -722,8 +722,8 @@ static void connect__of_two_contexts_on_one_file_is_the_address(void **state) {
 /* `nbytes` bytes at an odd multiple of 16, as malloc() gives them, or at one of
    64. */
 static char *bytes_new(void **room_out, size_t nbytes, bool aligned) {
-  assert_int_equal(posix_memalign(room_out, 64, nbytes + 16), 0);
-  char *bytes = (char *)*room_out + (aligned ? 0 : 16);
+  assert_int_equal(posix_memalign(room_out, 4096, nbytes + 8), 0);
+  char *bytes = (char *)*room_out + (aligned ? 0 : 8);
   random_bytes(bytes, nbytes, 1);
   return bytes;
 }
@@ -777,9 +777,9 @@ static void system_calls__of_a_read_to_where_it_is_slow(void **state) {
   assert_int_equal(faults_largest_allocation(), MIB);
   assert_memory_equal(in, out, 3 * MIB);
   faults_clear();
-  assert_ok(read_bytes(&f, 16, out, 2 * MIB)); /* there it is not */
+  assert_ok(read_bytes(&f, 8, out, 2 * MIB)); /* there it is not */
   assert_string_equal(faults_trace(), "pread");
-  assert_memory_equal(in + 16, out, 2 * MIB);
+  assert_memory_equal(in + 8, out, 2 * MIB);
   assert_ok(umem_dtor(&f));
   free(in_room);
   free(room);

@@ -339,10 +339,10 @@ static void expect_populated_within(uintptr_t adr, size_t nbytes) {
   }
 }
 
-static unsigned char *source; /* of 16 MiB */
+static unsigned char *source;
 static umemHost host;
 
-enum { BLOCK = 8 * MIB + 13, SOURCE = 16 * MIB };
+enum { BLOCK = UMEMI_LARGE_BLOCK + 4 * MIB + 13, SOURCE = BLOCK + MIB };
 
 static int fresh_setup(void **state) {
   source = malloc(SOURCE);
@@ -377,15 +377,33 @@ static void fresh__block_of_ours_gets_huge_pages_once(void **state) {
   assert_ok(umem_free(&host, adr));
 }
 
+/* Only what is written, until half of it was in one copy. */
 static void fresh__block_that_is_filled_piece_by_piece_does_too(void **state) {
   (void)state;
+  size_t const piece = 8 * MIB;
+  uintptr_t adr = umem_alloc(&host, BLOCK);
+  for (uintptr_t at = adr; at < adr + 3 * piece; at += piece) {
+    note_advice(true);
+    fill(at, piece);
+    expect_huge_once(at, piece);
+    expect_populated_within(at, piece);
+  }
   note_advice(true);
-  uintptr_t adr = umem_alloc(&host, 2 * BLOCK);
-  fill(adr + BLOCK, BLOCK); /* from the middle */
-  expect_huge_once(adr, 2 * BLOCK);
+  fill(adr + 1000, BLOCK - 1000);
+  expect_huge_once(adr + 1000, BLOCK - 1000);
+  note_advice(true);
   fill(adr, BLOCK);
-  assert_int_equal(advices_of(MADV_HUGEPAGE), 1);
+  assert_int_equal(advice_count, 0);
   assert_ok(umem_free(&host, adr));
+}
+
+static void large_blocks__start_on_a_page(void **state) {
+  (void)state;
+  uintptr_t small = umem_alloc(&host, 100), large = umem_alloc(&host, BLOCK);
+  assert_int_equal(large % UMEMI_PAGE, 0);
+  assert_true(small != 0);
+  assert_ok(umem_free(&host, small));
+  assert_ok(umem_free(&host, large));
 }
 
 static uintptr_t block_by(unsigned form, void const *ctx, size_t nbytes) {
@@ -426,10 +444,9 @@ static void fresh__block_of_every_allocation_gets_huge_pages(void **state) {
   assert_ok(umem_dtor(&checked));
 }
 
-static void fresh__block_of_less_than_4_MiB_is_like_others(void **state) {
+static void fresh__block_of_less_than_32_MiB_is_like_others(void **state) {
   (void)state;
   note_advice(true);
-  umemi_tuning_values.fresh_from = MIB;
   uintptr_t adr = umem_alloc(&host, UMEMI_LARGE_BLOCK - 1);
   fill(adr, UMEMI_LARGE_BLOCK - 1);
   assert_int_equal(advice_count, 0);
@@ -540,7 +557,7 @@ static void fresh__is_not_asked_for_less_than_4_MiB(void **state) {
   (void)state;
   note_advice(true);
   uintptr_t adr = umem_alloc(&host, BLOCK);
-  fill(adr, UMEMI_LARGE_BLOCK - 1);
+  fill(adr, 4 * MIB - 1);
   assert_int_equal(mincore_count, 0);
   assert_int_equal(advice_count, 0);
   assert_ok(umem_free(&host, adr));
@@ -627,8 +644,9 @@ int main(void) {
       hostcopy_test(deliver__is_a_copy_of_any_size),
       fresh_test(fresh__block_of_ours_gets_huge_pages_once),
       fresh_test(fresh__block_that_is_filled_piece_by_piece_does_too),
+      fresh_test(large_blocks__start_on_a_page),
       fresh_test(fresh__block_of_every_allocation_gets_huge_pages),
-      fresh_test(fresh__block_of_less_than_4_MiB_is_like_others),
+      fresh_test(fresh__block_of_less_than_32_MiB_is_like_others),
       fresh_test(fresh__memory_of_others_is_nobodys_business),
       fresh_test(fresh__block_that_was_freed_is_none_of_ours),
       fresh_test(fresh__neighbours_of_a_block_get_nothing),

@@ -221,15 +221,15 @@ static size_t shifted_slot(void) {
 static void plan__of_file_to_memory_that_lies_badly_has_slots(void **state) {
   (void)state;
   size_t const slot = umemi_tuning()->slot;
-  assert_plan(plan_at(FILE_A, 0, HOST, 16, LARGE), LARGE, umemDestViewRung,
+  assert_plan(plan_at(FILE_A, 0, HOST, 8, LARGE), LARGE, umemDestViewRung,
               "pread + loop", 1, shifted_slot(), slot);
   assert_plan(plan_at(FILE_A, 16, HOST, 16, LARGE), LARGE, umemDestViewRung,
               "pread", 1, 0, 0);
-  assert_plan(plan_at(FILE_A, 0, HOST, 16, SMALL), SMALL, umemDestViewRung,
+  assert_plan(plan_at(FILE_A, 0, HOST, 8, SMALL), SMALL, umemDestViewRung,
               "pread", 1, 0, 0);
   assert_ok(umem_set_threads(1));
   uint32_t const two = working_pair();
-  assert_plan(plan_at(FILE_A, 0, HOST, 16, LARGE), LARGE, umemDestViewRung,
+  assert_plan(plan_at(FILE_A, 0, HOST, 8, LARGE), LARGE, umemDestViewRung,
               "pread + loop", two, shifted_slot(), two * slot);
 }
 
@@ -367,7 +367,7 @@ static void plan__follows_the_limits_of_a_device(void **state) {
   assert_plan(plan, LARGE, umemSourceViewRung, "wand", 3, 300000, 0);
   assert_ok(umem_copy_plan(&ctx, adr, &all[FILE_A], 0, LARGE, &plan));
   assert_plan(plan, LARGE, umemStagedRung, "wand + pwrite", 4,
-              chunk_by(4, LARGE, slot), 4 * slot);
+              chunk_by(4, LARGE, 300000), 4 * slot);
   assert_ok(umem_copy_plan(&ctx, adr, &ctx, adr + LARGE, LARGE, &plan));
   assert_plan(plan, LARGE, umemDirectRung, "wand", 3, 300000, 0);
   assert_ok(umem_dtor(&ctx));

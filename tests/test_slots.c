@@ -7,7 +7,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-enum { KIB = 1 << 10, MIB = 1 << 20, KEPT = 4 };
+enum { KIB = 1 << 10, MIB = 1 << 20, KEPT = 8 };
 
 static int slots_setup(void **state) {
   (void)state;
