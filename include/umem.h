@@ -212,12 +212,11 @@ typedef struct umemCopyPlan {
  *
  * Allocates nothing. Blocks come from malloc() and outlive the context: any
  * umemHost may free them, by umem_free(). Blocks of 32 MiB or more start on a
- * page, and what a large copy brings there first is put on huge pages
- * (madvise(2)). With
- * UMEM_CHECKED=1 in the environment (ignored in setuid programs) the context is
- * in *checked mode*: it keeps a registry of its live blocks, refuses addresses
- * that it did not hand out, bounds the `_safe` calls by them, and lets
- * umem_dtor() report blocks that were never freed.
+ * multiple of 2 MiB, and what a large copy brings there first is put on huge
+ * pages (madvise(2)). With UMEM_CHECKED=1 in the environment (ignored in setuid
+ * programs) the context is in *checked mode*: it keeps a registry of its live
+ * blocks, refuses addresses that it did not hand out, bounds the `_safe` calls
+ * by them, and lets umem_dtor() report blocks that were never freed.
  */
 UMEM_API umemStatusType umemHost_ctor(umemHost *ctx);
 

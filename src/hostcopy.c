@@ -154,7 +154,7 @@ struct umemiHostPlan umemi_host_plan(uintptr_t dest, uintptr_t src,
 /* Pieces of fresh memory end where huge pages do: two threads would both clear
    one that they share. Up to the first such place there is a shorter piece. */
 static size_t hostcopy_head(struct hostcopy const *copy, size_t nbytes) {
-  size_t head = (size_t)(-(uintptr_t)copy->dest % HUGE_PAGE);
+  size_t head = (size_t)(-(uintptr_t)copy->dest % UMEMI_HUGE_PAGE);
   return copy->fresh && head < nbytes ? head : 0;
 }
 
@@ -166,7 +166,7 @@ static void hostcopy_share(struct hostcopy const *whole, size_t offset,
   part.dest += offset;
   part.src += offset;
   struct umemiLanes lanes = {.nbytes = nbytes,
-                             .chunk = part.fresh ? HUGE_PAGE : piece,
+                             .chunk = part.fresh ? UMEMI_HUGE_PAGE : piece,
                              .grain = 1,
                              .helpers = helpers,
                              .step = hostcopy_step,

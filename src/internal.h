@@ -330,7 +330,8 @@ static inline struct umemiTuning const *umemi_tuning(void) {
 }
 
 enum {
-  UMEMI_PAGE = 4096,           /* of memory and of O_DIRECT */
+  UMEMI_PAGE = 4096, /* of memory and of O_DIRECT */
+  UMEMI_HUGE_PAGE = 2 << 20,
   UMEMI_LINE = 64,             /* of a cache */
   UMEMI_SHORT_COPY = 2112,     /* below this memmove() is the limit */
   UMEMI_SLOT_LEAST = 64 << 10, /* of staging; with less nothing is staged */

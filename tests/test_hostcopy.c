@@ -397,10 +397,10 @@ static void fresh__block_that_is_filled_piece_by_piece_does_too(void **state) {
   assert_ok(umem_free(&host, adr));
 }
 
-static void large_blocks__start_on_a_page(void **state) {
+static void large_blocks__start_on_a_huge_page(void **state) {
   (void)state;
   uintptr_t small = umem_alloc(&host, 100), large = umem_alloc(&host, BLOCK);
-  assert_int_equal(large % UMEMI_PAGE, 0);
+  assert_int_equal(large % UMEMI_HUGE_PAGE, 0);
   assert_true(small != 0);
   assert_ok(umem_free(&host, small));
   assert_ok(umem_free(&host, large));
@@ -644,7 +644,7 @@ int main(void) {
       hostcopy_test(deliver__is_a_copy_of_any_size),
       fresh_test(fresh__block_of_ours_gets_huge_pages_once),
       fresh_test(fresh__block_that_is_filled_piece_by_piece_does_too),
-      fresh_test(large_blocks__start_on_a_page),
+      fresh_test(large_blocks__start_on_a_huge_page),
       fresh_test(fresh__block_of_every_allocation_gets_huge_pages),
       fresh_test(fresh__block_of_less_than_32_MiB_is_like_others),
       fresh_test(fresh__memory_of_others_is_nobodys_business),

@@ -19,14 +19,15 @@ static umemStatusType host_give(void *block, size_t nbytes,
   return umemOK;
 }
 
-/* Large blocks start on a page, as O_DIRECT and fast reads of files want it. */
+/* Large blocks start on a huge page: none is in part another's, and O_DIRECT
+   and fast reads of files want pages. */
 static umemStatusType host_alloc(void *state, size_t nbytes, size_t alignment,
                                  uintptr_t *adr_out, umemError *error) {
   (void)state;
   size_t size = nbytes + !nbytes; /* 0 bytes have an address, too */
   void *block = NULL;
-  if (nbytes >= UMEMI_LARGE_BLOCK && alignment < UMEMI_PAGE)
-    alignment = UMEMI_PAGE;
+  if (nbytes >= UMEMI_LARGE_BLOCK && alignment < UMEMI_HUGE_PAGE)
+    alignment = UMEMI_HUGE_PAGE;
   if (alignment == 0)
     block = umemi_os.malloc(size);
   else if (umemi_os.posix_memalign(
