@@ -492,7 +492,7 @@ void fake_init(struct fake *device, struct fakeConfig const *config) {
   uintptr_t base = device->config.base ? device->config.base : FAKE_BASE;
   if (!device->config.capacity)
     device->config.capacity = (size_t)32 << 20;
-  device->bytes = malloc(device->config.capacity);
+  device->bytes = calloc(1, device->config.capacity);
   assert_non_null(device->bytes);
   device->base = base == FAKE_BASE_ZERO ? 0 : base;
   if (device->config.in_process)
