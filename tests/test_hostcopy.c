@@ -457,7 +457,12 @@ static void *map_fresh(void *hint, size_t nbytes) {
   void *at = mmap(
       hint, nbytes, PROT_READ | PROT_WRITE,
       MAP_PRIVATE | MAP_ANONYMOUS | (hint ? MAP_FIXED_NOREPLACE : 0), -1, 0);
-  return at == MAP_FAILED ? NULL : at;
+  if (at == MAP_FAILED)
+    return NULL;
+  if (!hint || at == hint)
+    return at;
+  munmap(at, nbytes); /* who does not know the flag takes it for a hint */
+  return NULL;
 }
 
 static void fresh__memory_of_others_is_nobodys_business(void **state) {
