@@ -119,7 +119,7 @@ static void copy_plan__of_any_size_tells_a_way_and_moves_nothing(void **state) {
   uintptr_t from, to;
   unsigned char before[4096], after[4096];
   assert_ok(umem_try_alloc(&s->src.ctx, LARGE, &from));
-  assert_ok(umem_try_alloc(&s->dest.ctx, LARGE, &to));
+  assert_ok(umem_try_calloc(&s->dest.ctx, 1, LARGE, &to));
   s->dest.kind->peek(&s->dest, to, before, sizeof before);
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
     umemCopyPlan plan = {.size = sizeof plan};
