@@ -33,12 +33,7 @@ static umemStatusType checksum_run(struct checksum *c, size_t nbytes,
                              .step = checksum_step,
                              .arg = c};
   umemStatusType status = umemi_lanes_run(&lanes, error);
-  umemError at_end;
-  umemStatusType ended = umemi_source_end(&c->source, &at_end);
-  if (status != umemOK || ended == umemOK)
-    return status;
-  *error = at_end;
-  return ended;
+  return umemi_source_end(&c->source, NULL, status, error);
 }
 
 static umemStatusType checksum(void const *ctx, struct umemiRange const *range,

@@ -20,10 +20,7 @@ static size_t compare_bytes(char const *a, char const *b, size_t nbytes) {
 
 static void compare_differs(struct umemiLanes *lanes, size_t at) {
   struct comparison *c = lanes->arg;
-  size_t first = atomic_load(&c->difference);
-  while (at < first &&
-         !atomic_compare_exchange_weak(&c->difference, &first, at))
-    continue;
+  umemi_lower(&c->difference, at);
   umemi_lanes_stop(lanes, at);
 }
 
@@ -81,22 +78,6 @@ static umemStatusType compare_run(struct comparison *c, size_t nbytes,
                                                                 : status;
 }
 
-/* Both sources are ended, whatever the first end came to. */
-static umemStatusType compare_end(struct comparison *c, umemStatusType status,
-                                  umemError *error) {
-  struct umemiSource *const sources[] = {&c->a, &c->b};
-  static char const *const roles[] = {"first", "second"};
-  for (size_t i = 0; i < 2; i++) {
-    umemError at_end;
-    umemStatusType ended = umemi_source_end(sources[i], &at_end);
-    if (status != umemOK || ended == umemOK)
-      continue;
-    *error = at_end;
-    status = umemi_blame(error, roles[i], sources[i]->ctx);
-  }
-  return status;
-}
-
 static umemStatusType compare_sources(struct umemiContext *a, uintptr_t a_adr,
                                       struct umemiContext *b, uintptr_t b_adr,
                                       size_t nbytes, size_t *difference_out,
@@ -110,7 +91,8 @@ static umemStatusType compare_sources(struct umemiContext *a, uintptr_t a_adr,
     umemi_blame(error, "second", b);
   else
     status = compare_run(&c, nbytes, error);
-  status = compare_end(&c, status, error);
+  status = umemi_source_end(&c.a, "first", status, error);
+  status = umemi_source_end(&c.b, "second", status, error);
   size_t difference = atomic_load(&c.difference);
   *difference_out = difference < nbytes ? difference : nbytes;
   return status;

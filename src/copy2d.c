@@ -16,10 +16,13 @@ struct plane {
   struct umemiContext *ctx;
   uintptr_t adr;
   size_t pitch, size;
-  size_t
-      span; /* from the first byte of the first row to the last of the last */
+  size_t span; /* of all rows and what is between them */
   char *view;
 };
+
+static char const *plane_role(umemAccess access) {
+  return access == umemRead ? "source" : "destination";
+}
 
 struct rectangle {
   struct plane src, dest;
@@ -214,8 +217,7 @@ static umemStatusType pack_run(struct rectangle *r, umemError *error) {
   return umemi_lanes_run(&lanes, error);
 }
 
-/* --- views
- * -------------------------------------------------------------------- */
+/* --- views ---------------------------------------------------------------- */
 
 static umemStatusType plane_begin(struct plane *plane, umemAccess access,
                                   umemError *error) {
@@ -227,22 +229,12 @@ static umemStatusType plane_begin(struct plane *plane, umemAccess access,
   return status == UMEM_DECLINED ? umemOK : status;
 }
 
-/* What was done through a view that cannot be ended may not have arrived. */
 static umemStatusType plane_end(struct plane *plane, umemAccess access,
                                 umemStatusType status, umemError *error) {
-  umemError at_end;
-  if (!plane->view ||
-      umemi_device_view_end(plane->ctx, plane->view, plane->span, access,
-                            &at_end) == umemOK)
+  if (!plane->view)
     return status;
-  if (status == umemOK) {
-    *error = at_end;
-    umemi_blame(error, access == umemRead ? "source" : "destination",
-                plane->ctx);
-  }
-  if (access == umemWrite)
-    error->bytes_done = 0;
-  return error->type;
+  return umemi_view_end(plane->ctx, plane->view, plane->span, access,
+                        plane_role(access), status, error);
 }
 
 /* A view of the destination puts all of itself in place when it ends: only if
@@ -267,8 +259,7 @@ static umemStatusType rows_packed(struct rectangle *r, umemError *error) {
   return plane_end(&r->src, umemRead, status, error);
 }
 
-/* --- which way
- * ------------------------------------------------------------------ */
+/* --- which way ------------------------------------------------------------ */
 
 static bool rectangle_overlaps(struct rectangle const *r) {
   struct plane const *src = &r->src, *dest = &r->dest;
@@ -285,26 +276,14 @@ static void rectangle_join_rows(struct rectangle *r) {
   r->rows = 1;
 }
 
-/* Is the source all there? What is written may extend the very file whose end
-   is in the source. */
-static umemStatusType rectangle_check_end(struct rectangle const *r,
-                                          umemError *error) {
-  char last;
-  umemStatusType status = umemi_device_read(
-      r->src.ctx, r->src.adr + r->src.span - 1, &last, 1, error);
-  if (status == umemOK)
-    return umemOK;
-  error->bytes_done = 0;
-  return umemi_blame(error, "source", r->src.ctx);
-}
-
 static umemStatusType rectangle_copy(struct rectangle *r, umemError *error) {
   bool one_space = umemi_same_space(r->src.ctx, r->dest.ctx);
   if (r->row == 0 || r->rows == 0)
     return umemOK;
   rectangle_join_rows(r);
   if (r->rows > 1 && one_space) {
-    umemStatusType status = rectangle_check_end(r, error);
+    umemStatusType status =
+        umemi_transfer_reach(r->src.ctx, r->src.adr + r->src.span - 1, error);
     if (status != umemOK)
       return status;
   }
@@ -315,8 +294,7 @@ static umemStatusType rectangle_copy(struct rectangle *r, umemError *error) {
   return rows_packed(r, error);
 }
 
-/* --- checks
- * ----------------------------------------------------------------------- */
+/* --- checks --------------------------------------------------------------- */
 
 static umemStatusType plane_check_pitch(struct rectangle const *r,
                                         struct plane const *plane,
@@ -351,10 +329,8 @@ static umemStatusType plane_check(struct rectangle const *r,
                              plane->span, r->safe};
   if (status == umemOK)
     status = umemi_check(plane->ctx, &range, access, error);
-  return status == umemOK
-             ? status
-             : umemi_blame(error, access == umemRead ? "source" : "destination",
-                           plane->ctx);
+  return status == umemOK ? status
+                          : umemi_blame(error, plane_role(access), plane->ctx);
 }
 
 static umemStatusType rectangle_checked(void const *src, void const *dest,
@@ -372,8 +348,7 @@ static umemStatusType rectangle_checked(void const *src, void const *dest,
   return status == umemOK ? rectangle_copy(r, error) : status;
 }
 
-/* --- public calls
- * ------------------------------------------------------------------ */
+/* --- public calls --------------------------------------------------------- */
 
 static umemStatusType rectangle_call(char const *function, void const *src,
                                      void const *dest, struct rectangle *r) {

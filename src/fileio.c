@@ -13,7 +13,7 @@ enum {
   CALL_MAX = 1 << 30,        /* bytes per system call; Linux stops at 2 GiB */
   DIRECT_ALIGN = UMEMI_PAGE, /* of offset, size and buffer for O_DIRECT */
   GROW_SLICE = 4 << 20,      /* per fallocate() */
-  GROW_SLICE_MIN = 64 << 10
+  SLICE_MIN = 64 << 10
 };
 
 /* --- SIGXFSZ -------------------------------------------------------------- */
@@ -248,24 +248,23 @@ static int file_extend(struct umemiFileIo const *io, uint64_t end) {
 /*
  * Slice by slice, because an interrupted fallocate() starts over; and in
  * smaller ones after that, because signals may come faster than a large one
- * takes. The last slice sets the size: until then nothing can be seen of it,
- * unless the file system cannot reserve without setting it.
+ * takes. The last slice has a mode of its own, which the others get, too, where
+ * theirs is not known.
  */
-static int file_allocate(struct umemiFileIo const *io, uint64_t start,
-                         uint64_t end) {
-  uint64_t slice = GROW_SLICE;
-  int keep_size = FALLOC_FL_KEEP_SIZE;
-  for (uint64_t at = start; at < end;) {
+static int file_allocate(struct umemiFileIo const *io, uint64_t at,
+                         uint64_t end, uint64_t slice, int mode,
+                         int last_mode) {
+  while (at < end) {
     bool last = end - at <= slice;
     uint64_t nbytes = last ? end - at : slice;
-    int mode = last ? 0 : keep_size;
-    if (umemi_os.fallocate(io->fd, mode, (off_t)at, (off_t)nbytes) == 0)
+    int now = last ? last_mode : mode;
+    if (umemi_os.fallocate(io->fd, now, (off_t)at, (off_t)nbytes) == 0)
       at += nbytes;
-    else if (errno == EOPNOTSUPP && mode)
-      keep_size = 0;
+    else if (errno == EOPNOTSUPP && now != last_mode)
+      mode = last_mode;
     else if (errno != EINTR)
       return errno;
-    else if (slice > GROW_SLICE_MIN)
+    else if (slice > SLICE_MIN)
       slice /= 2;
   }
   return 0;
@@ -282,29 +281,15 @@ int umemi_file_grow(struct umemiFileIo const *io, uint64_t start,
     return EFBIG;
   if (end - start > GROW_SLICE && !file_has_room(io, end - start))
     return ENOSPC;
-  int failed = file_allocate(io, start, end);
+  /* the last slice sets the size: until then nothing can be seen of it, unless
+     the file system cannot reserve without setting it */
+  int failed =
+      file_allocate(io, start, end, GROW_SLICE, FALLOC_FL_KEEP_SIZE, 0);
   return failed == EOPNOTSUPP || failed == ENOSYS ? file_extend(io, end)
                                                   : failed;
 }
 
 /* --- zeros and holes ------------------------------------------------------ */
-
-/* In slices, as growth is: an interrupted call starts over. */
-static int file_zero_range(struct umemiFileIo const *io, uint64_t at,
-                           uint64_t end) {
-  int const mode = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
-  uint64_t most = RESERVE_SLICE;
-  while (at < end) {
-    uint64_t slice = end - at < most ? end - at : most;
-    if (umemi_os.fallocate(io->fd, mode, (off_t)at, (off_t)slice) == 0)
-      at += slice;
-    else if (errno != EINTR)
-      return errno;
-    else if (most > GROW_SLICE_MIN)
-      most /= 2;
-  }
-  return 0;
-}
 
 int umemi_file_zero(struct umemiFileIo const *io, uint64_t at, size_t nbytes) {
   struct stat st;
@@ -314,7 +299,9 @@ int umemi_file_zero(struct umemiFileIo const *io, uint64_t at, size_t nbytes) {
   uint64_t size = S_ISREG(st.st_mode) ? (uint64_t)st.st_size : end;
   if (file_is_past_limit(io, end))
     return EFBIG;
-  int failed = at < size ? file_zero_range(io, at, end < size ? end : size) : 0;
+  int const mode = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
+  int failed =
+      file_allocate(io, at, end < size ? end : size, RESERVE_SLICE, mode, mode);
   return failed || end <= size ? failed : file_extend(io, end);
 }
 

@@ -38,7 +38,7 @@ static struct umemiKernels const *hostcopy_kernels(void) {
  * threads need no lock; who finds his place taken takes it, and what is
  * forgotten is only copied into more slowly.
  */
-enum { HUGE_PAGE = 2 << 20, LARGE_UNIT_SHIFT = 21, LARGE_ADR_BITS = 48 };
+enum { LARGE_UNIT_SHIFT = 21, LARGE_ADR_BITS = 48 };
 
 _Atomic uint64_t umemi_large_blocks[UMEMI_LARGE_BLOCKS];
 
@@ -111,10 +111,21 @@ static void hostcopy_populate(char *dest, size_t nbytes) {
 
 /* --- the copy ------------------------------------------------------------- */
 
+typedef void hostcopy_kernel(void *dest, void const *src, size_t nbytes);
+
+/* Of any size. */
+static void hostcopy_move(hostcopy_kernel *kernel, void *dest, void const *src,
+                          size_t nbytes) {
+  if (nbytes < UMEMI_KERNEL_LEAST)
+    memcpy(dest, src, nbytes);
+  else
+    kernel(dest, src, nbytes);
+}
+
 struct hostcopy {
   char *dest;
   char const *src;
-  void (*move)(void *dest, void const *src, size_t nbytes);
+  hostcopy_kernel *kernel;
   bool fresh;
 };
 
@@ -125,10 +136,7 @@ static umemStatusType hostcopy_step(struct umemiLanes *lanes, size_t offset,
   struct hostcopy const *copy = lanes->arg;
   if (copy->fresh)
     hostcopy_populate(copy->dest + offset, nbytes);
-  if (nbytes < UMEMI_KERNEL_LEAST)
-    memcpy(copy->dest + offset, copy->src + offset, nbytes);
-  else
-    copy->move(copy->dest + offset, copy->src + offset, nbytes);
+  hostcopy_move(copy->kernel, copy->dest + offset, copy->src + offset, nbytes);
   return umemOK;
 }
 
@@ -180,7 +188,8 @@ static UMEMI_NOINLINE void hostcopy_long(struct hostcopy *copy, size_t nbytes,
   int saved = errno;
   copy->fresh = umemi_host_prepare(copy->dest, nbytes);
   size_t head = hostcopy_head(copy, nbytes);
-  hostcopy_share(copy, 0, head, 0);
+  if (head > 0)
+    hostcopy_share(copy, 0, head, 0);
   hostcopy_share(copy, head, nbytes - head, helpers);
   errno = saved;
 }
@@ -190,15 +199,15 @@ UMEMI_NOINLINE void umemi_host_copy(void *dest, void const *src,
   struct umemiHostPlan plan =
       umemi_host_plan((uintptr_t)dest, (uintptr_t)src, nbytes);
   struct umemiKernels const *kernels = hostcopy_kernels();
-  struct hostcopy copy = {.dest = dest, .src = src, .move = kernels->copy};
+  struct hostcopy copy = {.dest = dest, .src = src, .kernel = kernels->copy};
   if (plan.method == UMEMI_MEMMOVE) {
     memmove(dest, src, nbytes);
     return;
   }
   if (plan.method == UMEMI_STREAM)
-    copy.move = kernels->stream;
+    copy.kernel = kernels->stream;
   if (nbytes < umemi_tuning()->fresh_from && plan.helpers == 0)
-    copy.move(dest, src, nbytes);
+    copy.kernel(dest, src, nbytes);
   else
     hostcopy_long(&copy, nbytes, plan.helpers);
 }
@@ -210,10 +219,7 @@ char const *umemi_host_method(size_t total) {
 void umemi_host_deliver(void *dest, void const *slot, size_t nbytes,
                         size_t total) {
   struct umemiKernels const *kernels = hostcopy_kernels();
-  if (nbytes < UMEMI_KERNEL_LEAST)
-    memcpy(dest, slot, nbytes);
-  else if (total >= umemi_tuning()->stream_from)
-    kernels->stream(dest, slot, nbytes);
-  else
-    kernels->copy(dest, slot, nbytes);
+  bool past_caches = total >= umemi_tuning()->stream_from;
+  hostcopy_move(past_caches ? kernels->stream : kernels->copy, dest, slot,
+                nbytes);
 }

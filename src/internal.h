@@ -101,6 +101,13 @@ static inline void umemi_once(pthread_once_t *once, void (*init)(void)) {
   errno = saved;
 }
 
+/* Lowers a number to `value` if it is larger. */
+static inline void umemi_lower(atomic_size_t *number, size_t value) {
+  size_t now = atomic_load(number);
+  while (value < now && !atomic_compare_exchange_weak(number, &now, value))
+    continue;
+}
+
 /* context.c ----------------------------------------------------------------*/
 
 /* The context behind the pointer if it has an id (live, failed or dead). */
@@ -339,10 +346,14 @@ enum {
   UMEMI_LARGE_BLOCK = 32 << 20 /* of ours, that malloc() maps anew */
 };
 
-/* cpus.c -------------------------------------------------------------------*/
+/* machine.c: what we run on -------------------------------------------------*/
 
 /* CPUs that this process may use: affinity and control groups; at least 1. */
 unsigned umemi_cpus(void);
+/* Bytes of one last-level cache, as CPU 0 sees it. */
+size_t umemi_cache_size(void);
+/* "32768K": a number with K, M or G behind it, up to whatever follows. */
+size_t umemi_bytes_of(char const *text);
 
 /* workers.c: threads that help ---------------------------------------------*/
 
@@ -417,7 +428,19 @@ umemStatusType umemi_source_begin(struct umemiSource *source,
 umemStatusType umemi_source_bytes(struct umemiSource const *source,
                                   size_t offset, size_t nbytes, void *room,
                                   char const **bytes_out, umemError *error);
-umemStatusType umemi_source_end(struct umemiSource *source, umemError *error);
+/* Ends the view, if there is one; see umemi_view_end(). */
+umemStatusType umemi_source_end(struct umemiSource *source, char const *role,
+                                umemStatusType status, umemError *error);
+/*
+ * Ends a view after what was done through it came to `status`; returns what
+ * both came to. An earlier failure stays the one that is told; else the end's
+ * is, of the side `role`, if not NULL. What was written through a view that
+ * cannot be ended may not have arrived.
+ */
+umemStatusType umemi_view_end(struct umemiContext *ctx, void *view,
+                              size_t nbytes, umemAccess access,
+                              char const *role, umemStatusType status,
+                              umemError *error);
 
 /* hostcopy.c: host memory to host memory -----------------------------------*/
 
@@ -499,6 +522,10 @@ struct umemiWay {
 
 umemStatusType umemi_transfer_run(struct umemiRoute const *route,
                                   umemError *error);
+/* Is the source there up to this byte? Asked before what is written may extend
+   the very file whose end is in the source. */
+umemStatusType umemi_transfer_reach(struct umemiContext *src, uintptr_t last,
+                                    umemError *error);
 void umemi_transfer_plan(struct umemiRoute const *route, struct umemiWay *way);
 /* Route and run. */
 umemStatusType umemi_copy(struct umemiCopy const *copy, umemError *error);

@@ -13,6 +13,7 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #define AVX2 __attribute__((target("avx2")))
@@ -36,7 +37,9 @@ enum { LINE = 64, BLOCK = 2 * LINE };
     store(to_ + 3, name##_3);                                                  \
   } while (0)
 
-AVX2 static void avx2_copy(void *dest, void const *src, size_t nbytes) {
+/* One loop for both: `streams` is known when it is compiled. */
+AVX2 static inline __attribute__((always_inline)) void
+avx2_move(void *dest, void const *src, size_t nbytes, bool streams) {
   char *to = dest, *end = to + nbytes;
   char const *from = src;
   size_t head = LINE - (uintptr_t)to % LINE;
@@ -45,24 +48,22 @@ AVX2 static void avx2_copy(void *dest, void const *src, size_t nbytes) {
   BLOCK_STORE(_mm256_storeu_si256, to, first);
   for (to += head, from += head; to + BLOCK < end; to += BLOCK, from += BLOCK) {
     BLOCK_LOAD(block, from);
-    BLOCK_STORE(_mm256_store_si256, to, block);
+    if (streams)
+      BLOCK_STORE(_mm256_stream_si256, to, block);
+    else
+      BLOCK_STORE(_mm256_store_si256, to, block);
   }
+  if (streams)
+    _mm_sfence(); /* streamed stores are ordered with nothing else */
   BLOCK_STORE(_mm256_storeu_si256, end - BLOCK, last);
 }
 
+AVX2 static void avx2_copy(void *dest, void const *src, size_t nbytes) {
+  avx2_move(dest, src, nbytes, false);
+}
+
 AVX2 static void avx2_stream(void *dest, void const *src, size_t nbytes) {
-  char *to = dest, *end = to + nbytes;
-  char const *from = src;
-  size_t head = LINE - (uintptr_t)to % LINE;
-  BLOCK_LOAD(first, from);
-  BLOCK_LOAD(last, from + nbytes - BLOCK);
-  BLOCK_STORE(_mm256_storeu_si256, to, first);
-  for (to += head, from += head; to + BLOCK < end; to += BLOCK, from += BLOCK) {
-    BLOCK_LOAD(block, from);
-    BLOCK_STORE(_mm256_stream_si256, to, block);
-  }
-  _mm_sfence(); /* streamed stores are ordered with nothing else */
-  BLOCK_STORE(_mm256_storeu_si256, end - BLOCK, last);
+  avx2_move(dest, src, nbytes, true);
 }
 
 struct umemiKernels const *umemi_kernels_avx2(void) {

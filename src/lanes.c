@@ -21,9 +21,7 @@ struct lanes_run {
 };
 
 void umemi_lanes_stop(struct umemiLanes *lanes, size_t end) {
-  size_t now = atomic_load(&lanes->end);
-  while (end < now && !atomic_compare_exchange_weak(&lanes->end, &now, end))
-    continue;
+  umemi_lower(&lanes->end, end);
 }
 
 static void lanes_failed(struct lanes_run *run, size_t offset,

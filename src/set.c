@@ -30,10 +30,7 @@ static umemStatusType set_view(struct umemiContext *ctx, uintptr_t adr, int c,
   if (status != umemOK)
     return status;
   memset(view, c, nbytes);
-  status = umemi_device_view_end(ctx, view, nbytes, umemWrite, error);
-  if (status != umemOK)
-    error->bytes_done = 0; /* what was set may not have arrived */
-  return status;
+  return umemi_view_end(ctx, view, nbytes, umemWrite, NULL, umemOK, error);
 }
 
 umemStatusType umemi_set(struct umemiContext *ctx, uintptr_t adr, int c,

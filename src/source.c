@@ -1,6 +1,24 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A range that is only read: as host memory, or through a lane's own. */
+/* Views that end, and ranges that are only read: as host memory, or through a
+   lane's own. */
 #include "internal.h"
+
+umemStatusType umemi_view_end(struct umemiContext *ctx, void *view,
+                              size_t nbytes, umemAccess access,
+                              char const *role, umemStatusType status,
+                              umemError *error) {
+  umemError at_end;
+  if (umemi_device_view_end(ctx, view, nbytes, access, &at_end) == umemOK)
+    return status;
+  if (status == umemOK) {
+    *error = at_end;
+    if (role)
+      umemi_blame(error, role, ctx);
+  }
+  if (access == umemWrite)
+    error->bytes_done = 0;
+  return error->type;
+}
 
 umemStatusType umemi_source_begin(struct umemiSource *source,
                                   struct umemiContext *ctx, uintptr_t adr,
@@ -24,9 +42,10 @@ umemStatusType umemi_source_bytes(struct umemiSource const *source,
                            error);
 }
 
-umemStatusType umemi_source_end(struct umemiSource *source, umemError *error) {
+umemStatusType umemi_source_end(struct umemiSource *source, char const *role,
+                                umemStatusType status, umemError *error) {
   if (!source->view)
-    return umemOK;
-  return umemi_device_view_end(source->ctx, source->view, source->nbytes,
-                               umemRead, error);
+    return status;
+  return umemi_view_end(source->ctx, source->view, source->nbytes, umemRead,
+                        role, status, error);
 }

@@ -175,13 +175,8 @@ static umemStatusType view_src_run(struct umemiRoute const *r,
     return umemi_blame(error, "source", r->src);
   struct transfer t = {r, view};
   status = transfer_run_lanes(&t, way, view_src_step, error);
-  umemError at_end;
-  umemStatusType ended =
-      umemi_device_view_end(r->src, view, r->nbytes, umemRead, &at_end);
-  if (status != umemOK || ended == umemOK)
-    return status;
-  *error = at_end;
-  return umemi_blame(error, "source", r->src);
+  return umemi_view_end(r->src, view, r->nbytes, umemRead, "source", status,
+                        error);
 }
 
 static bool view_dest_plan(struct umemiRoute const *r, struct umemiWay *way) {
@@ -222,21 +217,11 @@ static umemStatusType view_dest_run(struct umemiRoute const *r,
     return umemi_blame(error, "destination", r->dest);
   struct transfer t = {r, view};
   status = transfer_run_lanes(&t, way, view_dest_step, error);
-  umemError at_end;
-  umemStatusType ended =
-      umemi_device_view_end(r->dest, view, r->nbytes, umemWrite, &at_end);
-  if (ended == umemOK)
-    return status;
-  if (status == umemOK) {
-    *error = at_end;
-    umemi_blame(error, "destination", r->dest);
-  }
-  error->bytes_done = 0; /* what was read may not have arrived */
-  return error->type;
+  return umemi_view_end(r->dest, view, r->nbytes, umemWrite, "destination",
+                        status, error);
 }
 
-/* --- staged: always possible
- * -------------------------------------------------- */
+/* --- staged: always possible ---------------------------------------------- */
 
 static bool staged_plan(struct umemiRoute const *r, struct umemiWay *way) {
   struct umemLimits from =
@@ -254,21 +239,27 @@ static bool staged_plan(struct umemiRoute const *r, struct umemiWay *way) {
   return true;
 }
 
-static umemStatusType staged_read(struct umemiRoute const *r, size_t offset,
+static umemStatusType staged_read(struct umemiContext *src, uintptr_t adr,
                                   void *slot, size_t nbytes, umemError *error) {
-  umemStatusType status =
-      umemi_device_read(r->src, r->src_adr + offset, slot, nbytes, error);
+  umemStatusType status = umemi_device_read(src, adr, slot, nbytes, error);
   if (status == umemOK)
     return umemOK;
   error->bytes_done = 0; /* read, but not written */
-  return umemi_blame(error, "source", r->src);
+  return umemi_blame(error, "source", src);
+}
+
+umemStatusType umemi_transfer_reach(struct umemiContext *src, uintptr_t last,
+                                    umemError *error) {
+  char byte;
+  return staged_read(src, last, &byte, 1, error);
 }
 
 static umemStatusType staged_step(struct umemiLanes *lanes, size_t offset,
                                   size_t nbytes, void *slot, umemError *error) {
   struct transfer const *t = lanes->arg;
   struct umemiRoute const *r = t->r;
-  umemStatusType status = staged_read(r, offset, slot, nbytes, error);
+  umemStatusType status =
+      staged_read(r->src, r->src_adr + offset, slot, nbytes, error);
   if (status != umemOK)
     return status;
   status =
@@ -294,16 +285,14 @@ static umemStatusType staged_move(struct umemiRoute const *r,
   return umemi_lanes_run(&lanes, error);
 }
 
-/* Is the source all there? What is written may extend the very file whose end
-   is in the source. */
+/* A chunk that is all is read before anything is written. */
 static umemStatusType staged_check_end(struct umemiRoute const *r,
                                        struct umemiWay const *way,
                                        umemError *error) {
-  char last;
   bool one_chunk = r->nbytes <= way->chunk && r->nbytes <= UMEMI_SLOT_LEAST;
   if (!r->one_space || one_chunk)
     return umemOK;
-  return staged_read(r, r->nbytes - 1, &last, 1, error);
+  return umemi_transfer_reach(r->src, r->src_adr + r->nbytes - 1, error);
 }
 
 /* A part of the route that starts so far in. */
@@ -360,8 +349,7 @@ static umemStatusType staged_run(struct umemiRoute const *r,
   return status;
 }
 
-/* --- the ladder
- * --------------------------------------------------------------- */
+/* --- the ladder ----------------------------------------------------------- */
 
 /* Rungs in the order in which they are tried. `plan` answers false where the
    rung does not fit; one that fits may answer UMEM_DECLINED before it touches a

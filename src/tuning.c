@@ -36,51 +36,6 @@ struct umemiTuning umemi_tuning_values;
 atomic_bool umemi_tuning_is_ready;
 static pthread_once_t tuning_once = PTHREAD_ONCE_INIT;
 
-/* --- the true size of the last-level cache -------------------------------- */
-
-static size_t tuning_scale(char unit) {
-  char const units[] = "KMG";
-  char const *found = unit ? strchr(units, unit) : NULL;
-  return found ? (size_t)1 << (10 * (found - units + 1)) : 1;
-}
-
-/* "32768K", up to whatever follows. */
-static size_t tuning_number(char const *text) {
-  char *end;
-  unsigned long long number = strtoull(text, &end, 10);
-  return (size_t)number * tuning_scale(*end);
-}
-
-/* What a small file says; 0 if it cannot be had. */
-static size_t tuning_read(char const *path) {
-  char text[32] = "";
-  int fd = UMEMI_RETRY(umemi_os.open(path, O_RDONLY | O_CLOEXEC));
-  if (fd < 0)
-    return 0;
-  ssize_t length = umemi_os.pread(fd, text, sizeof text - 1, 0);
-  umemi_os.close(fd);
-  return length > 0 ? tuning_number(text) : 0;
-}
-
-/*
- * Of one cache, as CPU 0 sees it. sysconf(_SC_LEVEL3_CACHE_SIZE) will not do:
- * glibc multiplies it by what it takes for the number of caches, and has been
- * seen to say 320 MiB where each is 32 MiB.
- */
-static size_t tuning_cache(void) {
-  for (int level = 4; level >= 2; level--) {
-    char path[64];
-    snprintf(path, sizeof path,
-             "/sys/devices/system/cpu/cpu0/cache/index%d/size", level);
-    size_t size = tuning_read(path);
-    if (size > 0)
-      return size;
-  }
-  return 32 * MIB;
-}
-
-/* --- overrides ------------------------------------------------------------ */
-
 struct tuning_name {
   char const *name;
   size_t offset;
@@ -103,7 +58,7 @@ static void tuning_override(char const *text) {
     size_t length = strcspn(text, "=,");
     size_t *member = tuning_find(text, length);
     if (text[length] == '=' && member)
-      *member = tuning_number(text + length + 1);
+      *member = umemi_bytes_of(text + length + 1);
     text = strchr(text, ',');
     text += text != NULL;
   }
@@ -120,7 +75,7 @@ static void tuning_bound(size_t *bytes, size_t least, size_t most) {
 
 static void tuning_set(void) {
   struct umemiTuning *tuning = &umemi_tuning_values;
-  tuning->cache = tuning_cache();
+  tuning->cache = umemi_cache_size();
   tuning_override(secure_getenv("UMEM_TUNE")); /* others follow from it */
   size_t cache = tuning->cache;
   *tuning = (struct umemiTuning){

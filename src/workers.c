@@ -45,6 +45,11 @@ static struct {
   struct request *requests;
 } pool = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
+/* This thread holds the lock, or is about to. What a handler of signals does in it
+   then must do without helpers, rather than wait for what it interrupted. */
+static _Thread_local sig_atomic_t volatile is_in_pool
+    __attribute__((tls_model("initial-exec")));
+
 /* --- settings ------------------------------------------------------------- */
 
 static unsigned workers_default(void) {
@@ -83,8 +88,13 @@ static void workers_init(void) {
 }
 
 static void workers_lock(void) {
-  umemi_once(&workers_once, workers_init);
+  is_in_pool = true;
   pthread_mutex_lock(&pool.lock);
+}
+
+static void workers_unlock(void) {
+  pthread_mutex_unlock(&pool.lock);
+  is_in_pool = false;
 }
 
 /* --- a worker ------------------------------------------------------------- */
@@ -187,11 +197,11 @@ static bool workers_start(void) {
 
 /* --- what others call ----------------------------------------------------- */
 
-/* Makes it known to as many as are wanted and allowed. Does not wait: who holds
-   the lock may be what a signal interrupted in this thread. */
+/* Makes it known to as many as are wanted and allowed. */
 static bool workers_offer(struct request *request, unsigned helpers) {
-  if (pthread_mutex_trylock(&pool.lock))
+  if (is_in_pool)
     return false;
+  workers_lock();
   if (helpers > pool.limit)
     helpers = pool.limit;
   request->wanted = helpers;
@@ -204,17 +214,17 @@ static bool workers_offer(struct request *request, unsigned helpers) {
   for (unsigned i = pool.idle; i < helpers && pool.threads < pool.limit; i++)
     if (!workers_start())
       break;
-  pthread_mutex_unlock(&pool.lock);
+  workers_unlock();
   return true;
 }
 
 /* Waits for those who have joined. */
 static void workers_finish(struct request *request) {
-  pthread_mutex_lock(&pool.lock);
+  workers_lock();
   workers_withdraw(request);
   while (request->running > 0)
     pthread_cond_wait(&request->through, &pool.lock);
-  pthread_mutex_unlock(&pool.lock);
+  workers_unlock();
 }
 
 void umemi_workers_run(void (*job)(void *arg), void *arg, unsigned helpers) {
@@ -244,11 +254,11 @@ unsigned umemi_workers_of(unsigned lanes, bool waits) {
 /* --- fork ----------------------------------------------------------------- */
 
 void umemi_workers_before_fork(void) {
-  pthread_mutex_lock(&pool.lock);
+  workers_lock();
 }
 
 void umemi_workers_after_fork(void) {
-  pthread_mutex_unlock(&pool.lock);
+  workers_unlock();
 }
 
 /* The threads, and what they were at, stayed in the parent. */
@@ -257,7 +267,7 @@ void umemi_workers_in_child(void) {
   pool.requests = NULL;
   if (pool.ready)
     workers_init_conditions();
-  pthread_mutex_unlock(&pool.lock);
+  workers_unlock();
 }
 
 /* --- public calls --------------------------------------------------------- */
@@ -267,21 +277,20 @@ umemStatusType umem_set_threads(unsigned nthreads) {
     return umemValueError;
   int saved = errno, cancel_state;
   pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+  umemi_once(&workers_once, workers_init);
   workers_lock();
   pool.limit = nthreads;
   pthread_cond_broadcast(&pool.work);
   pthread_cond_broadcast(&pool.less);
   while (pool.threads > pool.limit)
     pthread_cond_wait(&pool.less, &pool.lock);
-  pthread_mutex_unlock(&pool.lock);
+  workers_unlock();
   pthread_setcancelstate(cancel_state, NULL);
   errno = saved;
   return umemOK;
 }
 
 unsigned umem_get_threads(void) {
-  workers_lock();
-  unsigned limit = pool.limit;
-  pthread_mutex_unlock(&pool.lock);
-  return limit;
+  umemi_once(&workers_once, workers_init);
+  return pool.limit;
 }

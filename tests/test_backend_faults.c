@@ -561,8 +561,7 @@ static void a_backend__that_hands_out_an_address_twice_is_named(void **state) {
   fake_one_end(&one);
 }
 
-/* --- destroying ------------------------------------------------------------
- */
+/* --- destroying ----------------------------------------------------------- */
 
 static void dtor__frees_what_is_left_and_then_the_state(void **state) {
   (void)state;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Checksums of ranges: the same wherever the bytes are, or none. */
-#include "core.h"
+#define PAIR_JOIN " and "
+#include "each_pair.h"
 
 #include "internal.h"
 
@@ -9,13 +10,7 @@ enum { KIB = 1024, MIB = 1024 * KIB };
 /* What the output holds before each call. */
 #define UNTOUCHED UINT32_C(0x5E475E47)
 
-/* --- ranges: memory of each kind -------------------------------------------
- */
-
-enum kind { HOST, DISK, FAKE, VIEWED, KINDS };
-
-static char const *const kind_names[KINDS] = {"Host", "File", "Fake",
-                                              "Fake with views"};
+/* --- ranges: memory of each kind ------------------------------------------ */
 
 struct place {
   enum kind kind;
@@ -103,8 +98,7 @@ static void fail_in(enum fakeSlot slot, unsigned call) {
       &(struct fakeFault){.call = call, .type = umemRuntimeError, .moved = 9});
 }
 
-/* --- the definition --------------------------------------------------------
- */
+/* --- the definition ------------------------------------------------------- */
 
 /* Division by the polynomial, bit by bit. */
 static uint32_t divided(uint32_t remainder, unsigned char const *bytes,
@@ -252,8 +246,7 @@ static void nothing__may_be_at_no_address(void **state) {
   assert_ok(umem_dtor(&host));
 }
 
-/* --- time and memory -------------------------------------------------------
- */
+/* --- time and memory ------------------------------------------------------ */
 
 static void memory__is_bounded_and_kept_for_the_next_call(void **state) {
   enum kind const *pair = *state;
@@ -318,8 +311,7 @@ static void checksum__of_a_view_reads_nothing(void **state) {
   place_end(&place);
 }
 
-/* --- failures --------------------------------------------------------------
- */
+/* --- failures ------------------------------------------------------------- */
 
 static void failure__of_a_file_that_ends_gives_no_sum(void **state) {
   (void)state;
@@ -365,8 +357,7 @@ static void failure__of_a_view_gives_no_sum(void **state) {
   place_end(&place);
 }
 
-/* --- arguments -------------------------------------------------------------
- */
+/* --- arguments ------------------------------------------------------------ */
 
 static uint32_t out;
 
@@ -436,46 +427,7 @@ static void calls__keep_errno(void **state) {
   place_end(&place);
 }
 
-/* --- the list ---------------------------------------------------------------
- */
-
-static struct CMUnitTest tests[128];
-static char names[128][128];
-static enum kind pairs[KINDS * KINDS][2];
-static size_t test_count;
-
-static int after_each(void **state) {
-  umem_set_threads(0);
-  return faults_teardown(state);
-}
-
-static void list(CMUnitTestFunction test, char const *name, enum kind *pair,
-                 char const *first, char const *second) {
-  assert_true(test_count < LENGTH(tests));
-  snprintf(names[test_count], sizeof *names, "%s%s%s%s%s", name,
-           first ? ": " : "", first ? first : "", second ? " and " : "",
-           second ? second : "");
-  tests[test_count] = (struct CMUnitTest){.name = names[test_count],
-                                          .test_func = test,
-                                          .teardown_func = after_each,
-                                          .initial_state = pair};
-  test_count++;
-}
-
-#define ONCE(test) list(test, #test, NULL, NULL, NULL)
-#define EACH_KIND(test) list_kinds(test, #test)
-#define EACH_PAIR(test) list_pairs(test, #test)
-
-static void list_pairs(CMUnitTestFunction test, char const *name) {
-  for (size_t i = 0; i < LENGTH(pairs); i++)
-    list(test, name, pairs[i], kind_names[pairs[i][0]],
-         kind_names[pairs[i][1]]);
-}
-
-static void list_kinds(CMUnitTestFunction test, char const *name) {
-  for (size_t i = 0; i < KINDS; i++)
-    list(test, name, pairs[i * KINDS + i], kind_names[i], NULL);
-}
+/* --- the list ------------------------------------------------------------- */
 
 static void list_all(void) {
   ONCE(checksum__is_that_of_the_rfc);
@@ -501,12 +453,7 @@ static void list_all(void) {
 }
 
 int main(void) {
-  for (size_t i = 0; i < LENGTH(pairs); i++) {
-    pairs[i][0] = (enum kind)(i / KINDS);
-    pairs[i][1] = (enum kind)(i % KINDS);
-  }
-  umem_set_threads(0);
+  pairs_begin();
   list_all();
-  return _cmocka_run_group_tests("checksum", tests, test_count, data_setup,
-                                 data_teardown);
+  return RUN_LISTED("checksum", data_setup, data_teardown);
 }

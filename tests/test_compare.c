@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Comparisons: the first byte that differs, or why there is no answer. */
-#include "core.h"
+#define PAIR_JOIN " and "
+#include "each_pair.h"
 
 #include "internal.h"
 
@@ -9,13 +10,7 @@ enum { KIB = 1024, MIB = 1024 * KIB };
 /* What the output holds before each call. */
 #define UNTOUCHED ((size_t)0x5E475E47)
 
-/* --- sides: memory of each kind --------------------------------------------
- */
-
-enum kind { HOST, DISK, FAKE, VIEWED, KINDS };
-
-static char const *const kind_names[KINDS] = {"Host", "File", "Fake",
-                                              "Fake with views"};
+/* --- sides: memory of each kind ------------------------------------------- */
 
 struct side {
   enum kind kind;
@@ -167,8 +162,7 @@ static void cut(struct side const *s, size_t n) {
   assert_int_equal(truncate(s->path, (off_t)(at + n)), 0);
 }
 
-/* --- the answer ------------------------------------------------------------
- */
+/* --- the answer ----------------------------------------------------------- */
 
 static void expect_each(size_t n, size_t const *ats, size_t count) {
   expect(n, n);
@@ -318,8 +312,7 @@ static void compare__of_two_contexts_on_one_file_is_as_of_others(void **state) {
   end();
 }
 
-/* --- time and memory -------------------------------------------------------
- */
+/* --- time and memory ------------------------------------------------------ */
 
 static void compare__stops_at_the_first_difference(void **state) {
   (void)state;
@@ -450,8 +443,7 @@ static void memory__is_not_needed_to_compare_in_place(void **state) {
   }
 }
 
-/* --- failures --------------------------------------------------------------
- */
+/* --- failures ------------------------------------------------------------- */
 
 /* A file that ends after `whole` chunks and a half, as the first side. */
 static void begin_cut(enum kind second, size_t n, size_t whole,
@@ -604,8 +596,7 @@ static void failure__within_one_context_counts_once(void **state) {
   end();
 }
 
-/* --- arguments -------------------------------------------------------------
- */
+/* --- arguments ------------------------------------------------------------ */
 
 static void nothing__is_equal_and_checked(void **state) {
   enum kind const *pair = *state;
@@ -724,46 +715,7 @@ static void calls__keep_errno(void **state) {
   end();
 }
 
-/* --- the list ---------------------------------------------------------------
- */
-
-static struct CMUnitTest tests[256];
-static char names[256][128];
-static enum kind pairs[KINDS * KINDS][2];
-static size_t test_count;
-
-static int after_each(void **state) {
-  umem_set_threads(0);
-  return faults_teardown(state);
-}
-
-static void list(CMUnitTestFunction test, char const *name, enum kind *pair,
-                 char const *first, char const *second) {
-  assert_true(test_count < LENGTH(tests));
-  snprintf(names[test_count], sizeof *names, "%s%s%s%s%s", name,
-           first ? ": " : "", first ? first : "", second ? " and " : "",
-           second ? second : "");
-  tests[test_count] = (struct CMUnitTest){.name = names[test_count],
-                                          .test_func = test,
-                                          .teardown_func = after_each,
-                                          .initial_state = pair};
-  test_count++;
-}
-
-#define ONCE(test) list(test, #test, NULL, NULL, NULL)
-#define EACH_KIND(test) list_kinds(test, #test)
-#define EACH_PAIR(test) list_pairs(test, #test)
-
-static void list_pairs(CMUnitTestFunction test, char const *name) {
-  for (size_t i = 0; i < LENGTH(pairs); i++)
-    list(test, name, pairs[i], kind_names[pairs[i][0]],
-         kind_names[pairs[i][1]]);
-}
-
-static void list_kinds(CMUnitTestFunction test, char const *name) {
-  for (size_t i = 0; i < KINDS; i++)
-    list(test, name, pairs[i * KINDS + i], kind_names[i], NULL);
-}
+/* --- the list ------------------------------------------------------------- */
 
 static void list_answers(void) {
   EACH_PAIR(compare__finds_the_first_byte_that_differs);
@@ -804,13 +756,8 @@ static void list_failures(void) {
 }
 
 int main(void) {
-  for (size_t i = 0; i < LENGTH(pairs); i++) {
-    pairs[i][0] = (enum kind)(i / KINDS);
-    pairs[i][1] = (enum kind)(i % KINDS);
-  }
-  umem_set_threads(0);
+  pairs_begin();
   list_answers();
   list_failures();
-  return _cmocka_run_group_tests("compare", tests, test_count, temp_setup,
-                                 temp_teardown);
+  return RUN_LISTED("compare", temp_setup, temp_teardown);
 }

@@ -1,18 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Rectangles: every byte in its place and none beside it, whatever happens. */
-#include "core.h"
+#define PAIR_JOIN " to "
+#include "each_pair.h"
 
 #include "internal.h"
 
 enum { KIB = 1024, MIB = 1024 * KIB };
 
-/* --- places: memory of each kind, and what should be in it -----------------
- */
-
-enum kind { HOST, DISK, FAKE, VIEWED, KINDS };
-
-static char const *const kind_names[KINDS] = {"Host", "File", "Fake",
-                                              "Fake with views"};
+/* --- places: memory of each kind, and what should be in it ---------------- */
 
 struct place {
   enum kind kind;
@@ -136,8 +131,7 @@ static void expect_all(void) {
   place_expect(&to, 0, to.size);
 }
 
-/* --- rectangles ------------------------------------------------------------
- */
+/* --- rectangles ----------------------------------------------------------- */
 
 /* Where the first rows are is relative to the places. */
 struct rect {
@@ -203,8 +197,7 @@ static size_t rows_in(size_t room) {
   return umemi_tuning()->slot / room;
 }
 
-/* --- every byte in its place -----------------------------------------------
- */
+/* --- every byte in its place ---------------------------------------------- */
 
 enum { ARENA = 5 * MIB, MARGIN = 256 };
 
@@ -330,8 +323,7 @@ static void copy_2d__into_an_empty_file_leaves_zeros_between(void **state) {
   end();
 }
 
-/* --- rows between others' rows ---------------------------------------------
- */
+/* --- rows between others' rows -------------------------------------------- */
 
 /* A thread copies one of THREADS columns of a matrix, again and again. */
 struct column {
@@ -372,8 +364,7 @@ static void copy_2d__leaves_what_is_between_to_other_threads(void **state) {
   end();
 }
 
-/* --- rectangles that overlap -----------------------------------------------
- */
+/* --- rectangles that overlap ---------------------------------------------- */
 
 enum { FIELD = MIB, OVERLAPS = 300 };
 
@@ -556,8 +547,7 @@ static void rectangles__of_one_space_that_only_touch_are_packed(void **state) {
   place_end(&from);
 }
 
-/* --- how many calls, how much memory ---------------------------------------
- */
+/* --- how many calls, how much memory -------------------------------------- */
 
 /* So many reads of `from` and writes of `to`, if they are files. */
 static void expect_calls(enum kind src, enum kind dest, struct rect const *r,
@@ -728,8 +718,7 @@ static void memory__is_not_needed_to_use_rows_in_place(void **state) {
   }
 }
 
-/* --- failures --------------------------------------------------------------
- */
+/* --- failures ------------------------------------------------------------- */
 
 /* The copy fails; `done` bytes of the rows are right, and all else is as it
    was. */
@@ -1029,8 +1018,7 @@ static void failure__in_an_overlap_has_done_nothing_for_sure(void **state) {
   }
 }
 
-/* --- a source that ends where the destination would go on -------------------
- */
+/* --- a source that ends where the destination would go on ----------------- */
 
 enum { SHORT_FILE = 100000 };
 
@@ -1087,8 +1075,7 @@ static void end_in_the_source__is_found_if_memory_is_short(void **state) {
   place_end(&from);
 }
 
-/* --- arguments -------------------------------------------------------------
- */
+/* --- arguments ------------------------------------------------------------ */
 
 static umemHost host;
 static unsigned char small_src[64], small_dest[64];
@@ -1369,46 +1356,7 @@ static void calls__keep_errno(void **state) {
   end();
 }
 
-/* --- the list ---------------------------------------------------------------
- */
-
-static struct CMUnitTest tests[256];
-static char names[256][128];
-static enum kind pairs[KINDS * KINDS][2];
-static size_t test_count;
-
-static int after_each(void **state) {
-  umem_set_threads(0);
-  return faults_teardown(state);
-}
-
-static void list(CMUnitTestFunction test, char const *name, enum kind *pair,
-                 char const *src, char const *dest) {
-  assert_true(test_count < LENGTH(tests));
-  snprintf(names[test_count], sizeof *names, "%s%s%s%s%s", name,
-           src ? ": " : "", src ? src : "", dest ? " to " : "",
-           dest ? dest : "");
-  tests[test_count] = (struct CMUnitTest){.name = names[test_count],
-                                          .test_func = test,
-                                          .teardown_func = after_each,
-                                          .initial_state = pair};
-  test_count++;
-}
-
-#define ONCE(test) list(test, #test, NULL, NULL, NULL)
-#define EACH_KIND(test) list_kinds(test, #test)
-#define EACH_PAIR(test) list_pairs(test, #test)
-
-static void list_pairs(CMUnitTestFunction test, char const *name) {
-  for (size_t i = 0; i < LENGTH(pairs); i++)
-    list(test, name, pairs[i], kind_names[pairs[i][0]],
-         kind_names[pairs[i][1]]);
-}
-
-static void list_kinds(CMUnitTestFunction test, char const *name) {
-  for (size_t i = 0; i < KINDS; i++)
-    list(test, name, pairs[i * KINDS + i], kind_names[i], NULL);
-}
+/* --- the list ------------------------------------------------------------- */
 
 static void list_places(void) {
   EACH_PAIR(copy_2d__puts_each_byte_in_its_place);
@@ -1466,14 +1414,9 @@ static void list_arguments(void) {
 }
 
 int main(void) {
-  for (size_t i = 0; i < LENGTH(pairs); i++) {
-    pairs[i][0] = (enum kind)(i / KINDS);
-    pairs[i][1] = (enum kind)(i % KINDS);
-  }
-  umem_set_threads(0);
+  pairs_begin();
   list_places();
   list_failures();
   list_arguments();
-  return _cmocka_run_group_tests("copy2d", tests, test_count, temp_setup,
-                                 temp_teardown);
+  return RUN_LISTED("copy2d", temp_setup, temp_teardown);
 }

@@ -8,8 +8,7 @@ enum { KIB = 1 << 10, MIB = 1 << 20, GUARD = 128, POPULATE_WRITE = 23 };
 
 static struct umemiTuning usual;
 
-/* --- around each test ------------------------------------------------------
- */
+/* --- around each test ----------------------------------------------------- */
 
 static int hostcopy_setup(void **state) {
   (void)state;
@@ -35,8 +34,7 @@ static void thresholds_scale(size_t natively) {
   t->host_piece = by > 1 ? 64 * KIB : t->host_piece;
 }
 
-/* --- guarded memory --------------------------------------------------------
- */
+/* --- guarded memory ------------------------------------------------------- */
 
 /* `size` bytes at a whole page, with GUARD bytes in front and behind. */
 struct area {
@@ -78,8 +76,7 @@ static struct area area_empty(size_t size) {
   return a;
 }
 
-/* --- what is copied where --------------------------------------------------
- */
+/* --- what is copied where ------------------------------------------------- */
 
 static void check_offsets(size_t nbytes, size_t step) {
   struct area src = area_new(nbytes + 2 * GUARD, nbytes);
@@ -188,8 +185,7 @@ static void large_copy__around_every_threshold_without_SIMD(void **state) {
   check_thresholds(1, 0);
 }
 
-/* --- overlap ---------------------------------------------------------------
- */
+/* --- overlap -------------------------------------------------------------- */
 
 static void check_overlap(size_t nbytes, size_t apart, bool up) {
   struct area a = area_new(nbytes + apart + 2 * GUARD, nbytes);
@@ -220,8 +216,7 @@ static void overlap__in_both_directions_is_memmove(void **state) {
   }
 }
 
-/* --- the public call, and what it leaves as it was --------------------------
- */
+/* --- the public call, and what it leaves as it was ------------------------ */
 
 static void copy__between_hosts_with_and_without_help_is_exact(void **state) {
   (void)state;
@@ -267,8 +262,7 @@ static void deliver__is_a_copy_of_any_size(void **state) {
   free(dest.room);
 }
 
-/* --- fresh pages ------------------------------------------------------------
- */
+/* --- fresh pages ---------------------------------------------------------- */
 
 /* What was asked of madvise(), and what mincore() is made to answer. */
 struct advice {

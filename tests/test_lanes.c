@@ -131,8 +131,7 @@ static size_t largest_chunk(struct work const *w) {
   return largest;
 }
 
-/* --- around each test ------------------------------------------------------
- */
+/* --- around each test ----------------------------------------------------- */
 
 static int lanes_setup(void **state) {
   (void)state;
@@ -147,8 +146,7 @@ static int lanes_teardown(void **state) {
   return faults_teardown(state);
 }
 
-/* --- every byte once -------------------------------------------------------
- */
+/* --- every byte once ------------------------------------------------------ */
 
 static void check_every_byte(size_t nbytes, size_t chunk, unsigned helpers,
                              size_t room) {
@@ -239,8 +237,7 @@ static void run__backward_takes_chunks_from_the_end(void **state) {
   work_free(&w);
 }
 
-/* --- failures --------------------------------------------------------------
- */
+/* --- failures ------------------------------------------------------------- */
 
 enum { CHUNK = 1000, CHUNKS = 20 };
 
@@ -367,8 +364,7 @@ static void failure__backward_begins_no_chunk_in_front_of_it(void **state) {
   work_free(&w);
 }
 
-/* --- stop ------------------------------------------------------------------
- */
+/* --- stop ----------------------------------------------------------------- */
 
 static void stop__begins_no_chunk_from_there_on(void **state) {
   (void)state;
@@ -408,8 +404,7 @@ static void stop__never_puts_the_end_off(void **state) {
   assert_int_equal(lanes.end, 0);
 }
 
-/* --- memory ----------------------------------------------------------------
- */
+/* --- memory --------------------------------------------------------------- */
 
 /* For all allocations of slots but so many that succeed, the first ones. */
 static size_t memory_limit, memory_limit_later;

@@ -8,8 +8,7 @@
 
 enum { KIB = 1 << 10, MIB = 1 << 20, LARGE = 8 * MIB, SMALL = 1000 };
 
-/* --- contexts of every kind, with LARGE + PAGE bytes each -------------------
- */
+/* --- contexts of every kind, with LARGE + PAGE bytes each ----------------- */
 
 enum who { HOST, CHECKED, FILE_A, FILE_B, DIRECT, BARE, VIEWS, EVERYONE };
 
@@ -74,8 +73,7 @@ static int plan_teardown(void **state) {
   return faults_teardown(state);
 }
 
-/* --- a plan ----------------------------------------------------------------
- */
+/* --- a plan --------------------------------------------------------------- */
 
 static umemCopyPlan plan_at(enum who src, uintptr_t from, enum who dest,
                             uintptr_t to, size_t nbytes) {
@@ -131,8 +129,7 @@ static size_t chunk_by(uint32_t threads, size_t nbytes, size_t most) {
   return threads == 1 || share > most ? most : share;
 }
 
-/* --- within hosts -----------------------------------------------------------
- */
+/* --- within hosts --------------------------------------------------------- */
 
 static void plan__between_hosts_is_direct(void **state) {
   (void)state;
@@ -182,8 +179,7 @@ static void plan__of_overlapping_host_memory_is_memmove(void **state) {
   }
 }
 
-/* --- hosts and files --------------------------------------------------------
- */
+/* --- hosts and files ------------------------------------------------------ */
 
 static void plan__of_host_to_file_is_writes_from_where_it_is(void **state) {
   (void)state;
@@ -263,8 +259,7 @@ plan__counts_the_slots_that_a_direct_file_bounces_through(void **state) {
               "pwrite + loop", 1, shifted_slot(), slot);
 }
 
-/* --- files ------------------------------------------------------------------
- */
+/* --- files ---------------------------------------------------------------- */
 
 /* With sharing that was tried and turned down. */
 static void learn_that_files_share_nothing(void) {
@@ -321,8 +316,7 @@ static void plan__of_overlap_in_a_file_is_staged_by_one(void **state) {
   assert_has(plan.reason, "overlap");
 }
 
-/* --- fakes ------------------------------------------------------------------
- */
+/* --- fakes ---------------------------------------------------------------- */
 
 static void plan__uses_a_view_of_the_source_before_one_of_the_other(void **st) {
   (void)st;
@@ -409,8 +403,7 @@ static void plan__of_a_kind_that_declines_unexpectedly_is_direct(void **state) {
   fake_one_end(&one);
 }
 
-/* --- the call itself --------------------------------------------------------
- */
+/* --- the call itself ------------------------------------------------------ */
 
 static void plan__of_no_bytes_has_no_rung(void **state) {
   (void)state;
@@ -540,8 +533,7 @@ static void errors__are_those_of_the_copy(void **state) {
   assert_ok(umem_dtor(&only_read));
 }
 
-/* --- what is done is what was planned: in a process that tells --------------
- */
+/* --- what is done is what was planned: in a process that tells ------------ */
 
 /* One copy in all its spellings. */
 static umemStatusType copy_as(unsigned form, void const *src, uintptr_t from,

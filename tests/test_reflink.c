@@ -15,8 +15,7 @@
 
 enum { KIB = 1 << 10, MIB = 1 << 20, PAGE = 4096, SKIPPED = 77 };
 
-/* --- a file system ----------------------------------------------------------
- */
+/* --- a file system -------------------------------------------------------- */
 
 static char image[512], disk[512];
 
@@ -59,8 +58,7 @@ static char const *on_disk(char const *name) {
   return path;
 }
 
-/* --- what is shared ----------------------------------------------------------
- */
+/* --- what is shared ------------------------------------------------------- */
 
 /* Bytes of a file that are in extents which other files have, too. */
 static uint64_t shared_bytes(char const *name) {
@@ -108,8 +106,7 @@ static void expect_target(size_t to, size_t from, size_t nbytes) {
   assert_int_equal(memcmp(found, bytes + from, nbytes), 0);
 }
 
-/* --- what holds
- * --------------------------------------------------------------- */
+/* --- what holds ----------------------------------------------------------- */
 
 static void copy_of_whole_files_shares_them(void) {
   umemFile f, g;
@@ -336,8 +333,7 @@ static void protected_bytes_are_not_shared_over(void) {
   end(&f, &g);
 }
 
-/* --- on each kind of file system
- * ----------------------------------------------- */
+/* --- on each kind of file system ------------------------------------------ */
 
 static char const *kind;
 

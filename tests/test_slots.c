@@ -44,8 +44,7 @@ static unsigned allocations(void) {
   return faults_count(FAULT_posix_memalign);
 }
 
-/* --- take and give ---------------------------------------------------------
- */
+/* --- take and give -------------------------------------------------------- */
 
 static void take__gives_a_whole_slot_whatever_is_wanted(void **state) {
   (void)state;
@@ -107,8 +106,7 @@ static void drop__keeps_none(void **state) {
   slots_give(slots, KEPT);
 }
 
-/* --- where memory is short --------------------------------------------------
- */
+/* --- where memory is short ------------------------------------------------ */
 
 static void take__of_one_that_is_kept_needs_no_memory(void **state) {
   (void)state;
@@ -183,8 +181,7 @@ static void give__of_less_than_a_whole_one_keeps_nothing(void **state) {
   umemi_slot_give(&slot);
 }
 
-/* --- threads ----------------------------------------------------------------
- */
+/* --- threads -------------------------------------------------------------- */
 
 struct taker {
   unsigned char mark;
@@ -231,8 +228,7 @@ static void threads__never_have_the_same_slot(void **state) {
     assert_int_equal(takers[i].wrong, 0);
 }
 
-/* --- fork -------------------------------------------------------------------
- */
+/* --- fork ----------------------------------------------------------------- */
 
 /* In the child; by SIGKILL if it went well, see test_fork.c. */
 static void use_in_child(void *expected) {

@@ -11,8 +11,7 @@ enum { KIB = 1 << 10, MIB = 1 << 20, PIECE = 256 * KIB };
 
 #define LENGTH(array) (sizeof(array) / sizeof *(array))
 
-/* --- files with holes ------------------------------------------------------
- */
+/* --- files with holes ----------------------------------------------------- */
 
 /* A file of a piece for each character: data for a 'D', else a hole. Its name
    is good until there are NAMES more. */
@@ -101,8 +100,7 @@ static char const *const layouts[] = {
     "D....D",     "....DD",           "DD....",   "....",
     ".D..D....D", "DDDD....DDDD....", "DDDDDDDD", "D.D.D.D.D.D."};
 
-/* --- copies to a file -------------------------------------------------------
- */
+/* --- copies to a file ----------------------------------------------------- */
 
 static void copy__past_the_end_of_a_file_keeps_holes(void **state) {
   (void)state;
@@ -320,8 +318,7 @@ static void copy__within_a_sparse_file_is_memmove(void **state) {
   }
 }
 
-/* --- set to zero ------------------------------------------------------------
- */
+/* --- set to zero ---------------------------------------------------------- */
 
 /* A File of `size` bytes of 'x'. */
 static char const *file_of_x(umemFile *f, size_t size) {
@@ -457,8 +454,7 @@ static void set__to_zero_of_what_may_not_be_written_is_refused(void **state) {
   check_zeroed(name, MIB, MIB, 0);
 }
 
-/* --- RLIMIT_FSIZE: in a child -----------------------------------------------
- */
+/* --- RLIMIT_FSIZE: in a child --------------------------------------------- */
 
 static struct rlimit unlimited;
 static char const *limited_source;
@@ -504,8 +500,7 @@ static void limit__of_file_sizes_is_told_without_a_signal(void **state) {
   }
 }
 
-/* --- next_data of files, by itself -------------------------------------------
- */
+/* --- next_data of files, by itself ---------------------------------------- */
 
 static void next_data__of_a_file_tells_holes_and_data(void **state) {
   (void)state;
@@ -528,8 +523,7 @@ static void next_data__of_a_file_tells_holes_and_data(void **state) {
   close(io.fd);
 }
 
-/* --- devices that know their zeros -------------------------------------------
- */
+/* --- devices that know their zeros ---------------------------------------- */
 
 static umemVirtual knowing;
 static struct fake device;
@@ -609,8 +603,7 @@ static void device__that_cannot_set_gets_zeros_written(void **state) {
   }
 }
 
-/* --- failures in the middle
- * --------------------------------------------------- */
+/* --- failures in the middle ----------------------------------------------- */
 
 /* Of a copy from the device, whose pieces are "D....D......", to itself. */
 static void check_failure(enum fakeSlot slot, unsigned call, size_t moved,
@@ -671,8 +664,7 @@ static void failure__of_a_write_of_zeros_is_exact(void **state) {
   knowing_end();
 }
 
-/* --- what no device should answer
- * --------------------------------------------- */
+/* --- what no device should answer ----------------------------------------- */
 
 static size_t told_zeros, told_data;
 

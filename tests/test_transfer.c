@@ -503,8 +503,7 @@ static void failure__of_a_file_is_exact_to_the_byte(void **state) {
   end();
 }
 
-/* --- where memory lies ------------------------------------------------------
- */
+/* --- where memory lies ---------------------------------------------------- */
 
 /* A device whose calls note where they are given memory that lies unlike the
    address. */

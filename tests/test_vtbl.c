@@ -492,8 +492,7 @@ static void aligned_alloc__too_large_with_its_slack_is_told(void **state) {
   fake_one_end(&one);
 }
 
-/* --- kinds that keep their own books, or none ------------------------------
- */
+/* --- kinds that keep their own books, or none ----------------------------- */
 
 static void own_registry__leaves_alignment_and_addresses_to_the_kind(void **s) {
   (void)s;

@@ -6,6 +6,7 @@
 
 #include <sched.h>
 #include <signal.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 
 enum { MIB = 1 << 20, PATIENCE = 10000 /* ms; nothing takes so long */ };
@@ -185,6 +186,31 @@ static void run__by_many_callers_at_once_is_over_when_it_returns(void **state) {
   assert_int_equal(wrong.runs, 0);
 }
 
+static void *lock_and_unlock(void *argument) {
+  atomic_bool *stop = argument;
+  while (!*stop)
+    umem_set_threads(4);
+  return NULL;
+}
+
+static void run__has_helpers_also_while_others_use_the_pool(void **state) {
+  (void)state;
+  atomic_bool stop = false;
+  pthread_t thread;
+  unsigned alone = 0;
+  assert_ok(umem_set_threads(4));
+  assert_int_equal(pthread_create(&thread, NULL, lock_and_unlock, &stop), 0);
+  size_t const rounds = scaled(1000, 100);
+  for (size_t i = 0; alone == 0 && i < rounds; i++) {
+    struct meeting m = {.wanted = 2};
+    run_meeting(&m, 1);
+    alone += m.runs != 2;
+  }
+  stop = true;
+  assert_int_equal(pthread_join(thread, NULL), 0);
+  assert_int_equal(alone, 0);
+}
+
 /* --- the limit ------------------------------------------------------------ */
 
 static void *run_shared(void *argument) {
@@ -239,7 +265,7 @@ static void set_threads__ends_those_that_are_too_many(void **state) {
   assert_ok(umem_set_threads(0));
   uint64_t const begin = milliseconds();
   assert_true(wait_until(is_alone, NULL));
-  assert_true(milliseconds() - begin < 500); /* long before they would end */
+  assert_true(milliseconds() - begin < 900); /* before they would end */
 }
 
 static void workers_of__is_bounded_by_lanes_limit_and_CPUs(void **state) {
@@ -320,16 +346,12 @@ static void set_threads__to_more_lets_one_go_who_waits_for_less(void **state) {
   pthread_t threads[2];
   begin_waiting(&m, &waiter, threads);
   assert_ok(umem_set_threads(1));
-  uint64_t const end = milliseconds() + 500;
-  while (!has_returned((struct meeting *)&waiter) && milliseconds() < end)
-    sleep_milliseconds(1);
-  bool in_time = waiter.returned;
+  bool in_time = wait_until(has_returned, (struct meeting *)&waiter);
   end_waiting(&m, threads);
   assert_true(in_time);
 }
 
-/* --- idle ------------------------------------------------------------------
- */
+/* --- idle ----------------------------------------------------------------- */
 
 static void idle__threads_end_after_about_a_second(void **state) {
   (void)state;
@@ -347,8 +369,7 @@ static void idle__threads_end_after_about_a_second(void **state) {
   assert_int_equal(m.most, 4);
 }
 
-/* --- signals ---------------------------------------------------------------
- */
+/* --- signals -------------------------------------------------------------- */
 
 static int const faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
 
@@ -439,8 +460,7 @@ static void signals__of_faults_reach_the_programs_handler(void **state) {
   munmap(guarded, UMEMI_PAGE);
 }
 
-/* --- the world around ------------------------------------------------------
- */
+/* --- the world around ----------------------------------------------------- */
 
 static void errno__is_left_as_it_was(void **state) {
   (void)state;
@@ -565,6 +585,45 @@ fork__under_copies_with_helpers_leaves_a_child_that_works(void **s) {
   assert_int_equal(wrong, 0);
 }
 
+static struct copier handlers;
+static umemHost handlers_host;
+static atomic_uint handled;
+
+static void copy_in_handler(int number) {
+  (void)number;
+  handlers.wrong +=
+      umem_copy_to(&handlers_host, (uintptr_t)handlers.from, &handlers_host,
+                   (uintptr_t)handlers.to, MIB) != umemOK;
+  handled++;
+}
+
+/* Whatever of a copy a signal interrupts. */
+static void signals__whose_handlers_copy_may_interrupt_copies(void **state) {
+  (void)state;
+  struct copier own;
+  struct sigaction old, action = {.sa_handler = copy_in_handler,
+                                  .sa_flags = SA_RESTART};
+  struct timeval const often = {0, 500};
+  uint64_t const end = milliseconds() + scaled(1000, 200);
+  copier_begin(&own, 1, NULL);
+  copier_begin(&handlers, 2, NULL);
+  assert_ok(umemHost_ctor(&handlers_host));
+  handled = 0;
+  assert_ok(umem_set_threads(2));
+  assert_int_equal(sigaction(SIGALRM, &action, &old), 0);
+  setitimer(ITIMER_REAL, &(struct itimerval){often, often}, NULL);
+  while (milliseconds() < end)
+    own.wrong += !copies(&own);
+  setitimer(ITIMER_REAL, &(struct itimerval){{0, 0}, {0, 0}}, NULL);
+  assert_int_equal(sigaction(SIGALRM, &old, NULL), 0);
+  assert_true(handled > 0);
+  assert_int_equal(own.wrong + handlers.wrong, 0);
+  assert_int_equal(memcmp(handlers.from, handlers.to, MIB), 0);
+  assert_ok(umem_dtor(&handlers_host));
+  copier_end(&own);
+  copier_end(&handlers);
+}
+
 static void cancelling__a_thread_in_a_copy_leaves_all_usable(void **state) {
   (void)state;
   atomic_bool stop = false;
@@ -589,8 +648,7 @@ static void cancelling__a_thread_in_a_copy_leaves_all_usable(void **state) {
   assert_int_equal(m.most, 3);
 }
 
-/* --- in a process of their own: what is decided once -----------------------
- */
+/* --- in a process of their own: what is decided once ---------------------- */
 
 /* What a program is told first. */
 static int role_threads(void) {
@@ -751,6 +809,7 @@ int main(int argc, char **argv) {
       alone_test(run__where_no_thread_can_be_started_is_the_job_once),
       alone_test(run__of_more_helpers_than_are_allowed_has_those),
       alone_test(run__by_many_callers_at_once_is_over_when_it_returns),
+      alone_test(run__has_helpers_also_while_others_use_the_pool),
       alone_test(limit__holds_for_all_callers_together),
       alone_test(set_threads__is_what_get_threads_tells),
       alone_test(set_threads__of_more_than_1024_is_refused),
@@ -763,6 +822,7 @@ int main(int argc, char **argv) {
       alone_test(signals__of_faults_reach_the_programs_handler),
       alone_test(errno__is_left_as_it_was),
       small_test(fork__under_copies_with_helpers_leaves_a_child_that_works),
+      small_test(signals__whose_handlers_copy_may_interrupt_copies),
       small_test(cancelling__a_thread_in_a_copy_leaves_all_usable),
       cmocka_unit_test(environment__sets_the_number_of_threads),
       cmocka_unit_test(environment__of_more_than_1024_threads_is_1024),

@@ -40,8 +40,7 @@ static struct ladder {
 
 enum { LADDERS = HOOKS ? sizeof ladders / sizeof *ladders : 1 };
 
-/* --- a test, on its contexts -----------------------------------------------
- */
+/* --- a test, on its contexts ---------------------------------------------- */
 
 static int situation_begin(void **state) {
   struct situation const *plan = *state;
@@ -64,8 +63,7 @@ static int situation_end(void **state) {
   return 0;
 }
 
-/* --- the list of all --------------------------------------------------------
- */
+/* --- the list of all ------------------------------------------------------ */
 
 enum { TESTS_MAX = 8192, NAME_SIZE = 128 };
 

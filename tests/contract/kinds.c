@@ -175,8 +175,7 @@ struct kind const kinds[] = {
 
 size_t const kind_count = sizeof kinds / sizeof *kinds;
 
-/* --- subjects and blocks ---------------------------------------------------
- */
+/* --- subjects and blocks -------------------------------------------------- */
 
 /* False, and nothing left behind, if this machine does not have the kind. */
 static bool subject_ready(struct subject *subject, umemStatusType status) {

@@ -52,8 +52,7 @@ static struct block *pick_live(struct model *m) {
   return NULL;
 }
 
-/* --- steps ------------------------------------------------------------------
- */
+/* --- steps ---------------------------------------------------------------- */
 
 static void fill_block(struct model *m, struct block *block) {
   struct subject *s = block->subject;
@@ -176,8 +175,7 @@ static void step_mirror(struct model *m) {
   must_be_ok(m, umem_disconnect(src, block->adr, dest, mirror.adr, alignment));
 }
 
-/* --- a program ---------------------------------------------------------------
- */
+/* --- a program ------------------------------------------------------------ */
 
 static void model_step(struct model *m) {
   size_t step = pick(m, 16);

@@ -12,8 +12,7 @@ static struct situation *begin(void **state) {
   return s;
 }
 
-/* --- copies ------------------------------------------------------------------
- */
+/* --- copies --------------------------------------------------------------- */
 
 umemStatusType move_as(struct move const *m, size_t spelling) {
   switch (spelling % MOVES) {
@@ -207,8 +206,7 @@ static void copy__of_more_than_there_can_be_is_refused(void **state) {
   block_end(&dest);
 }
 
-/* --- connect
- * ------------------------------------------------------------------- */
+/* --- connect -------------------------------------------------------------- */
 
 static bool is_shared(struct situation *s, uintptr_t adr, size_t alignment) {
   return umem_is_accessible_from(&s->src.ctx, &s->dest.ctx) &&
@@ -313,8 +311,7 @@ static void connect__refuses_what_is_no_alignment(void **state) {
   block_end(&block);
 }
 
-/* --- sync
- * ----------------------------------------------------------------------- */
+/* --- sync ----------------------------------------------------------------- */
 
 static void poke_image(struct block *block, size_t at, unsigned char value) {
   block->image[at] = value;

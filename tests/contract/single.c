@@ -33,8 +33,7 @@ static bool holds(struct subject const *s, uintptr_t adr, int value,
   return all;
 }
 
-/* --- alloc -----------------------------------------------------------------
- */
+/* --- alloc ---------------------------------------------------------------- */
 
 static void alloc__gives_memory_of_its_own_for_every_size(void **state) {
   struct subject *s = begin(state);
@@ -144,8 +143,7 @@ static void calloc__zeroes_memory_that_was_used_before(void **state) {
   assert_ok(umem_free(&s->ctx, adr));
 }
 
-/* --- free ------------------------------------------------------------------
- */
+/* --- free ----------------------------------------------------------------- */
 
 static void free__of_0_does_nothing_where_no_block_is(void **state) {
   struct subject *s = begin(state);
@@ -205,8 +203,7 @@ static void free__leaves_room_that_is_used_again(void **state) {
   }
 }
 
-/* --- set -------------------------------------------------------------------
- */
+/* --- set ------------------------------------------------------------------ */
 
 static void set__fills_at_any_offset_and_nothing_else(void **state) {
   struct subject *s = begin(state);
@@ -256,8 +253,7 @@ static void set_safe__stays_in_the_block(void **state) {
   block_end(&block);
 }
 
-/* --- questions and status ---------------------------------------------------
- */
+/* --- questions and status ------------------------------------------------- */
 
 static void a_context__knows_itself(void **state) {
   struct subject *s = begin(state);
