@@ -45,8 +45,8 @@ static struct {
   struct request *requests;
 } pool = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* This thread holds the lock, or is about to. What a handler of signals does in it
-   then must do without helpers, rather than wait for what it interrupted. */
+/* This thread holds the lock, or is about to. What a handler of signals does in
+   it then must do without helpers, rather than wait for what it interrupted. */
 static _Thread_local sig_atomic_t volatile is_in_pool
     __attribute__((tls_model("initial-exec")));
 
