@@ -15,6 +15,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -177,6 +179,43 @@ static void sequential(struct benchSide *side, size_t ncalls) {
   }
 }
 
+/* --- the same by hand ----------------------------------------------------- */
+
+enum { HAND_THREADS = 4 };
+
+static struct {
+  unsigned char *slots; /* a chunk for each thread */
+  size_t shift;
+  atomic_uint nthreads;
+  atomic_size_t next;
+} hand;
+
+static void *hand_main(void *unused) {
+  size_t const chunk = SEQUENTIAL_CHUNK;
+  unsigned char *slot =
+      hand.slots + chunk * atomic_fetch_add(&hand.nthreads, 1);
+  size_t at;
+  while ((at = atomic_fetch_add(&hand.next, chunk)) < work.nbytes) {
+    end_read(&work.src, hand.shift + at, slot, next_chunk(chunk, at));
+    end_write(&work.dest, at, slot, next_chunk(chunk, at));
+  }
+  return unused;
+}
+
+/* Threads that take chunks in turn: what there is to be had on this machine,
+   whose CPUs also are the paced devices. */
+static void by_hand(struct benchSide *side, size_t ncalls) {
+  pthread_t threads[HAND_THREADS];
+  (void)ncalls;
+  hand.shift = raw_shift(side);
+  hand.next = hand.nthreads = 0;
+  for (size_t i = 0; i < side->nthreads; i++)
+    if (pthread_create(&threads[i], NULL, hand_main, NULL))
+      bench_die("no thread");
+  for (size_t i = 0; i < side->nthreads; i++)
+    pthread_join(threads[i], NULL);
+}
+
 /* --- rows: time ----------------------------------------------------------- */
 
 /* Watches the library copy once, to know what it moves at once. Of a file that
@@ -218,6 +257,8 @@ static void pair_rows(enum kind from, enum kind to) {
       {.name = "leg of dest.", .before = before, .run = leg_of_dest}};
   struct benchSide turns[] = {
       us, {.name = "read, then write", .before = before, .run = sequential}};
+  struct benchSide threads[] = {
+      us, {.name = "threads by hand", .before = before, .run = by_hand}};
   snprintf(what, sizeof what, "%s to %s", kind_names[from], kind_names[to]);
   if (!bench_wants("P6", what))
     return;
@@ -225,11 +266,14 @@ static void pair_rows(enum kind from, enum kind to) {
   end_begin(&work.dest, to, "destination");
   bool is_all_cpu = is_cpu(from) && is_cpu(to);
   unsigned nthreads = is_all_cpu ? 2 : 0;
+  threads[1].nthreads = is_all_cpu ? 2 : HAND_THREADS;
   bench_set_threads(is_all_cpu ? 2 : 4); /* some of which wait */
   find_chunks();
   row(what, nthreads, is_all_cpu ? 0.75 : 0.9, true, legs, BENCH_COUNT(legs));
   if (is_all_cpu)
     row(what, nthreads, 1.25, false, turns, BENCH_COUNT(turns));
+  if (is_all_cpu || to == DISK)
+    row(what, nthreads, 0.95, false, threads, BENCH_COUNT(threads));
   end_end(&work.src);
   end_end(&work.dest);
 }
@@ -394,6 +438,7 @@ int main(int argc, char **argv) {
   memory_rows(); /* as long as this process has not used the library either */
   work.buffer = raw_map_huge(BUFFER);
   raw_fill(work.buffer, 77, BUFFER);
+  hand.slots = raw_map_huge(HAND_THREADS * SEQUENTIAL_CHUNK);
   time_rows();
   return bench_end();
 }

@@ -342,6 +342,7 @@ enum {
   UMEMI_LINE = 64,             /* of a cache */
   UMEMI_SHORT_COPY = 2112,     /* below this memmove() is the limit */
   UMEMI_SLOT_LEAST = 64 << 10, /* of staging; with less nothing is staged */
+  UMEMI_SLOT_MOST = 1 << 20,
   UMEMI_LANES_MAX = 4,         /* slots that one copy takes, at most */
   UMEMI_LARGE_BLOCK = 32 << 20 /* of ours, that malloc() maps anew */
 };
@@ -380,7 +381,7 @@ struct umemiSlot {
 umemStatusType umemi_slot_take(struct umemiSlot *slot, size_t wanted,
                                umemError *error);
 void umemi_slot_give(struct umemiSlot *slot);
-/* Frees those that are kept for the next taker. */
+/* Gives back the memory of those that nobody has, while nobody takes one. */
 void umemi_slots_drop(void);
 
 /* lanes.c: work in chunks, by several threads ------------------------------*/

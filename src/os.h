@@ -38,6 +38,7 @@ struct umemiOs {
   int (*pthread_create)(pthread_t *, pthread_attr_t const *, void *(*)(void *),
                         void *);
   /* pages */
+  void *(*mmap)(void *, size_t, int, int, int, off_t);
   int (*madvise)(void *, size_t, int);
   int (*mincore)(void *, size_t, unsigned char *);
   /* files */
@@ -71,13 +72,14 @@ struct umemiOs {
     .malloc = malloc, .calloc = calloc, .realloc = realloc,                    \
     .posix_memalign = posix_memalign, .strdup = strdup, .tsearch = tsearch,    \
     .pthread_setspecific = pthread_setspecific,                                \
-    .pthread_create = pthread_create, .madvise = madvise, .mincore = mincore,  \
-    .open = open, .openat = openat, .close = close, .stat = stat,              \
-    .lstat = lstat, .fstat = fstat, .fstatvfs = fstatvfs, .fcntl = fcntl,      \
-    .ioctl = ioctl, .realpath = realpath, .pread = pread, .pwrite = pwrite,    \
-    .ftruncate = ftruncate, .lseek = lseek, .fallocate = fallocate,            \
-    .fdatasync = fdatasync, .fsync = fsync, .fchmod = fchmod,                  \
-    .renameat = renameat, .linkat = linkat, .unlinkat = unlinkat               \
+    .pthread_create = pthread_create, .mmap = mmap, .madvise = madvise,        \
+    .mincore = mincore, .open = open, .openat = openat, .close = close,        \
+    .stat = stat, .lstat = lstat, .fstat = fstat, .fstatvfs = fstatvfs,        \
+    .fcntl = fcntl, .ioctl = ioctl, .realpath = realpath, .pread = pread,      \
+    .pwrite = pwrite, .ftruncate = ftruncate, .lseek = lseek,                  \
+    .fallocate = fallocate, .fdatasync = fdatasync, .fsync = fsync,            \
+    .fchmod = fchmod, .renameat = renameat, .linkat = linkat,                  \
+    .unlinkat = unlinkat                                                       \
   }
 
 #ifdef UMEM_TEST_HOOKS

@@ -101,7 +101,7 @@ static void tuning_set(void) {
       .reflink_from = 64 * KIB,
   };
   tuning_override(secure_getenv("UMEM_TUNE"));
-  tuning_bound(&tuning->slot, UMEMI_SLOT_LEAST, 1 * MIB);
+  tuning_bound(&tuning->slot, UMEMI_SLOT_LEAST, UMEMI_SLOT_MOST);
   tuning_bound(&tuning->host_piece, 64 * KIB, 1024 * MIB);
   tuning_bound(&tuning->read_piece, 64 * KIB, 1024 * MIB);
   tuning_bound(&tuning->direct_piece, 64 * KIB, 1024 * MIB);

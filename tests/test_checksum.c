@@ -263,30 +263,17 @@ static void memory__is_bounded_and_kept_for_the_next_call(void **state) {
   place_end(&place);
 }
 
-static size_t memalign_limit;
-
-static int limited_memalign(void **out, size_t alignment, size_t size) {
-  return size > memalign_limit ? ENOMEM : posix_memalign(out, alignment, size);
-}
-
-/* From now on there are pieces of at most so many bytes. */
-static void limit_memory(size_t nbytes) {
-  umemi_slots_drop();
-  memalign_limit = nbytes;
-  umemi_os.posix_memalign = limited_memalign;
-}
-
 static void memory__that_is_short_makes_smaller_chunks(void **state) {
   (void)state;
   place_begin(&place, FAKE);
   uint32_t sum = sum_of(&place, 0, data_size, 0);
   for (size_t limit = MIB; limit >= 64 * KIB; limit /= 2) {
-    limit_memory(limit);
+    faults_limit_memory(limit);
     fake_forget(&place.device);
     assert_int_equal(sum_of(&place, 0, data_size, 0), sum);
     assert_int_equal(place.device.calls[FAKE_READ], data_size / limit + 1);
   }
-  limit_memory(64 * KIB - 1);
+  faults_limit_memory(64 * KIB - 1);
   expect_failure(0, data_size, umemMemoryError, "65536 bytes for staging");
   place_end(&place);
 }
@@ -296,7 +283,7 @@ static void memory__is_not_needed_for_a_sum_in_place(void **state) {
   enum kind const kinds[] = {HOST, VIEWED};
   for (size_t i = 0; i < LENGTH(kinds); i++) {
     place_begin(&place, kinds[i]);
-    limit_memory(0);
+    faults_limit_memory(0);
     sum_of(&place, 0, data_size, 0);
     place_end(&place);
   }

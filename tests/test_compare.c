@@ -356,25 +356,12 @@ static void memory__is_bounded_and_kept_for_the_next_call(void **state) {
   end();
 }
 
-static size_t memalign_limit;
-
-static int limited_memalign(void **out, size_t alignment, size_t size) {
-  return size > memalign_limit ? ENOMEM : posix_memalign(out, alignment, size);
-}
-
-/* From now on there are pieces of at most so many bytes. */
-static void limit_memory(size_t nbytes) {
-  umemi_slots_drop();
-  memalign_limit = nbytes;
-  umemi_os.posix_memalign = limited_memalign;
-}
-
 static void memory__that_is_short_makes_smaller_chunks(void **state) {
   (void)state;
   size_t const n = 2 * MIB + 1;
   begin(FAKE, FAKE, n);
   for (size_t limit = MIB; limit >= 64 * KIB; limit /= 2) {
-    limit_memory(limit);
+    faults_limit_memory(limit);
     fake_forget(&a.device);
     expect(n, n);
     assert_int_equal(a.device.calls[FAKE_READ], n / (limit / 2) + 1);
@@ -389,7 +376,7 @@ static void memory__that_is_short_is_enough_with_helpers(void **state) {
   size_t const n = 5 * MIB;
   uint64_t seed = 8;
   begin(DISK, FAKE, n);
-  limit_memory(64 * KIB);
+  faults_limit_memory(64 * KIB);
   assert_ok(umem_set_threads(3));
   expect(n, n);
   for (size_t i = 0; i < scaled(20, 4); i++)
@@ -412,8 +399,8 @@ static void memory__that_gets_short_meanwhile_is_used_as_it_is(void **state) {
   begin(DISK, FAKE, n);
   assert_ok(umem_set_threads(3));
   for (size_t i = 0; i < scaled(20, 4); i++) {
-    umemi_slots_drop();
     memalign_calls = 0;
+    faults_limit_memory(0);
     umemi_os.posix_memalign = shrinking_memalign;
     expect_random_differences(n, &seed);
     expect(n, n);
@@ -424,7 +411,7 @@ static void memory__that_gets_short_meanwhile_is_used_as_it_is(void **state) {
 static void memory__that_is_not_there_is_a_memory_error(void **state) {
   (void)state;
   begin(FAKE, HOST, MIB);
-  limit_memory(64 * KIB - 1);
+  faults_limit_memory(64 * KIB - 1);
   expect_failure(MIB, umemMemoryError, "65536 bytes for staging");
   assert_int_equal(a.device.calls[FAKE_READ], 0);
   differ(0);
@@ -437,7 +424,7 @@ static void memory__is_not_needed_to_compare_in_place(void **state) {
   enum kind const pairs[][2] = {{HOST, HOST}, {HOST, VIEWED}, {VIEWED, VIEWED}};
   for (size_t i = 0; i < LENGTH(pairs); i++) {
     begin(pairs[i][0], pairs[i][1], 3 * MIB);
-    limit_memory(0);
+    faults_limit_memory(0);
     expect(3 * MIB, 3 * MIB);
     end();
   }

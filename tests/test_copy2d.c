@@ -621,19 +621,6 @@ static void short_rows__without_a_gap_are_one_copy(void **state) {
   end();
 }
 
-static size_t memalign_limit;
-
-static int limited_memalign(void **out, size_t alignment, size_t size) {
-  return size > memalign_limit ? ENOMEM : posix_memalign(out, alignment, size);
-}
-
-/* From now on there are pieces of at most so many bytes. */
-static void limit_memory(size_t nbytes) {
-  umemi_slots_drop();
-  memalign_limit = nbytes;
-  umemi_os.posix_memalign = limited_memalign;
-}
-
 static void memory__that_is_short_makes_smaller_packs(void **state) {
   (void)state;
   struct rect const r = {
@@ -641,7 +628,7 @@ static void memory__that_is_short_makes_smaller_packs(void **state) {
   begin(FAKE, span_of(&r, 1000), FAKE, span_of(&r, 900));
   model_copy(to.model, from.model, &r);
   for (size_t limit = MIB; limit >= 64 * KIB; limit /= 2) {
-    limit_memory(limit);
+    faults_limit_memory(limit);
     memset(place_memory(&to), 0, to.size);
     fake_forget(&from.device);
     assert_ok(copy(&r));
@@ -657,7 +644,7 @@ static void memory__of_64_kib_does_for_the_longest_short_rows(void **state) {
   enum kind const *pair = *state;
   size_t const row = 24 * KIB - 1;
   begin(pair[0], 40 * (row + 4096), pair[1], 40 * (row + 4096));
-  limit_memory(64 * KIB);
+  faults_limit_memory(64 * KIB);
   for (size_t i = 0; i < 4; i++) {
     struct rect r = {.row = row, .rows = 40};
     r.src_pitch = row + (i & 1 ? 4096 : 0);
@@ -674,7 +661,7 @@ static void memory__that_is_short_is_enough_with_helpers(void **state) {
   begin(FAKE, 9 * MIB, FAKE, 9 * MIB);
   assert_ok(umem_set_threads(2));
   for (size_t i = 0; i < LENGTH(many_rows); i += 3) {
-    limit_memory(64 * KIB);
+    faults_limit_memory(64 * KIB);
     assert_ok(copy(&many_rows[i]));
     model_copy(to.model, from.model, &many_rows[i]);
     expect_all();
@@ -688,7 +675,7 @@ static void memory__that_is_not_there_is_a_memory_error(void **state) {
   struct rect const r = {
       .row = 900, .rows = 3000, .src_pitch = 1000, .dest_pitch = 900};
   begin(FAKE, span_of(&r, 1000), FAKE, span_of(&r, 900));
-  limit_memory(64 * KIB - 1);
+  faults_limit_memory(64 * KIB - 1);
   assert_status(copy(&r), umemMemoryError);
   void const *const both[] = {&from.ctx, &to.ctx};
   for (size_t i = 0; i < 2; i++) {
@@ -710,7 +697,7 @@ static void memory__is_not_needed_to_use_rows_in_place(void **state) {
       .row = 90, .rows = 300, .src_pitch = 100, .dest_pitch = 95};
   for (size_t i = 0; i < LENGTH(pairs); i++) {
     begin(pairs[i][0], 30000, pairs[i][1], 30000);
-    limit_memory(0);
+    faults_limit_memory(0);
     assert_ok(copy(&r));
     model_copy(to.model, from.model, &r);
     expect_all();
@@ -1068,7 +1055,7 @@ static void end_in_the_source__is_found_if_memory_is_short(void **state) {
   struct rect const r = {300000, 1, 50, 300000, 400000, 300000};
   overlap_begin(DISK);
   cut_source(SHORT_FILE);
-  limit_memory(64 * KIB);
+  faults_limit_memory(64 * KIB);
   assert_status(copy_as(&from.ctx, &from.ctx, &r), umemIOError);
   assert_int_equal(file_size(from.path), SHORT_FILE);
   place_expect(&from, 0, SHORT_FILE);

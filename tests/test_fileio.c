@@ -495,6 +495,7 @@ static void direct__with_little_memory_is_bounced_by_less(void **state) {
   struct buffer in = buffer_new(MIB, 8);
   size_t done;
   umemi_os.pwrite = noting_pwrite;
+  faults_fail(FAULT_mmap, 1, ENOMEM);
   faults_fail(FAULT_posix_memalign, 1, ENOMEM);
   assert_int_equal(io_write(0, in.bytes, MIB, &done), 0);
   assert_int_equal(steps_taken, 2);

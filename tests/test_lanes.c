@@ -421,11 +421,11 @@ static int limited_memalign(void **out, size_t alignment, size_t nbytes) {
 
 /* The first slots may be so large, all later ones that large. */
 static void limit_memory_twice(size_t nbytes, unsigned first, size_t later) {
-  umemi_slots_drop();
   memory_limit = nbytes;
   memory_limit_later = later;
   memory_first = first;
   memory_taken = 0;
+  faults_limit_memory(0);
   umemi_os.posix_memalign = limited_memalign;
 }
 

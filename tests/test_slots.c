@@ -15,6 +15,13 @@ static int slots_setup(void **state) {
   return 0;
 }
 
+/* Slots that are kept; none in huge pages. */
+static int kept_setup(void **state) {
+  slots_setup(state);
+  fail_all(FAULT_mmap);
+  return 0;
+}
+
 static int slots_teardown(void **state) {
   umemi_slots_drop();
   return faults_teardown(state);
@@ -118,24 +125,11 @@ static void take__of_one_that_is_kept_needs_no_memory(void **state) {
   umemi_slot_give(&slot);
 }
 
-static size_t limit;
-
-static int limited_memalign(void **out, size_t alignment, size_t nbytes) {
-  return nbytes > limit ? ENOMEM
-                        : faults_real.posix_memalign(out, alignment, nbytes);
-}
-
-static void limit_memory(size_t nbytes) {
-  umemi_slots_drop();
-  limit = nbytes;
-  umemi_os.posix_memalign = limited_memalign;
-}
-
 static void take__gives_half_as_often_as_need_be(void **state) {
   (void)state;
   for (size_t nbytes = MIB; nbytes >= 64 * KIB; nbytes /= 2)
     for (size_t more = 0; more < nbytes; more += nbytes / 2 + 7) {
-      limit_memory(nbytes + more);
+      faults_limit_memory(nbytes + more);
       struct umemiSlot slot = slot_take(MIB);
       assert_int_equal(slot.size, nbytes);
       umemi_slot_give(&slot);
@@ -148,11 +142,11 @@ static void take__of_less_than_64_KiB_gives_that_at_least(void **state) {
   for (size_t i = 0; i < LENGTH(wanted); i++) {
     struct umemiSlot slot;
     umemError error;
-    limit_memory(wanted[i]);
+    faults_limit_memory(wanted[i]);
     slot = slot_take(wanted[i]);
     assert_int_equal(slot.size, wanted[i]);
     umemi_slot_give(&slot);
-    limit_memory(wanted[i] - 1);
+    faults_limit_memory(wanted[i] - 1);
     assert_status(umemi_slot_take(&slot, wanted[i], &error), umemMemoryError);
   }
 }
@@ -161,7 +155,7 @@ static void take__without_64_KiB_is_a_memory_error(void **state) {
   (void)state;
   struct umemiSlot slot;
   umemError error;
-  limit_memory(64 * KIB - 1);
+  faults_limit_memory(64 * KIB - 1);
   assert_status(umemi_slot_take(&slot, 64 * KIB, &error), umemMemoryError);
   assert_status(umemi_slot_take(&slot, MIB, &error), umemMemoryError);
   assert_int_equal(error.type, umemMemoryError);
@@ -171,13 +165,78 @@ static void take__without_64_KiB_is_a_memory_error(void **state) {
 
 static void give__of_less_than_a_whole_one_keeps_nothing(void **state) {
   (void)state;
-  limit_memory(64 * KIB);
+  faults_limit_memory(64 * KIB);
   struct umemiSlot slot = slot_take(MIB);
   umemi_slot_give(&slot);
   faults_install();
+  fail_all(FAULT_mmap);
   slot = slot_take(MIB);
   assert_int_equal(slot.size, MIB);
   assert_int_equal(allocations(), 1);
+  umemi_slot_give(&slot);
+}
+
+/* --- huge pages ----------------------------------------------------------- */
+
+enum { HUGE = 4 }; /* slots in them */
+
+static void expect_allocations(unsigned mappings, unsigned others) {
+  assert_int_equal(faults_count(FAULT_mmap), mappings);
+  assert_int_equal(allocations(), others);
+}
+
+static void huge_pages__have_the_first_large_slots(void **state) {
+  (void)state;
+  struct umemiSlot slots[HUGE + 1];
+  for (int again = 0; again < 2; again++) {
+    slots_take(slots, HUGE + 1);
+    expect_allocations(1, 1);
+    assert_int_equal((uintptr_t)slots[0].ptr % UMEMI_HUGE_PAGE, 0);
+    for (size_t i = 1; i < HUGE; i++)
+      assert_ptr_equal(slots[i].ptr, (char *)slots[0].ptr + i * MIB);
+    slots_give(slots, HUGE + 1);
+  }
+}
+
+static void huge_pages__are_not_for_small_slots(void **state) {
+  (void)state;
+  struct umemiSlot slot = slot_take(MIB / 2);
+  expect_allocations(0, 1);
+  umemi_slot_give(&slot);
+  slot = slot_take(MIB / 2 + 1);
+  expect_allocations(1, 1);
+  umemi_slot_give(&slot);
+}
+
+static void huge_pages__that_are_not_there_are_asked_for_again(void **state) {
+  (void)state;
+  faults_fail(FAULT_mmap, 1, ENOMEM);
+  faults_fail(FAULT_madvise, 1, EINVAL);
+  for (unsigned i = 1; i <= 3; i++) {
+    struct umemiSlot slot = slot_take(MIB);
+    expect_allocations(i < 2 ? 1 : 2, 1);
+    umemi_slot_give(&slot);
+  }
+}
+
+static void huge_pages__that_are_switched_off_are_not_asked_for(void **state) {
+  (void)state;
+  umemi_tuning_values.huge = 0;
+  struct umemiSlot slot = slot_take(MIB);
+  expect_allocations(0, 1);
+  umemi_slot_give(&slot);
+  umemi_tuning_values.huge = 1;
+}
+
+static void huge_pages__are_given_back_by_drop(void **state) {
+  (void)state;
+  struct umemiSlot slot = slot_take(MIB);
+  umemi_slots_drop(); /* not while one is taken */
+  memset(slot.ptr, 1, slot.size);
+  umemi_slot_give(&slot);
+  umemi_slots_drop();
+  slot = slot_take(MIB);
+  expect_allocations(2, 0);
   umemi_slot_give(&slot);
 }
 
@@ -295,20 +354,29 @@ static void fork__under_threads_that_take_and_give(void **state) {
 #define slots_test(f)                                                          \
   cmocka_unit_test_setup_teardown(f, slots_setup, slots_teardown)
 
+#define kept_test(f)                                                           \
+  cmocka_unit_test_setup_teardown(f, kept_setup, slots_teardown)
+
 int main(void) {
   struct CMUnitTest const tests[] = {
-      slots_test(take__gives_a_whole_slot_whatever_is_wanted),
-      slots_test(take__gives_what_was_given_back),
-      slots_test(take__never_gives_one_twice),
-      slots_test(give__keeps_as_many_as_one_copy_takes),
-      slots_test(drop__keeps_none),
-      slots_test(take__of_one_that_is_kept_needs_no_memory),
-      slots_test(take__gives_half_as_often_as_need_be),
-      slots_test(take__of_less_than_64_KiB_gives_that_at_least),
-      slots_test(take__without_64_KiB_is_a_memory_error),
-      slots_test(give__of_less_than_a_whole_one_keeps_nothing),
-      slots_test(threads__never_have_the_same_slot),
+      kept_test(take__gives_a_whole_slot_whatever_is_wanted),
+      kept_test(take__gives_what_was_given_back),
+      kept_test(take__never_gives_one_twice),
+      kept_test(give__keeps_as_many_as_one_copy_takes),
+      kept_test(drop__keeps_none),
+      kept_test(take__of_one_that_is_kept_needs_no_memory),
+      kept_test(take__gives_half_as_often_as_need_be),
+      kept_test(take__of_less_than_64_KiB_gives_that_at_least),
+      kept_test(take__without_64_KiB_is_a_memory_error),
+      kept_test(give__of_less_than_a_whole_one_keeps_nothing),
+      slots_test(huge_pages__have_the_first_large_slots),
+      slots_test(huge_pages__are_not_for_small_slots),
+      slots_test(huge_pages__that_are_not_there_are_asked_for_again),
+      slots_test(huge_pages__that_are_switched_off_are_not_asked_for),
+      slots_test(huge_pages__are_given_back_by_drop),
       slots_test(fork__gives_the_child_slots_of_its_own),
+      slots_test(threads__never_have_the_same_slot),
+      kept_test(fork__gives_the_child_slots_of_its_own),
       slots_test(fork__under_threads_that_take_and_give),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -206,19 +206,6 @@ static void copy__needs_two_live_contexts(void **state) {
 #define STAGED                                                                 \
   ((struct fakeConfig){.without = 1u << FAKE_COPY_PEER | FAKE_VIEWS})
 
-static size_t slot_limit;
-
-static int limited_memalign(void **out, size_t alignment, size_t nbytes) {
-  return nbytes > slot_limit ? ENOMEM : posix_memalign(out, alignment, nbytes);
-}
-
-/* No slot is kept, and none can be had that is larger. */
-static void limit_slots(size_t nbytes) {
-  umemi_slots_drop();
-  slot_limit = nbytes;
-  umemi_os.posix_memalign = limited_memalign;
-}
-
 /* Two devices, and `n` bytes to go from one to the other. */
 static void begin_staged(size_t n, uintptr_t *from, uintptr_t *to) {
   struct fakeConfig config = STAGED;
@@ -241,9 +228,8 @@ static void staging__is_bounded_whatever_the_size(void **state) {
   begin_staged(n, &from, &to);
   faults_install();
   assert_ok(umem_copy_to(&ctx, from, &other_ctx, to, n));
-  assert_int_equal(faults_largest_allocation(), MIB);
-  assert_int_equal(faults_count(FAULT_malloc), 0);
-  assert_in_range(faults_count(FAULT_posix_memalign), 1, 8);
+  assert_int_equal(faults_largest_allocation(), 0);
+  assert_int_equal(faults_count(FAULT_mmap), 1); /* 4 slots */
   assert_int_equal(device.calls[FAKE_READ], n / MIB);
   assert_int_equal(other.calls[FAKE_WRITE], n / MIB);
   expect_copied(from, to, n);
@@ -256,7 +242,7 @@ static void staging__makes_do_with_less_down_to_64_kib(void **state) {
   uintptr_t from, to;
   for (size_t limit = MIB; limit >= 64 * KIB; limit /= 2) {
     begin_staged(n, &from, &to);
-    limit_slots(limit);
+    faults_limit_memory(limit);
     assert_ok(umem_copy_to(&ctx, from, &other_ctx, to, n));
     assert_int_equal(device.calls[FAKE_READ], n / limit + 1);
     expect_copied(from, to, n);
@@ -268,7 +254,7 @@ static void staging__tries_64_kib_before_it_gives_up(void **state) {
   (void)state;
   uintptr_t from, to;
   begin_staged(100 * KIB, &from, &to); /* half of it would be too little */
-  limit_slots(64 * KIB);
+  faults_limit_memory(64 * KIB);
   assert_ok(umem_copy_to(&ctx, from, &other_ctx, to, 100 * KIB));
   assert_int_equal(device.calls[FAKE_READ], 2);
   expect_copied(from, to, 100 * KIB);
@@ -280,7 +266,7 @@ static void staging__without_64_kib_is_a_memory_error(void **state) {
   size_t const n = 100 * KIB;
   uintptr_t from, to;
   begin_staged(n, &from, &to);
-  limit_slots(64 * KIB - 1);
+  faults_limit_memory(64 * KIB - 1);
   assert_status(umem_copy_to(&ctx, from, &other_ctx, to, n), umemMemoryError);
   assert_has(last_error(&ctx).text, "ENOMEM (12)");
   assert_has(last_error(&other_ctx).text, "bytes for staging");
@@ -294,9 +280,9 @@ static void staging__of_less_than_64_kib_needs_no_more_than_that(void **state) {
   (void)state;
   uintptr_t from, to;
   begin_staged(100, &from, &to);
-  limit_slots(99);
+  faults_limit_memory(99);
   assert_status(umem_copy_to(&ctx, from, &other_ctx, to, 100), umemMemoryError);
-  limit_slots(100);
+  faults_limit_memory(100);
   assert_ok(umem_copy_to(&ctx, from, &other_ctx, to, 100));
   expect_copied(from, to, 100);
   end_two();
@@ -310,7 +296,7 @@ static void overlap__in_chunks_behaves_as_memmove(void **state) {
   unsigned char *expected = buffer_of(room);
   uintptr_t adr, unused;
   begin_staged(room, &adr, &unused);
-  limit_slots(64 * KIB);
+  faults_limit_memory(64 * KIB);
   for (size_t i = 0; i < 2 * LENGTH(shifts); i++) {
     size_t from = i % 2 ? n + 1 : n / 2, shift = shifts[i / 2];
     size_t to = i % 2 ? from - shift : from + shift;
@@ -602,10 +588,10 @@ static void alignment__does_not_matter_where_it_does_not_pay(void **state) {
 static void alignment__with_little_memory_is_kept_and_with_none_not(void **st) {
   (void)st;
   begin_noting(4096);
-  limit_slots(64 * KIB);
+  faults_limit_memory(64 * KIB);
   assert_int_equal(unlike_calls(MIB, 1), 0);
   assert_true(calls_seen >= 2 * 16);
-  limit_slots(64 * KIB - 1);
+  faults_limit_memory(64 * KIB - 1);
   assert_true(unlike_calls(MIB, 1) > 0);
   end();
 }

@@ -62,6 +62,9 @@ FAULTY(int, pthread_create,
        (pthread_t * thread, pthread_attr_t const *attributes,
         void *(*run)(void *), void *argument),
        (thread, attributes, run, argument), how)
+FAULTY(void *, mmap,
+       (void *at, size_t size, int prot, int flags, int fd, off_t offset),
+       (at, size, prot, flags, fd, offset), (errno = how, MAP_FAILED))
 FAULTY(int, madvise, (void *at, size_t size, int advice), (at, size, advice),
        MINUS_ONE)
 FAULTY(int, mincore, (void *at, size_t size, unsigned char *out),
@@ -186,6 +189,27 @@ void faults_install(void) {
   umemi_os = (struct umemiOs){FAULT_CALLS(FAULT_MEMBER).rungs_off = 0};
 #undef FAULT_MEMBER
   faults_clear();
+}
+
+static size_t memory_limit;
+
+static int limited_memalign(void **out, size_t alignment, size_t size) {
+  return size > memory_limit ? ENOMEM
+                             : faults_real.posix_memalign(out, alignment, size);
+}
+
+static void *no_mmap(void *at, size_t size, int prot, int flags, int fd,
+                     off_t offset) {
+  (void)at, (void)size, (void)prot, (void)flags, (void)fd, (void)offset;
+  errno = ENOMEM;
+  return MAP_FAILED;
+}
+
+void faults_limit_memory(size_t nbytes) {
+  umemi_slots_drop();
+  memory_limit = nbytes;
+  umemi_os.posix_memalign = limited_memalign;
+  umemi_os.mmap = no_mmap;
 }
 
 void faults_clear(void) {

@@ -28,6 +28,7 @@
   X(tsearch)                                                                   \
   X(pthread_setspecific)                                                       \
   X(pthread_create)                                                            \
+  X(mmap)                                                                      \
   X(madvise)                                                                   \
   X(mincore)                                                                   \
   X(open)                                                                      \
@@ -76,6 +77,10 @@ void faults_reset(void);
 void faults_fail(enum fault_call call, unsigned k, int how);
 /* That one and all that follow. */
 void faults_fail_from(enum fault_call call, unsigned k, int how);
+
+/* The library keeps no slots, and gets pieces of at most so many bytes of
+   aligned memory and no pages. */
+void faults_limit_memory(size_t nbytes);
 
 /* Calls since faults_install() or faults_clear(), failed ones included. */
 unsigned faults_count(enum fault_call call);
