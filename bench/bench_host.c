@@ -12,10 +12,17 @@
 #define _GNU_SOURCE /* PR_SET_THP_DISABLE */
 #include "raw.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 
-enum { PAGE = 4096 };
+enum {
+  PAGE = 4096,
+  HUGE_PAGE = 2 << 20,
+  POPULATE_WRITE = 23 /* madvise(2), Linux 5.14 */
+};
 
 struct work {
   umemHost from, to;
@@ -237,6 +244,40 @@ static void fresh_memcpy(struct benchSide *side, size_t ncalls) {
   fresh->block = (uintptr_t)block;
 }
 
+/* A thread that takes a huge page after the other. */
+struct fresh_hand {
+  unsigned char *dest;
+  unsigned char const *src;
+  size_t nbytes;
+  atomic_size_t next;
+};
+
+static void *fresh_hand_main(void *argument) {
+  struct fresh_hand *hand = argument;
+  size_t at;
+  while ((at = atomic_fetch_add(&hand->next, HUGE_PAGE)) < hand->nbytes) {
+    madvise(hand->dest + at, HUGE_PAGE, POPULATE_WRITE);
+    memcpy(hand->dest + at, hand->src + at, HUGE_PAGE);
+  }
+  return NULL;
+}
+
+/* What two threads have to gain here: they do the least that there is to do. */
+static void fresh_by_hand(struct benchSide *side, size_t ncalls) {
+  struct fresh *fresh = side->work;
+  struct fresh_hand hand = {.src = fresh->src + raw_shift(side),
+                            .nbytes = fresh->nbytes};
+  pthread_t thread;
+  (void)ncalls;
+  hand.dest = aligned_alloc(HUGE_PAGE, fresh->nbytes);
+  if (!hand.dest || madvise(hand.dest, fresh->nbytes, MADV_HUGEPAGE) ||
+      pthread_create(&thread, NULL, fresh_hand_main, &hand))
+    bench_die("no memory, huge pages or thread");
+  fresh_hand_main(&hand);
+  pthread_join(thread, NULL);
+  fresh->block = (uintptr_t)hand.dest;
+}
+
 static void fresh_check(struct benchSide *side) {
   struct fresh *fresh = side->work;
   raw_hold_pages(fresh->nbytes);
@@ -255,30 +296,41 @@ static void fresh_after_memcpy(struct benchSide *side) {
   free((void *)fresh->block);
 }
 
-static void fresh_row(size_t nbytes, unsigned nthreads, bool is_huge) {
-  struct fresh fresh = {.src = work.src, .nbytes = nbytes};
-  umemHost_ctor(&fresh.host);
+static void fresh_against(struct fresh *fresh, struct benchSide const *other,
+                          unsigned nthreads, bool is_huge, double limit) {
   struct benchSide sides[] = {{.name = "umem",
                                .before = fresh_before,
                                .run = fresh_ours,
                                .after = fresh_after_ours,
-                               .work = &fresh},
-                              {.name = "malloc + memcpy",
-                               .before = fresh_before,
-                               .run = fresh_memcpy,
-                               .after = fresh_after_memcpy,
-                               .work = &fresh}};
-  double const limits[2][2] = {{1.3, 2}, {3, 5}};
+                               .work = fresh},
+                              *other};
   bench_contest(&(struct benchContest){
       .goal = "P3b",
       .what = is_huge ? "alloc + copy" : "alloc + copy, 4 KiB pages",
-      .nbytes = nbytes,
+      .nbytes = fresh->nbytes,
       .nthreads = nthreads,
       .rule = BENCH_RATIO,
-      .limit = limits[is_huge][nthreads > 1],
+      .limit = limit,
       .sides = sides,
       .nsides = BENCH_COUNT(sides),
       .is_one_call = true});
+}
+
+static void fresh_row(size_t nbytes, unsigned nthreads, bool is_huge) {
+  struct fresh fresh = {.src = work.src, .nbytes = nbytes};
+  struct benchSide other = {.name = "malloc + memcpy",
+                            .before = fresh_before,
+                            .run = fresh_memcpy,
+                            .after = fresh_after_memcpy,
+                            .work = &fresh};
+  double const limits[2][2] = {{1.3, 2}, {3, 5}};
+  umemHost_ctor(&fresh.host);
+  fresh_against(&fresh, &other, nthreads, is_huge,
+                limits[is_huge][nthreads > 1]);
+  other.name = "threads by hand";
+  other.run = fresh_by_hand;
+  if (is_huge && nthreads > 1)
+    fresh_against(&fresh, &other, nthreads, is_huge, 0.95);
   umem_dtor(&fresh.host);
 }
 
