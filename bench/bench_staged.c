@@ -208,7 +208,8 @@ static void by_hand(struct benchSide *side, size_t ncalls) {
   pthread_t threads[HAND_THREADS];
   (void)ncalls;
   hand.shift = raw_shift(side);
-  hand.next = hand.nthreads = 0;
+  hand.next = 0;
+  hand.nthreads = 0;
   for (size_t i = 0; i < side->nthreads; i++)
     if (pthread_create(&threads[i], NULL, hand_main, NULL))
       bench_die("no thread");
