@@ -89,6 +89,7 @@ typedef enum umemDeviceType {
   umemCudaHostDevice = 4,
   umemCudaManagedDevice = 5,
   umemMMapDevice = 6,
+  umemShmDevice = 16,
   umemForeignDevice = 1024, /**< First number of other authors' kinds. */
   umemForeignDeviceLast = INT32_MAX /**< Last one. */
 } umemDeviceType;
@@ -108,6 +109,16 @@ typedef struct umemFile {
   umemVirtual super;
 } umemFile;
 
+/** A mapped file: addresses are pointers into it. */
+typedef struct umemMMap {
+  umemVirtual super;
+} umemMMap;
+
+/** Memory shared by processes: addresses are pointers into it. */
+typedef struct umemShm {
+  umemVirtual super;
+} umemShm;
+
 /** Memory of one CUDA device. */
 typedef struct umemCuda {
   umemVirtual super;
@@ -118,6 +129,8 @@ typedef union umemContext {
   umemVirtual super;
   umemHost host;
   umemFile file;
+  umemMMap mmap;
+  umemShm shm;
   umemCuda cuda;
 } umemContext;
 
@@ -133,14 +146,36 @@ typedef struct umemError {
   char text[480];       /**< What failed, with which values, and why. */
 } umemError;
 
+/** Flags of umemHostOptions: where blocks lie, and what becomes of them. */
+enum {
+  /** Ask for huge pages (madvise(2)): as many as the system has. Blocks of a
+      huge page or more start on one. */
+  UMEM_HOST_HUGE_ADVICE = 1 << 0,
+  /** Reserved huge pages only (MAP_HUGETLB), brought in at once: a block that
+      there are not enough for is a umemMemoryError. A child of fork(2) that
+      writes to one needs another, and is ended by SIGBUS if there is none. */
+  UMEM_HOST_HUGE_RESERVED = 1 << 1,
+  /** Only on the NUMA nodes in `nodes` (mbind(2)). */
+  UMEM_HOST_BIND = 1 << 2,
+  /** Page by page on the NUMA nodes in `nodes`, in turn. */
+  UMEM_HOST_INTERLEAVE = 1 << 3,
+  /** Never swapped out (mlock(2)): past RLIMIT_MEMLOCK a umemMemoryError. Not
+      so in forked children. */
+  UMEM_HOST_LOCK = 1 << 4,
+  /** Overwritten with zeros before it is freed, the destructor included. */
+  UMEM_HOST_WIPE = 1 << 5
+};
+
 /**
  * Options of umemHost_ctor_ex(). Set `size` to sizeof(umemHostOptions); 0 is
  * the default of everything else.
  */
 typedef struct umemHostOptions {
   size_t size;
-  int checked;       /**< 1: checked mode, see umemHost_ctor(). */
-  uint32_t reserved; /**< 0. */
+  int checked;      /**< 1: checked mode, see umemHost_ctor(). */
+  uint32_t flags;   /**< UMEM_HOST_* or-ed together. */
+  size_t alignment; /**< Of every block: a power of two; 0: malloc()'s. */
+  uint64_t nodes;   /**< Bit k: NUMA node k. With BIND and INTERLEAVE only. */
 } umemHostOptions;
 
 /** Flags of umemFileOptions. */
@@ -176,6 +211,39 @@ typedef struct umemFileOptions {
   int fd;               /**< With UMEM_FILE_TAKE_FD. */
   uint32_t reserved;    /**< 0. */
 } umemFileOptions;
+
+/** How a mapping will be used (madvise(2)). */
+typedef enum umemMMapAdvice {
+  umemMMapNormal = 0,
+  umemMMapSequential = 1, /**< Read ahead far, drop what was read. */
+  umemMMapRandom = 2,     /**< Do not read ahead. */
+  umemMMapWillNeed = 3    /**< Read all of it now, in the background. */
+} umemMMapAdvice;
+
+/**
+ * Options of umemMMap_ctor_ex(). Set `size` to sizeof(umemMMapOptions); 0 is
+ * the default of everything else.
+ */
+typedef struct umemMMapOptions {
+  size_t size;
+  uint32_t flags;        /**< UMEM_FILE_* or-ed together, but not DIRECT. */
+  uint32_t permissions;  /**< As in umemFileOptions. */
+  int fd;                /**< With UMEM_FILE_TAKE_FD. */
+  umemMMapAdvice advice; /**< About all that is mapped. */
+  uint64_t offset;       /**< Map from here on: a multiple of 4096. */
+  uint64_t length; /**< Map so many bytes, and never more. 0: the whole file,
+                        with room to grow. */
+} umemMMapOptions;
+
+/** Flags of umemShm_ctor(). */
+enum {
+  /** There must be no segment of this name yet. */
+  UMEM_SHM_CREATE = 1 << 0,
+  /** There must be one already. */
+  UMEM_SHM_ATTACH = 1 << 1,
+  /** The name outlives the context that created it, until umemShm_unlink(). */
+  UMEM_SHM_KEEP = 1 << 2
+};
 
 /** Ways that the bytes of a copy can take, best first. */
 typedef enum umemCopyRung {
@@ -220,7 +288,18 @@ typedef struct umemCopyPlan {
  */
 UMEM_API umemStatusType umemHost_ctor(umemHost *ctx);
 
-/** umemHost_ctor() with options; NULL means all defaults. */
+/**
+ * umemHost_ctor() with options; NULL means all defaults.
+ *
+ * With a flag or an alignment the Host is a *placed* one: it keeps a registry
+ * of its blocks, refuses addresses that it did not hand out, and frees them in
+ * umem_dtor(), in checked mode, too. Its blocks are host memory like all other:
+ * any context that can use a pointer can use them.
+ *
+ * Errors: umemValueError for flags that are unknown or contradict each other;
+ * umemIndexError for a NUMA node that there is not; umemNotSupportedError where
+ * the system has no NUMA policies, or knows no reserved huge pages.
+ */
 UMEM_API umemStatusType umemHost_ctor_ex(umemHost *ctx,
                                          umemHostOptions const *options);
 
@@ -265,6 +344,95 @@ UMEM_API umemStatusType umemFile_ctor(umemFile *ctx, char const *filename,
 UMEM_API umemStatusType umemFile_ctor_ex(umemFile *ctx, char const *filename,
                                          char const *mode,
                                          umemFileOptions const *options);
+
+/**
+ * Map a file into memory.
+ *
+ * Names and modes are those of umemFile_ctor(), except that the file must be
+ * readable for `w` and `a`, too. Addresses are pointers into one mapping that
+ * is shared with all who have the file open: what you store through them is in
+ * the file, and growing the file never moves them. umem_alloc() reserves a
+ * range of the file as for umemFile, 16-byte aligned; the bytes that were in
+ * the file already are at umemMMap_get_address(). Any context of host memory
+ * can use the addresses.
+ *
+ * Copies, sets and comparisons by this context go through system calls: where
+ * somebody cuts the file off meanwhile they answer umemIOError. Your own
+ * loads and stores then raise SIGBUS, and so do those of the library through a
+ * umemHost.
+ *
+ * Room to grow is reserved address space, not memory: at most 256 GiB, less
+ * where RLIMIT_AS says so. Blocks past it are a umemMemoryError, accesses
+ * outside the mapping a umemIndexError. A block of 0 bytes takes the place of
+ * one, which in mode `r` has to be there.
+ *
+ * Errors: those of umemFile_ctor(); umemMemoryError if there is no address
+ * space; umemNotSupportedError for a file that cannot be mapped. A constructor
+ * that fails has neither emptied nor created a file.
+ */
+UMEM_API umemStatusType umemMMap_ctor(umemMMap *ctx, char const *filename,
+                                      char const *mode);
+
+/**
+ * umemMMap_ctor() with options; NULL means all defaults.
+ *
+ * Errors besides: umemValueError for an offset or an advice that is none;
+ * umemIndexError for a range past the end of a file that cannot grow.
+ */
+UMEM_API umemStatusType umemMMap_ctor_ex(umemMMap *ctx, char const *filename,
+                                         char const *mode,
+                                         umemMMapOptions const *options);
+
+/**
+ * Where the mapping begins; 0 on failure.
+ *
+ * @param nbytes_out  Bytes from there that are in the file now: what lies
+ *   behind them is only room. May be NULL.
+ */
+UMEM_API uintptr_t umemMMap_get_address(umemMMap const *ctx,
+                                        size_t *nbytes_out);
+
+/**
+ * Create memory that processes share, or attach to it.
+ *
+ * @param name  "/name" as for shm_open(3), copied; NULL: nameless memory, that
+ *   others get through its descriptor (umemShm_get_fd()), and that nobody can
+ *   make smaller (memfd_create(2), sealed).
+ * @param size  Bytes for blocks, rounded up to whole pages. Of a segment that
+ *   is there already: 0, or what it was created with.
+ * @param flags  UMEM_SHM_* or-ed together; 0: attach if there is one, else
+ *   create.
+ *
+ * All of the memory is reserved when it is created. Any number of processes
+ * may allocate in it at once; one that is killed meanwhile harms nobody. Blocks
+ * belong to the segment: any context that is attached may free one, and
+ * umem_dtor() frees none. They start at multiples of 256. Addresses differ from
+ * process to process: hand them on with umem_export_handle(). Processes of one
+ * user share a segment; another's is refused.
+ *
+ * The context that created a name removes it in umem_dtor(), in the process
+ * that constructed it, unless told to keep it.
+ *
+ * Errors: umemIOError with sys_errno (EEXIST, ENOENT, ...); umemValueError for
+ * a bad name, size or flag, and for a segment that is not ours, by owner, mode,
+ * size or contents; umemMemoryError if there is not enough memory.
+ */
+UMEM_API umemStatusType umemShm_ctor(umemShm *ctx, char const *name,
+                                     size_t size, uint32_t flags);
+
+/**
+ * Attach to the segment behind a descriptor, which stays yours: it is
+ * duplicated. Checked as by umemShm_ctor().
+ */
+UMEM_API umemStatusType umemShm_ctor_fd(umemShm *ctx, int fd);
+
+/** The context's descriptor, to be passed on; close-on-exec; borrowed. -1 on
+    failure. */
+UMEM_API int umemShm_get_fd(umemShm const *ctx);
+
+/** Remove the name of a segment. Who is attached stays so. umemIOError with
+    sys_errno ENOENT if there is none. No context holds a message. */
+UMEM_API umemStatusType umemShm_unlink(char const *name);
 
 /**
  * Construct a context for the memory of CUDA device number `device`.
@@ -614,6 +782,47 @@ UMEM_API umemStatusType umem_sync_from_safe(void const *dest,
                                             size_t nbytes);
 
 /* ------------------------------------------------------------------------ */
+/* Handles                                                                  */
+/* ------------------------------------------------------------------------ */
+
+/** The most bytes that a handle has. */
+#define UMEM_HANDLE_MAX 256
+
+/**
+ * Describe a range to another process of this machine: a string of bytes that
+ * can be sent by any means, and that grants no access.
+ *
+ * @param buf  Where it is written; NULL: only its size is wanted.
+ * @param len  In: the room at `buf`, UMEM_HANDLE_MAX is enough; out: the bytes
+ *   of the handle.
+ *
+ * Of File, MMap and Shm. Errors: umemIndexError for a range that is not there;
+ * umemValueError if there is too little room; umemNotImplementedError for other
+ * kinds.
+ */
+UMEM_API umemStatusType umem_export_handle(void const *ctx, uintptr_t adr,
+                                           size_t nbytes, void *buf,
+                                           size_t *len);
+
+/**
+ * Find the range of a handle in `ctx`, a context of the same file or segment
+ * that any process has constructed.
+ *
+ * @param adr_out  Its address here, which may be another than there.
+ * @param n_out  Its bytes. Nothing is allocated or held: the range is there as
+ *   long as its owner leaves it alone.
+ *
+ * Handles of one file fit contexts of all kinds that open it. Any bytes may be
+ * given. Errors: umemValueError for what is no handle, was cut or garbled, or
+ * is of another file; umemIndexError if the file does not reach that far any
+ * more; umemNotSupportedError for a handle of a later version;
+ * umemNotImplementedError for kinds without handles.
+ */
+UMEM_API umemStatusType umem_import_handle(void const *ctx, void const *buf,
+                                           size_t len, uintptr_t *adr_out,
+                                           size_t *n_out);
+
+/* ------------------------------------------------------------------------ */
 /* Durability                                                               */
 /* ------------------------------------------------------------------------ */
 
@@ -715,6 +924,39 @@ UMEM_API char const *umem_get_device_name(void const *ctx);
 
 /** Bare name of a kind; "UnknownDevice" for those of other authors. */
 UMEM_API char const *umem_get_device_name_from_type(umemDeviceType type);
+
+/** What a device is, before any context exists: see umem_device_info(). */
+typedef struct umemDeviceInfo {
+  size_t size;          /**< sizeof(umemDeviceInfo) as you compiled it. */
+  umemDeviceType type;  /**< The kind that was asked for. */
+  int numa_node;        /**< Nearest to it; -1: none in particular. */
+  uint64_t total_bytes; /**< Of memory; 0 if not known. */
+  uint64_t free_bytes;  /**< That could be had now; 0 if not known. */
+  int usable;           /**< 1: a context of it can be constructed. */
+  uint32_t reserved;    /**< 0. */
+  char name[128];       /**< What its maker calls it. */
+  char reason[256];     /**< If not usable: what was looked for, and why not. */
+} umemDeviceInfo;
+
+/**
+ * How many devices of a kind there are here: Host, one for each NUMA node with
+ * memory; File and MMap, one (the working directory); Shm, one (/dev/shm). 0
+ * for kinds that cannot be used here, and those of other authors.
+ */
+UMEM_API size_t umem_device_count(umemDeviceType type);
+
+/**
+ * Describe device number `index` of a kind. Needs no context, and makes none.
+ *
+ * Set `info_out->size` to sizeof(umemDeviceInfo) first; only that many bytes
+ * are written. Of a kind without devices here, index 0 is umemOK with `usable`
+ * 0, and says why.
+ *
+ * Errors: umemIndexError if there is no such device; umemValueError for a type
+ * that is no kind of this library, or NULL. No context holds a message.
+ */
+UMEM_API umemStatusType umem_device_info(umemDeviceType type, size_t index,
+                                         umemDeviceInfo *info_out);
 
 /** The alignment that every umem_alloc() of `ctx` has; 0 on failure. */
 UMEM_API size_t umem_fundamental_align(void const *ctx);

@@ -99,6 +99,16 @@ umemStatusType umemi_need_live(void const *ctx, char const *role,
   return umem_error_fill(error, umemTypeError, 0, 0, "%scontext %s", role, why);
 }
 
+umemStatusType umemi_need_kind(void const *ctx, umemDeviceType type,
+                               umemError *error) {
+  umemStatusType status = umemi_need_live(ctx, "", error);
+  if (status != umemOK || umemi_context(ctx)->vtbl->type == type)
+    return status;
+  return umem_error_fill(error, umemTypeError, 0, 0,
+                         "context is a %s, and not a %s", umemi_name(ctx),
+                         umem_get_device_name_from_type(type));
+}
+
 char const *umemi_name(void const *ctx) {
   struct umemiContext const *c = umemi_context(ctx);
   return c ? c->name : "(none)";
@@ -198,7 +208,7 @@ static bool space_equals(umemSpace a, umemSpace b) {
   return a.kind == b.kind && a.id[0] == b.id[0] && a.id[1] == b.id[1];
 }
 
-bool umemi_same_space(struct umemiContext *a, struct umemiContext *b) {
+static bool context_same_space(struct umemiContext *a, struct umemiContext *b) {
   return a == b || space_equals(context_home(a), context_home(b));
 }
 
@@ -207,6 +217,15 @@ bool umemi_reaches(struct umemiContext *src, struct umemiContext *dest) {
   size_t count = umemi_device_spaces(src, spaces);
   for (size_t i = 0; i < count; i++)
     if (space_equals(spaces[i], home))
+      return true;
+  return false;
+}
+
+bool umemi_share_space(struct umemiContext *a, struct umemiContext *b) {
+  umemSpace of_a[UMEM_SPACES_MAX], of_b[UMEM_SPACES_MAX];
+  size_t na = umemi_device_spaces(a, of_a), nb = umemi_device_spaces(b, of_b);
+  for (size_t i = 0; i < na * nb; i++)
+    if (space_equals(of_a[i / nb], of_b[i % nb]))
       return true;
   return false;
 }
@@ -224,7 +243,7 @@ bool umem_is_same_device(void const *a, void const *b) {
   umemStatusType status = question_check(a, b, &call.error);
   if (status == umemOK)
     same = umemi_context(a)->vtbl->type == umemi_context(b)->vtbl->type &&
-           umemi_same_space(umemi_context(a), umemi_context(b));
+           context_same_space(umemi_context(a), umemi_context(b));
   umemi_end_two(&call, status, a, b, "umem_is_same_device(%s, %s)",
                 umemi_name(a), umemi_name(b));
   return same;
@@ -256,9 +275,11 @@ char const *umem_get_device_name_from_type(umemDeviceType type) {
                                       [umemCudaDevice] = "Cuda",
                                       [umemCudaHostDevice] = "CudaHost",
                                       [umemCudaManagedDevice] = "CudaManaged",
-                                      [umemMMapDevice] = "MMap"};
+                                      [umemMMapDevice] = "MMap",
+                                      [umemShmDevice] = "Shm"};
   size_t i = (size_t)type;
-  return i < sizeof names / sizeof *names ? names[i] : "UnknownDevice";
+  return i < sizeof names / sizeof *names && names[i] ? names[i]
+                                                      : "UnknownDevice";
 }
 
 size_t umem_fundamental_align(void const *ctx) {

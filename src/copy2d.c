@@ -277,7 +277,7 @@ static void rectangle_join_rows(struct rectangle *r) {
 }
 
 static umemStatusType rectangle_copy(struct rectangle *r, umemError *error) {
-  bool one_space = umemi_same_space(r->src.ctx, r->dest.ctx);
+  bool one_space = umemi_share_space(r->src.ctx, r->dest.ctx);
   if (r->row == 0 || r->rows == 0)
     return umemOK;
   rectangle_join_rows(r);

@@ -166,6 +166,28 @@ umemStatusType umemi_device_next_data(struct umemiContext *ctx, uintptr_t adr,
   return status;
 }
 
+umemStatusType umemi_device_export_handle(struct umemiContext *ctx,
+                                          uintptr_t adr, size_t nbytes,
+                                          unsigned char *payload_out,
+                                          umemError *error) {
+  error->type = umemOK;
+  return device_end(
+      ctx, "export_handle",
+      ctx->vtbl->export_handle(ctx->state, adr, nbytes, payload_out, error),
+      error);
+}
+
+umemStatusType umemi_device_import_handle(struct umemiContext *ctx,
+                                          unsigned char const *payload,
+                                          size_t nbytes, uintptr_t *adr_out,
+                                          umemError *error) {
+  error->type = umemOK;
+  return device_end(
+      ctx, "import_handle",
+      ctx->vtbl->import_handle(ctx->state, payload, nbytes, adr_out, error),
+      error);
+}
+
 struct umemLimits umemi_device_limits(struct umemiContext *ctx, uintptr_t adr,
                                       size_t nbytes, unsigned access) {
   struct umemLimits limits = {.size = sizeof limits};

@@ -15,6 +15,7 @@ enum {
 struct opening {
   struct umemiOpenFile *file;
   umemFileOptions options;
+  bool maps;
   int access;   /* O_RDONLY ... */
   int missing;  /* errno of stat() before; of a link to nothing, too; or 0 */
   mode_t kept;  /* permissions of what was not missing */
@@ -272,12 +273,12 @@ static umemStatusType open_direct(struct opening const *o, umemError *error) {
 }
 
 /* Last, so that a constructor that fails has not emptied the file. */
-static umemStatusType open_truncate(struct opening const *o, umemError *error) {
-  struct umemiOpenFile *file = o->file;
+umemStatusType umemi_file_truncate(struct umemiOpenFile *file,
+                                   umemError *error) {
   if (!file->mode.truncates || file->is_block || file->size == 0)
     return umemOK;
   if (UMEMI_RETRY(umemi_os.ftruncate(file->io.fd, 0)))
-    return umemi_file_failed(o->file, errno, "ftruncate", error);
+    return umemi_file_failed(file, errno, "ftruncate", error);
   file->size = 0;
   return umemOK;
 }
@@ -294,7 +295,9 @@ static umemStatusType open_all(struct opening *o, umemError *error) {
   if (status == umemOK && flags & UMEM_FILE_TAKE_FD &&
       umemi_os.fcntl(o->file->io.fd, F_SETFD, FD_CLOEXEC))
     status = umemi_file_failed(o->file, errno, "FD_CLOEXEC", error);
-  return status == umemOK ? open_truncate(o, error) : status;
+  o->file->created = o->created;
+  return status == umemOK && !o->maps ? umemi_file_truncate(o->file, error)
+                                      : status;
 }
 
 /* Undoes a constructor that failed: a descriptor stays the user's, a file that
@@ -318,8 +321,8 @@ static void open_init(struct umemiOpenFile *file) {
 
 umemStatusType umemi_file_open(struct umemiOpenFile *file, char const *filename,
                                char const *mode, umemFileOptions const *options,
-                               umemError *error) {
-  struct opening o = {.file = file, .options = *options};
+                               bool maps, umemError *error) {
+  struct opening o = {.file = file, .options = *options, .maps = maps};
   open_init(file);
   if (!mode_parse(mode, &file->mode))
     return umem_error_fill(error, umemValueError, 0, 0,
@@ -329,12 +332,15 @@ umemStatusType umemi_file_open(struct umemiOpenFile *file, char const *filename,
   umemStatusType status = options_check(&o, error);
   if (status != umemOK)
     return status;
-  o.access = !file->mode.writable  ? O_RDONLY
-             : file->mode.readable ? O_RDWR
-                                   : O_WRONLY;
-  file->name = umemi_os.strdup(filename);
+  o.access = !file->mode.writable          ? O_RDONLY
+             : file->mode.readable || maps ? O_RDWR
+                                           : O_WRONLY;
+  char fd_name[32];
+  snprintf(fd_name, sizeof fd_name, "descriptor %d", options->fd);
+  file->name = umemi_os.strdup(filename ? filename : fd_name);
   if (!file->name)
-    return umemi_no_memory(error, "a file name", strlen(filename));
+    return umemi_no_memory(error, "a file name",
+                           strlen(filename ? filename : fd_name));
   status = open_all(&o, error);
   if (status != umemOK)
     open_undo(&o);

@@ -15,9 +15,6 @@
 
 #include "kernels.h"
 
-/* madvise(2), Linux 5.14; older headers lack it, older kernels refuse it. */
-enum { HOSTCOPY_POPULATE_WRITE = 23 };
-
 static void portable_copy(void *dest, void const *src, size_t nbytes) {
   memcpy(dest, src, nbytes);
 }
@@ -106,7 +103,7 @@ static void hostcopy_populate(char *dest, size_t nbytes) {
   uintptr_t first = (uintptr_t)dest & ~(uintptr_t)(UMEMI_PAGE - 1);
   if (hostcopy_is_fresh(dest + nbytes - 1))
     umemi_os.madvise((void *)first, (uintptr_t)dest + nbytes - first,
-                     HOSTCOPY_POPULATE_WRITE);
+                     UMEMI_POPULATE_WRITE);
 }
 
 /* --- the copy ------------------------------------------------------------- */

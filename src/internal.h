@@ -116,6 +116,9 @@ bool umemi_is_live(void const *ctx);
 /* TypeError unless `ctx` is live; `role` ("source ", "") goes into the text. */
 umemStatusType umemi_need_live(void const *ctx, char const *role,
                                umemError *error);
+/* The same, and of this kind. */
+umemStatusType umemi_need_kind(void const *ctx, umemDeviceType type,
+                               umemError *error);
 /* Name of the kind, for messages; "(none)" if it is no context. */
 char const *umemi_name(void const *ctx);
 /* Gives memory an id, as a failed context of the kind `name`. */
@@ -126,8 +129,8 @@ void umemi_ctor_end(void *ctx, struct umemVtbl const *vtbl, void *state,
 /* Copies an options struct of the size its caller knew over our defaults. */
 umemStatusType umemi_take_options(void *options, size_t size, void const *given,
                                   umemError *error);
-/* Are the home spaces equal? */
-bool umemi_same_space(struct umemiContext *a, struct umemiContext *b);
+/* Is there any space in which addresses of both are valid? */
+bool umemi_share_space(struct umemiContext *a, struct umemiContext *b);
 /* Are addresses of `src` valid in the home space of `dest`? */
 bool umemi_reaches(struct umemiContext *src, struct umemiContext *dest);
 /* Which process of a family that forked this is: differs from its parent's. */
@@ -173,6 +176,14 @@ umemStatusType umemi_device_set(struct umemiContext *ctx, uintptr_t adr, int c,
 umemStatusType umemi_device_next_data(struct umemiContext *ctx, uintptr_t adr,
                                       size_t nbytes, size_t *zeros_out,
                                       size_t *data_out, umemError *error);
+umemStatusType umemi_device_export_handle(struct umemiContext *ctx,
+                                          uintptr_t adr, size_t nbytes,
+                                          unsigned char *payload_out,
+                                          umemError *error);
+umemStatusType umemi_device_import_handle(struct umemiContext *ctx,
+                                          unsigned char const *payload,
+                                          size_t nbytes, uintptr_t *adr_out,
+                                          umemError *error);
 struct umemLimits umemi_device_limits(struct umemiContext *ctx, uintptr_t adr,
                                       size_t nbytes, unsigned access);
 
@@ -197,6 +208,12 @@ umemStatusType umemi_no_set(void *state, uintptr_t adr, int c, size_t nbytes,
 umemStatusType umemi_no_next_data(void *state, uintptr_t adr, size_t nbytes,
                                   size_t *zeros_out, size_t *data_out,
                                   umemError *error);
+umemStatusType umemi_no_export_handle(void *state, uintptr_t adr, size_t nbytes,
+                                      unsigned char *payload_out,
+                                      umemError *error);
+umemStatusType umemi_no_import_handle(void *state, unsigned char const *payload,
+                                      size_t nbytes, uintptr_t *adr_out,
+                                      umemError *error);
 void umemi_no_limits(void *state, unsigned access, uintptr_t adr, size_t nbytes,
                      struct umemLimits *out);
 
@@ -339,6 +356,8 @@ static inline struct umemiTuning const *umemi_tuning(void) {
 enum {
   UMEMI_PAGE = 4096, /* of memory and of O_DIRECT */
   UMEMI_HUGE_PAGE = 2 << 20,
+  UMEMI_POPULATE_WRITE = 23,   /* madvise(2), Linux 5.14; older headers lack
+                                  it, older kernels refuse it */
   UMEMI_LINE = 64,             /* of a cache */
   UMEMI_SHORT_COPY = 2112,     /* below this memmove() is the limit */
   UMEMI_SLOT_LEAST = 64 << 10, /* of staging; with less nothing is staged */
@@ -355,6 +374,13 @@ unsigned umemi_cpus(void);
 size_t umemi_cache_size(void);
 /* "32768K": a number with K, M or G behind it, up to whatever follows. */
 size_t umemi_bytes_of(char const *text);
+/* The text of a small file; "" if it cannot be had. */
+char *umemi_read_text(char const *path, char *text, size_t size);
+/* The number behind `key` in a text as /proc/meminfo; "kB" are bytes then. */
+bool umemi_meminfo(char const *text, char const *key, uint64_t *number_out);
+enum { UMEMI_MEMINFO = 4096 }; /* room for such a text */
+/* Bit k: NUMA node k is there and has memory. 0: not known. */
+uint64_t umemi_nodes(void);
 
 /* workers.c: threads that help ---------------------------------------------*/
 
@@ -558,6 +584,40 @@ void umemi_log_copy(struct umemiRoute const *route, struct umemiWay const *way);
 /* Frees what connect allocated, when the context is destroyed. */
 umemStatusType umemi_mirrors_free(struct umemiContext *ctx, umemError *error);
 
+/* placement.c: what a placed Host stands on --------------------------------*/
+
+struct umemiPlacement {
+  uint32_t flags;   /* UMEM_HOST_* */
+  size_t alignment; /* of every block, at least; or 0 */
+  uint64_t nodes;
+  size_t page; /* blocks are whole pages of this size; 0: malloc's */
+  uint64_t process;
+};
+
+/* A forked child that writes to reserved huge pages needs new ones, and gets
+   SIGBUS where there are none. */
+static inline bool
+umemi_placement_may_write(struct umemiPlacement const *placement) {
+  return !(placement->flags & UMEM_HOST_HUGE_RESERVED) ||
+         placement->process == umemi_process();
+}
+
+umemStatusType umemi_placement_make(struct umemiPlacement *placement,
+                                    umemHostOptions const *options,
+                                    umemError *error);
+/* If it has pages: a block of zeros; nothing is left of one that failed. */
+umemStatusType umemi_pages_alloc(struct umemiPlacement const *placement,
+                                 size_t nbytes, size_t alignment,
+                                 uintptr_t *adr_out, umemError *error);
+umemStatusType umemi_pages_free(struct umemiPlacement const *placement,
+                                uintptr_t adr, size_t nbytes, umemError *error);
+
+/* backends/cuda.c, and what deviceinfo.c says of the same ------------------*/
+
+#define UMEMI_NO_CUDA                                                          \
+  "libumem " UMEM_VERSION_STRING                                               \
+  " has no CUDA support yet; no driver was looked for"
+
 /* extents.c: which ranges of a growing address space are free --------------*/
 
 struct umemiExtent {
@@ -629,6 +689,7 @@ struct umemiOpenFile {
   struct umemiFileIo io;
   struct umemiFileMode mode;
   bool is_block;
+  bool created;           /* by us, for certain */
   bool shares_offset;     /* with whoever else has the descriptor */
   uint64_t size;          /* when it was opened, after truncation */
   uint64_t device, inode; /* identity; of a block device st_rdev and 0 */
@@ -642,9 +703,13 @@ struct umemiOpenFile {
   uint64_t owner; /* the process that may publish */
 };
 
+/* `maps`: it will be mapped, and has to be readable whatever the mode is. */
 umemStatusType umemi_file_open(struct umemiOpenFile *file, char const *filename,
                                char const *mode, umemFileOptions const *options,
-                               umemError *error);
+                               bool maps, umemError *error);
+/* The last step where the mode says so; left to the caller if it `maps`. */
+umemStatusType umemi_file_truncate(struct umemiOpenFile *file,
+                                   umemError *error);
 /* Closes; publishes a temporary file if `publish`, else removes it. */
 umemStatusType umemi_file_close(struct umemiOpenFile *file, bool publish,
                                 umemError *error);
@@ -665,5 +730,131 @@ umemStatusType umemi_temp_create(struct umemiOpenFile *file, bool replaces,
 umemStatusType umemi_temp_publish(struct umemiOpenFile *file, umemError *error);
 /* Removes it likewise; 0 or errno. */
 int umemi_temp_discard(struct umemiOpenFile *file);
+
+/* handle.c: where bytes are, told to another process -----------------------*/
+
+/* Payloads of kinds whose bytes are in a file, which has `size` bytes now. */
+umemStatusType umemi_place_export(int fd, uint64_t size, uint64_t offset,
+                                  size_t nbytes, unsigned char *payload_out,
+                                  umemError *error);
+umemStatusType umemi_place_import(int fd, uint64_t size,
+                                  unsigned char const *payload, size_t nbytes,
+                                  uint64_t *offset_out, umemError *error);
+
+/* filestore.c: the bytes of an open file as memory -------------------------*/
+
+/* Offsets are off_t in the system and uintptr_t to the user. */
+#define UMEMI_OFFSET_MAX                                                       \
+  (UINTPTR_MAX < INT64_MAX ? UINTPTR_MAX : (uint64_t)INT64_MAX)
+
+struct umemiStore {
+  struct umemiOpenFile open;
+  umemVirtual const *ctx;
+  uint64_t id;                 /* of the context: says which lock is ours */
+  uintptr_t origin;            /* address of offset 0; 0: they are the same */
+  uint64_t lowest, limit;      /* offsets that have addresses */
+  size_t alignment;            /* of every block */
+  struct umemiExtents extents; /* under the lock */
+  uint64_t protected_end;      /* modes a and a+ write from here on */
+  pthread_mutex_t turn;        /* to flush; owned by a process */
+  uint64_t turn_process;       /* under the lock */
+  int flush_errno;             /* of the flush that failed; in turn */
+  atomic_bool discarded;
+  atomic_bool no_reflink; /* into this file */
+};
+
+/* The rest is 0. A failure leaves nothing open. */
+umemStatusType umemi_store_open(struct umemiStore *store, void *ctx,
+                                char const *filename, char const *mode,
+                                umemFileOptions const *options, bool maps,
+                                umemError *error);
+/* Publishes what is to be published. */
+umemStatusType umemi_store_close(struct umemiStore *store, umemError *error);
+/* How large the file is now: others may have changed it. 0 or errno. */
+int umemi_store_size(struct umemiStore const *store, uint64_t *size_out);
+/* Instead of close, in a constructor that fails. */
+void umemi_store_abandon(struct umemiStore *store);
+/* ValueError unless both are there and not empty. */
+umemStatusType umemi_store_names(char const *filename, char const *mode,
+                                 uint32_t flags, struct umemiCall *call);
+
+/* Methods of tables whose state begins with a struct umemiStore. */
+umemStatusType umemi_store_alloc(void *state, size_t nbytes, size_t alignment,
+                                 uintptr_t *adr_out, umemError *error);
+umemStatusType umemi_store_calloc(void *state, size_t nbytes,
+                                  uintptr_t *adr_out, umemError *error);
+umemStatusType umemi_store_free(void *state, uintptr_t adr, size_t nbytes,
+                                umemError *error);
+umemStatusType umemi_store_check(void *state, uintptr_t adr, size_t nbytes,
+                                 umemAccess access, umemError *error);
+umemStatusType umemi_store_read(void *state, uintptr_t adr, void *out,
+                                size_t nbytes, umemError *error);
+umemStatusType umemi_store_write(void *state, uintptr_t adr, void const *in,
+                                 size_t nbytes, umemError *error);
+umemStatusType umemi_store_set(void *state, uintptr_t adr, int c, size_t nbytes,
+                               umemError *error);
+umemStatusType umemi_store_next_data(void *state, uintptr_t adr, size_t nbytes,
+                                     size_t *zeros_out, size_t *data_out,
+                                     umemError *error);
+void umemi_store_limits(void *state, unsigned access, uintptr_t adr,
+                        size_t nbytes, struct umemLimits *out);
+umemStatusType umemi_store_copy_peer(void *src_state, uintptr_t src_adr,
+                                     void *dest_state, uintptr_t dest_adr,
+                                     size_t nbytes, umemError *error);
+umemStatusType umemi_store_flush(void *state, umemError *error);
+umemStatusType umemi_store_export_handle(void *state, uintptr_t adr,
+                                         size_t nbytes,
+                                         unsigned char *payload_out,
+                                         umemError *error);
+umemStatusType umemi_store_import_handle(void *state,
+                                         unsigned char const *payload,
+                                         size_t nbytes, uintptr_t *adr_out,
+                                         umemError *error);
+umemStatusType umemi_store_discard(void *state, umemError *error);
+
+/* segment.c: memory that processes share -----------------------------------*/
+
+enum {
+  UMEMI_SEGMENT_GRANULE = 256, /* of blocks */
+  UMEMI_SEGMENT_ENTRY = 8,     /* bytes in the table for each */
+  UMEMI_SEGMENT_TABLE = UMEMI_PAGE
+};
+
+struct umemiSegment {
+  struct umemiFileIo io;
+  uint64_t total;    /* bytes of it, of which the last */
+  uint64_t nbytes;   /* are for blocks, */
+  uint64_t data_at;  /* from here on: */
+  uint64_t granules; /* so many */
+  uintptr_t origin;  /* address of the first of them; set by the user */
+  pthread_mutex_t turn;
+  int lock_fd; /* in turn, and under the lock of the list; or -1 */
+  struct umemiSegment *next;
+};
+
+/* Bytes of a segment with so many for blocks; 0 if none can be so large. */
+uint64_t umemi_segment_total(uint64_t nbytes);
+/* Takes the descriptor, and closes it at the end. */
+void umemi_segment_begin(struct umemiSegment *segment, int fd);
+void umemi_segment_end(struct umemiSegment *segment);
+/* One of them follows: makes a segment of an empty file, or finds one in it;
+   `nbytes` 0 is any size. */
+umemStatusType umemi_segment_create(struct umemiSegment *segment,
+                                    uint64_t nbytes, umemError *error);
+umemStatusType umemi_segment_attach(struct umemiSegment *segment,
+                                    uint64_t nbytes, umemError *error);
+/* Of all threads and processes one has it. */
+umemStatusType umemi_segment_lock(struct umemiSegment *segment,
+                                  umemError *error);
+void umemi_segment_unlock(struct umemiSegment *segment);
+
+/* segtable.c: the blocks in a segment --------------------------------------*/
+
+/* `alignment` is of addresses; 0 is that of granules. */
+umemStatusType umemi_segment_alloc(struct umemiSegment *segment, size_t nbytes,
+                                   size_t alignment, uintptr_t *adr_out,
+                                   umemError *error);
+umemStatusType umemi_segment_free(struct umemiSegment *segment, uintptr_t adr,
+                                  umemError *error);
 
 #endif

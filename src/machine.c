@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What we run on: how many CPUs this process may use, which are those of its
- * affinity mask, as far as the quota of its control groups pays for them; and
- * how large the last-level cache is.
+ * affinity mask, as far as the quota of its control groups pays for them; how
+ * large the last-level cache is; and which NUMA nodes have memory.
  */
 #include "internal.h"
 
 #include <sched.h>
 
-/* The text of a small file; "" if it cannot be had. */
-static char *machine_read(char const *path, char *text, size_t size) {
+char *umemi_read_text(char const *path, char *text, size_t size) {
   ssize_t length = -1;
   int fd = UMEMI_RETRY(umemi_os.open(path, O_RDONLY | O_CLOEXEC));
   if (fd >= 0) {
@@ -49,7 +48,7 @@ static unsigned cpus_of_groups(char *group) {
     char path[PATH_MAX], text[64];
     int length = snprintf(path, sizeof path, "/sys/fs/cgroup%s/cpu.max", group);
     if (length > 0 && (size_t)length < sizeof path) {
-      unsigned cpus = cpus_of_quota(machine_read(path, text, sizeof text));
+      unsigned cpus = cpus_of_quota(umemi_read_text(path, text, sizeof text));
       least = cpus < least ? cpus : least;
     }
     char *slash = strrchr(group, '/');
@@ -62,8 +61,9 @@ static unsigned cpus_of_groups(char *group) {
 /* Version 1, where what is mounted is the group itself or its root. */
 static unsigned cpus_of_old_group(void) {
   char quota[32], period[32], both[80];
-  machine_read("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", quota, sizeof quota);
-  machine_read("/sys/fs/cgroup/cpu/cpu.cfs_period_us", period, sizeof period);
+  umemi_read_text("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", quota, sizeof quota);
+  umemi_read_text("/sys/fs/cgroup/cpu/cpu.cfs_period_us", period,
+                  sizeof period);
   if (quota[0] == '-') /* -1: none */
     return UINT_MAX;
   snprintf(both, sizeof both, "%s %s", quota, period);
@@ -73,7 +73,7 @@ static unsigned cpus_of_old_group(void) {
 unsigned umemi_cpus(void) {
   char text[PATH_MAX];
   char *group =
-      strstr(machine_read("/proc/self/cgroup", text, sizeof text), "0::");
+      strstr(umemi_read_text("/proc/self/cgroup", text, sizeof text), "0::");
   unsigned cpus = cpus_of_affinity(), paid = cpus_of_old_group();
   cpus = paid < cpus ? paid : cpus;
   if (group) {
@@ -108,9 +108,41 @@ size_t umemi_cache_size(void) {
     char path[64], text[32];
     snprintf(path, sizeof path,
              "/sys/devices/system/cpu/cpu0/cache/index%d/size", level);
-    size_t size = umemi_bytes_of(machine_read(path, text, sizeof text));
+    size_t size = umemi_bytes_of(umemi_read_text(path, text, sizeof text));
     if (size > 0)
       return size;
   }
   return (size_t)32 << 20;
+}
+
+/* --- memory --------------------------------------------------------------- */
+
+bool umemi_meminfo(char const *text, char const *key, uint64_t *number_out) {
+  char const *found = strstr(text, key);
+  if (!found)
+    return false;
+  char *end;
+  uint64_t number = strtoull(found + strlen(key), &end, 10);
+  *number_out = strncmp(end, " kB", 3) == 0 ? number << 10 : number;
+  return true;
+}
+
+/* "0-1,3": a bit for each; those from 64 on are left out. */
+static uint64_t machine_bits(char const *list) {
+  uint64_t bits = 0;
+  char *end;
+  for (char const *p = list; *p >= '0' && *p <= '9'; p = end + (*end == ',')) {
+    unsigned long first = strtoul(p, &end, 10), last = first;
+    if (*end == '-')
+      last = strtoul(end + 1, &end, 10);
+    for (unsigned long k = first; k <= last && k < 64; k++)
+      bits |= UINT64_C(1) << k;
+  }
+  return bits;
+}
+
+uint64_t umemi_nodes(void) {
+  char text[512];
+  return machine_bits(umemi_read_text("/sys/devices/system/node/has_memory",
+                                      text, sizeof text));
 }

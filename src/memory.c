@@ -20,7 +20,7 @@ static umemStatusType memory_reserve(struct umemiContext *ctx, size_t alignment,
                                      struct umemiBlock *block,
                                      umemError *error) {
   bool cut = memory_has_registry(ctx) && alignment > ctx->vtbl->max_align;
-  size_t slack = cut ? alignment : 0;
+  size_t slack = cut ? alignment + !block->nbytes : 0; /* 0 bytes: a place */
   if (alignment > PTRDIFF_MAX || block->nbytes > PTRDIFF_MAX ||
       slack > PTRDIFF_MAX - block->nbytes)
     return umem_error_fill(error, umemMemoryError, 0, 0,

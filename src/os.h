@@ -23,7 +23,17 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+/* The C library has no such function. */
+static inline long umemi_mbind(void *at, unsigned long nbytes, int mode,
+                               unsigned long const *nodes,
+                               unsigned long node_bits, unsigned flags) {
+  return syscall(SYS_mbind, at, nbytes, mode, nodes, node_bits, flags);
+}
+
+struct statx; /* not everybody who includes this can see it */
 
 struct umemiOs {
   /* memory */
@@ -41,6 +51,10 @@ struct umemiOs {
   void *(*mmap)(void *, size_t, int, int, int, off_t);
   int (*madvise)(void *, size_t, int);
   int (*mincore)(void *, size_t, unsigned char *);
+  int (*munmap)(void *, size_t);
+  int (*mlock)(void const *, size_t);
+  long (*mbind)(void *, unsigned long, int, unsigned long const *,
+                unsigned long, unsigned);
   /* files */
   int (*open)(char const *, int, ...);
   int (*openat)(int, char const *, int, ...);
@@ -48,6 +62,7 @@ struct umemiOs {
   int (*stat)(char const *, struct stat *);
   int (*lstat)(char const *, struct stat *);
   int (*fstat)(int, struct stat *);
+  int (*statx)(int, char const *, int, unsigned, struct statx *);
   int (*fstatvfs)(int, struct statvfs *);
   int (*fcntl)(int, int, ...);
   int (*ioctl)(int, unsigned long, ...);
@@ -63,6 +78,7 @@ struct umemiOs {
   int (*renameat)(int, char const *, int, char const *);
   int (*linkat)(int, char const *, int, char const *, int);
   int (*unlinkat)(int, char const *, int);
+  int (*memfd_create)(char const *, unsigned);
   /* copy ladder: rungs that tests switch off, as bits 1 << rung */
   unsigned rungs_off;
 };
@@ -73,13 +89,15 @@ struct umemiOs {
     .posix_memalign = posix_memalign, .strdup = strdup, .tsearch = tsearch,    \
     .pthread_setspecific = pthread_setspecific,                                \
     .pthread_create = pthread_create, .mmap = mmap, .madvise = madvise,        \
-    .mincore = mincore, .open = open, .openat = openat, .close = close,        \
-    .stat = stat, .lstat = lstat, .fstat = fstat, .fstatvfs = fstatvfs,        \
-    .fcntl = fcntl, .ioctl = ioctl, .realpath = realpath, .pread = pread,      \
-    .pwrite = pwrite, .ftruncate = ftruncate, .lseek = lseek,                  \
-    .fallocate = fallocate, .fdatasync = fdatasync, .fsync = fsync,            \
-    .fchmod = fchmod, .renameat = renameat, .linkat = linkat,                  \
-    .unlinkat = unlinkat                                                       \
+    .mincore = mincore, .munmap = munmap, .mlock = mlock,                      \
+    .mbind = umemi_mbind, .open = open, .openat = openat, .close = close,      \
+    .stat = stat, .lstat = lstat, .fstat = fstat, .statx = statx,              \
+    .fstatvfs = fstatvfs, .fcntl = fcntl, .ioctl = ioctl,                      \
+    .realpath = realpath, .pread = pread, .pwrite = pwrite,                    \
+    .ftruncate = ftruncate, .lseek = lseek, .fallocate = fallocate,            \
+    .fdatasync = fdatasync, .fsync = fsync, .fchmod = fchmod,                  \
+    .renameat = renameat, .linkat = linkat, .unlinkat = unlinkat,              \
+    .memfd_create = memfd_create                                               \
   }
 
 #ifdef UMEM_TEST_HOOKS

@@ -51,7 +51,7 @@ umemStatusType umemi_route(struct umemiCopy const *copy, struct umemiRoute *r,
                            .src_adr = copy->src_adr,
                            .dest_adr = copy->dest_adr,
                            .nbytes = copy->nbytes};
-  r->one_space = umemi_same_space(r->src, r->dest);
+  r->one_space = umemi_share_space(r->src, r->dest);
   bool same = copy->sync && r->one_space && r->src_adr == r->dest_adr;
   status = route_check(copy, same, error);
   umemi_route_judge(r);

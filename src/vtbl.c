@@ -67,6 +67,22 @@ void umemi_no_limits(void *state, unsigned access, uintptr_t adr, size_t nbytes,
   (void)state, (void)access, (void)adr, (void)nbytes, (void)out;
 }
 
+umemStatusType umemi_no_export_handle(void *state, uintptr_t adr, size_t nbytes,
+                                      unsigned char *payload_out,
+                                      umemError *error) {
+  (void)state, (void)adr, (void)nbytes, (void)payload_out;
+  return umem_error_fill(error, umemNotImplementedError, 0, 0,
+                         "this kind has no handles");
+}
+
+umemStatusType umemi_no_import_handle(void *state, unsigned char const *payload,
+                                      size_t nbytes, uintptr_t *adr_out,
+                                      umemError *error) {
+  (void)payload;
+  (void)adr_out;
+  return umemi_no_export_handle(state, 0, nbytes, NULL, error);
+}
+
 static void vtbl_complete(struct umemVtbl *vtbl) {
   if (!vtbl->check)
     vtbl->check = umemi_no_check;
@@ -88,6 +104,10 @@ static void vtbl_complete(struct umemVtbl *vtbl) {
     vtbl->next_data = umemi_no_next_data;
   if (!vtbl->limits)
     vtbl->limits = umemi_no_limits;
+  if (!vtbl->export_handle) {
+    vtbl->export_handle = umemi_no_export_handle;
+    vtbl->import_handle = umemi_no_import_handle;
+  }
   if (vtbl->fundamental_align == 0)
     vtbl->fundamental_align = 1;
   if (vtbl->max_align < vtbl->fundamental_align)
@@ -107,6 +127,8 @@ static char const *vtbl_fault(struct umemVtbl const *vtbl) {
     return "a required method is NULL";
   if (!vtbl->view_begin != !vtbl->view_end)
     return "view_begin and view_end come together";
+  if (!vtbl->export_handle != !vtbl->import_handle)
+    return "export_handle and import_handle come together";
   if ((vtbl->fundamental_align && !umem_ispowerof2(vtbl->fundamental_align)) ||
       (vtbl->max_align && !umem_ispowerof2(vtbl->max_align)))
     return "an alignment is not a power of 2";

@@ -724,6 +724,60 @@ static void names__of_unknown_numbers_are_unknown(void **state) {
         "UnknownDevice");
 }
 
+/* The type m of the kind, the device n; a_size is the size of what is to be
+   filled in. */
+static umemStatusType call_device_info(struct args const *x) {
+  umemDeviceInfo info, before;
+  memset(&info, 0x5E, sizeof info);
+  info.size = x->a_size;
+  before = info;
+  umemStatusType status = umem_device_info((umemDeviceType)(int)x->m, x->n,
+                                           x->no_out ? NULL : &info);
+  CHECK(status == umemOK || memcmp(&info, &before, sizeof info) == 0);
+  return status;
+}
+
+static struct function const device_info =
+    FUNCTION(umem_device_info, call_device_info);
+
+static void device_info__of_no_kind_or_device_is_refused(void **state) {
+  static int const types[] = {-1, 7, 15, 17, 1023, 1024, INT_MAX, INT_MIN};
+  static umemDeviceType const kinds[] = {
+      umemVirtualDevice,  umemHostDevice, umemFileDevice, umemCudaDevice,
+      umemCudaHostDevice, umemMMapDevice, umemShmDevice,  umemCudaManagedDevice,
+  };
+  (void)state;
+  struct args args = {.a_size = sizeof(umemDeviceInfo)};
+  for (size_t i = 0; i < LENGTH(types); i++, case_count++) {
+    args.m = (size_t)types[i];
+    run(&device_info, &args, umemValueError, "no kind");
+    errno = EXDEV;
+    assert_int_equal(umem_device_count((umemDeviceType)types[i]), 0);
+    assert_int_equal(errno, EXDEV);
+  }
+  for (size_t i = 0; i < LENGTH(kinds); i++) {
+    size_t count = umem_device_count(kinds[i]);
+    size_t const bad[] = {count + !count, 1000, MANY, SIZE_MAX};
+    args.m = kinds[i];
+    for (size_t k = 0; k < LENGTH(bad); k++) {
+      args.n = bad[k];
+      run(&device_info, &args, umemIndexError, "no device");
+    }
+    args.n = 0;
+    run(&device_info, &args, umemOK, "nothing wrong");
+  }
+}
+
+static void device_info__into_too_little_is_a_value_error(void **state) {
+  (void)state;
+  struct args args = {.m = umemHostDevice, .a_size = sizeof(umemDeviceInfo)};
+  args.no_out = true;
+  run(&device_info, &args, umemValueError, "NULL");
+  args.no_out = false;
+  for (args.a_size = 0; args.a_size < sizeof(size_t); args.a_size++)
+    run(&device_info, &args, umemValueError, "a small size");
+}
+
 /* --- constructors and the destructor -------------------------------------- */
 
 /* A construction that fails: told in the context, which is good for dtor only
@@ -784,6 +838,33 @@ static void host_ctor__with_bad_options(void **state) {
     arg.newer[i] = 0;
   }
   assert_status(umemHost_ctor(NULL), umemValueError);
+}
+
+static void host_ctor__with_bad_placements(void **state) {
+  static umemHostOptions const bad[] = {
+      {.flags = 1u << 6},
+      {.flags = UINT32_MAX},
+      {.flags = UMEM_HOST_HUGE_ADVICE | UMEM_HOST_HUGE_RESERVED},
+      {.flags = UMEM_HOST_BIND | UMEM_HOST_INTERLEAVE, .nodes = 1},
+      {.flags = UMEM_HOST_BIND},
+      {.flags = UMEM_HOST_INTERLEAVE, .checked = 1},
+      {.nodes = 1},
+      {.flags = UMEM_HOST_WIPE, .nodes = UINT64_MAX},
+      {.alignment = 3},
+      {.alignment = HALF},
+      {.alignment = SIZE_MAX}};
+  (void)state;
+  struct host_arg arg = {.options = {.size = 0}};
+  for (unsigned bit = 6; bit < 32; bit++) {
+    arg.options = (umemHostOptions){.flags = 1u << bit};
+    arg.options.size = sizeof arg;
+    run_ctor(ctor_host, &arg, umemValueError, "Host, an unknown flag", NULL);
+  }
+  for (size_t i = 0; i < LENGTH(bad); i++) {
+    arg.options = bad[i];
+    arg.options.size = sizeof arg.options;
+    run_ctor(ctor_host, &arg, umemValueError, "Host, placed", NULL);
+  }
 }
 
 static void host_ctor__with_options_of_another_size(void **state) {
@@ -956,6 +1037,100 @@ static void file_ctor__with_bad_descriptors(void **state) {
   assert_int_equal(close(fd), 0);
 }
 
+/* --- shared memory -------------------------------------------------------- */
+
+struct shm_arg {
+  char const *name;
+  size_t nbytes;
+  uint32_t flags;
+};
+
+static umemStatusType ctor_shm(umemContext *ctx, void const *what) {
+  struct shm_arg const *arg = what;
+  return umemShm_ctor(ctx ? &ctx->shm : NULL, arg->name, arg->nbytes,
+                      arg->flags);
+}
+
+static void run_shm(char const *name, size_t nbytes, uint32_t flags,
+                    umemStatusType expected) {
+  struct shm_arg arg = {name, nbytes, flags};
+  char text[128];
+  snprintf(text, sizeof text, "Shm \"%.40s\", %zu bytes, flags 0x%x",
+           name ? name : "(NULL)", nbytes, (unsigned)flags);
+  run_ctor(ctor_shm, &arg, expected, text, NULL);
+}
+
+static void shm_ctor__with_bad_arguments(void **state) {
+  static char const *const names[] = {"",   "/",   "x",    "//", "/a/",
+                                      "/.", "/..", "/a/b", "a/", "%s%n"};
+  static size_t const sizes[] = {SIZE_MAX, SIZE_MAX - 1, MANY, MANY - 1,
+                                 (size_t)1 << 40};
+  static char const good[] = "/umem-test-bad-input";
+  char many[300] = "/";
+  (void)state;
+  memset(many + 1, 'x', sizeof many - 2);
+  many[sizeof many - 1] = '\0';
+  for (size_t i = 0; i < LENGTH(names); i++)
+    run_shm(names[i], BLOCK, 0, umemValueError);
+  run_shm(many, BLOCK, 0, umemValueError);
+  for (size_t i = 0; i < LENGTH(sizes); i++) {
+    run_shm(good, sizes[i], 0, umemMemoryError);
+    run_shm(NULL, sizes[i], UMEM_SHM_CREATE, umemMemoryError);
+  }
+  run_shm(NULL, 0, 0, umemValueError);
+  run_shm(good, 0, 0, umemValueError);
+  run_shm(good, 0, UMEM_SHM_CREATE, umemValueError);
+  run_shm(good, 0, UMEM_SHM_ATTACH, umemIOError);
+  run_shm(NULL, BLOCK, UMEM_SHM_ATTACH, umemValueError);
+  run_shm(NULL, BLOCK, UMEM_SHM_KEEP, umemValueError);
+  run_shm(good, BLOCK, UMEM_SHM_CREATE | UMEM_SHM_ATTACH, umemValueError);
+  for (unsigned bit = 3; bit < 32; bit++)
+    run_shm(good, BLOCK, 1u << bit, umemValueError);
+}
+
+static umemStatusType ctor_shm_fd(umemContext *ctx, void const *what) {
+  int const *fd = what;
+  return umemShm_ctor_fd(ctx ? &ctx->shm : NULL, *fd);
+}
+
+static void shm_ctor_fd__with_bad_descriptors(void **state) {
+  (void)state;
+  int const bad[] = {-1,
+                     -2,
+                     INT_MAX,
+                     INT_MIN,
+                     9999,
+                     open(paths[FILE_RW], O_RDONLY | O_CLOEXEC),
+                     open(paths[FILE_RW], O_RDWR | O_CLOEXEC),
+                     open("/dev/null", O_RDWR | O_CLOEXEC)};
+  for (size_t i = 0; i < LENGTH(bad); i++)
+    run_ctor(ctor_shm_fd, &bad[i], umemValueError, "Shm, descriptor", NULL);
+  for (size_t i = 5; i < LENGTH(bad); i++)
+    assert_int_equal(close(bad[i]), 0);
+}
+
+CALL(call_get_fd, unless(umemShm_get_fd(x->a) != -1, x->a))
+
+static void shm_get_fd__of_what_is_no_shm_is_a_type_error(void **state) {
+  static struct function const get_fd = FUNCTION(umemShm_get_fd, call_get_fd);
+  (void)state;
+  for (enum who who = HOST; who <= EVERYONE; who++) {
+    struct args args = {.a = bad_context(who)};
+    run(&get_fd, &args, umemTypeError, bad_name(who));
+  }
+}
+
+static void shm_unlink__of_bad_names(void **state) {
+  static char const *const names[] = {NULL, "", "/", "x", "/.", "/..", "/a/b"};
+  (void)state;
+  for (size_t i = 0; i < LENGTH(names); i++, case_count++) {
+    errno = EXDEV;
+    assert_status(umemShm_unlink(names[i]), umemValueError);
+    assert_int_equal(errno, EXDEV);
+  }
+  assert_status(umemShm_unlink("/umem-test-there-is-none"), umemIOError);
+}
+
 static umemStatusType ctor_cuda(umemContext *ctx, void const *what) {
   int const *device = what;
   return umemCuda_ctor(ctx ? &ctx->cuda : NULL, *device);
@@ -1051,13 +1226,20 @@ int main(void) {
       cmocka_unit_test(set_status__of_no_status_is_a_value_error),
       cmocka_unit_test(copy_last_error__into_too_little_is_a_value_error),
       cmocka_unit_test(names__of_unknown_numbers_are_unknown),
+      cmocka_unit_test(device_info__of_no_kind_or_device_is_refused),
+      cmocka_unit_test(device_info__into_too_little_is_a_value_error),
       cmocka_unit_test(host_ctor__with_bad_options),
+      cmocka_unit_test(host_ctor__with_bad_placements),
       cmocka_unit_test(host_ctor__with_options_of_another_size),
       cmocka_unit_test(file_ctor__with_bad_modes),
       cmocka_unit_test(file_ctor__with_bad_names),
       cmocka_unit_test(file_ctor__with_bad_flags),
       cmocka_unit_test(file_ctor__with_options_of_bad_sizes),
       cmocka_unit_test(file_ctor__with_bad_descriptors),
+      cmocka_unit_test(shm_ctor__with_bad_arguments),
+      cmocka_unit_test(shm_ctor_fd__with_bad_descriptors),
+      cmocka_unit_test(shm_get_fd__of_what_is_no_shm_is_a_type_error),
+      cmocka_unit_test(shm_unlink__of_bad_names),
       cmocka_unit_test(cuda_ctor__is_not_supported_yet),
       cmocka_unit_test(virtual_ctor__needs_a_live_host),
       cmocka_unit_test(dtor__of_what_is_not_live_is_ok),

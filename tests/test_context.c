@@ -311,7 +311,7 @@ static void options__may_be_shorter_or_longer(void **state) {
   umemHost host;
   options.more[47] = 1;
   assert_fails(&host, umemHost_ctor_ex(&host, &options.known),
-               umemNotSupportedError, "byte 63 of the struct is set");
+               umemNotSupportedError, "byte 79 of the struct is set");
   assert_ok(umem_dtor(&host));
   options.known.size = sizeof options - 1;
   assert_true(ctor_is_checked(&options.known));
@@ -437,7 +437,9 @@ static void device_names__are_bare(void **state) {
                      {umemCudaManagedDevice, "CudaManaged"},
                      {umemMMapDevice, "MMap"},
                      {7, "UnknownDevice"},
-                     {16, "UnknownDevice"},
+                     {15, "UnknownDevice"},
+                     {umemShmDevice, "Shm"},
+                     {17, "UnknownDevice"},
                      {umemForeignDevice, "UnknownDevice"},
                      {INT32_MAX, "UnknownDevice"},
                      {-1, "UnknownDevice"}};
@@ -456,6 +458,7 @@ static void numbers__are_part_of_the_abi(void **state) {
   assert_int_equal(umemOK, 0);
   assert_int_equal(umemAssertError, 9);
   assert_int_equal(umemMMapDevice, 6);
+  assert_int_equal(umemShmDevice, 16);
   assert_int_equal(umemForeignDevice, 1024);
   assert_int_equal(umem_version(), UMEM_VERSION);
 }

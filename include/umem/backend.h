@@ -76,6 +76,9 @@ struct umemLimits {
     library keeps no registry of blocks. */
 #define UMEM_CAP_OWN_REGISTRY ((uint32_t)1 << 1)
 
+/** Bytes of a handle that are the kind's own. */
+#define UMEM_HANDLE_PAYLOAD 96
+
 /** The methods of a kind. Optional ones may be NULL; groups are all or none. */
 struct umemVtbl {
   size_t size;         /**< sizeof(struct umemVtbl). */
@@ -169,6 +172,18 @@ struct umemVtbl {
      `out` is all zeros. Default: nothing to say. */
   void (*limits)(void *state, unsigned access, uintptr_t adr, size_t nbytes,
                  struct umemLimits *out);
+
+  /** Describe a range to another process, in `payload_out`, which is all zeros:
+      see umem_export_handle(). With import_handle. Default:
+      umemNotImplementedError. */
+  umemStatusType (*export_handle)(
+      void *state, uintptr_t adr, size_t nbytes,
+      unsigned char payload_out[UMEM_HANDLE_PAYLOAD], umemError *error);
+
+  /** Find that range. The payload may be anybody's: check all of it. */
+  umemStatusType (*import_handle)(
+      void *state, unsigned char const payload[UMEM_HANDLE_PAYLOAD],
+      size_t nbytes, uintptr_t *adr_out, umemError *error);
 };
 
 /**

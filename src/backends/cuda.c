@@ -6,9 +6,7 @@ static umemStatusType cuda_ctor(umemCuda *ctx, umemError *error) {
   umemStatusType status = umemi_ctor_begin(ctx, "Cuda", error);
   if (status != umemOK)
     return status;
-  return umem_error_fill(error, umemNotSupportedError, 0, 0,
-                         "libumem " UMEM_VERSION_STRING " has no CUDA support "
-                         "yet; no driver was looked for");
+  return umem_error_fill(error, umemNotSupportedError, 0, 0, UMEMI_NO_CUDA);
 }
 
 umemStatusType umemCuda_ctor(umemCuda *ctx, int device) {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Host RAM. Two tables that differ in who keeps the books: nobody, because
- * malloc() is the whole cost of a plain block, or the library (checked mode).
- * The contexts have no state.
+ * Host RAM. Three tables. Two have no state, and differ in who keeps the books:
+ * nobody, because malloc() is the whole cost of a plain block, or the library
+ * (checked mode). The third is that of placed Hosts, whose state is what was
+ * asked of all their blocks.
  */
 #include "../internal.h"
 
@@ -115,25 +116,85 @@ static void host_limits(void *state, unsigned access, uintptr_t adr,
     out->chunk = umemi_tuning()->host_piece;
 }
 
-#define HOST_VTBL(caps_)                                                       \
+/* --- placed --------------------------------------------------------------- */
+
+static umemStatusType placed_dtor(void *state, umemError *error) {
+  (void)error;
+  free(state);
+  return umemOK;
+}
+
+static umemStatusType placed_alloc(void *state, size_t nbytes, size_t alignment,
+                                   uintptr_t *adr_out, umemError *error) {
+  struct umemiPlacement const *placement = state;
+  if (alignment < placement->alignment)
+    alignment = placement->alignment;
+  if (placement->page)
+    return umemi_pages_alloc(placement, nbytes, alignment, adr_out, error);
+  return host_alloc(NULL, nbytes, alignment, adr_out, error);
+}
+
+/* Pages are zeros; so is what calloc() gives, but at no alignment of ours. */
+static umemStatusType placed_calloc(void *state, size_t nbytes,
+                                    uintptr_t *adr_out, umemError *error) {
+  struct umemiPlacement const *placement = state;
+  if (placement->page)
+    return placed_alloc(state, nbytes, 0, adr_out, error);
+  if (placement->alignment <= _Alignof(max_align_t))
+    return host_calloc(NULL, nbytes, adr_out, error);
+  return UMEM_DECLINED;
+}
+
+static umemStatusType placed_free(void *state, uintptr_t adr, size_t nbytes,
+                                  umemError *error) {
+  struct umemiPlacement const *placement = state;
+  if (placement->flags & UMEM_HOST_WIPE && umemi_placement_may_write(placement))
+    explicit_bzero((void *)adr, nbytes);
+  if (placement->page)
+    return umemi_pages_free(placement, adr, nbytes, error);
+  return host_free(NULL, adr, nbytes, error);
+}
+
+/* --- tables and constructors ---------------------------------------------- */
+
+#define HOST_VTBL(caps_, kind)                                                 \
   {                                                                            \
     .size = sizeof(struct umemVtbl), .type = umemHostDevice, .caps = (caps_),  \
     .name = "Host", .fundamental_align = _Alignof(max_align_t),                \
-    .max_align = (SIZE_MAX >> 1) + 1, .dtor = host_dtor, .alloc = host_alloc,  \
-    .free = host_free, .read = host_read, .write = host_write,                 \
-    .spaces = host_spaces, .check = host_check, .calloc = host_calloc,         \
-    .flush = umemi_no_flush, .discard = umemi_no_discard,                      \
-    .copy_peer = host_copy_peer, .view_begin = host_view_begin,                \
-    .view_end = umemi_no_view_end, .set = umemi_no_set,                        \
-    .next_data = umemi_no_next_data, .limits = host_limits                     \
+    .max_align = (SIZE_MAX >> 1) + 1, .dtor = kind##_dtor,                     \
+    .alloc = kind##_alloc, .free = kind##_free, .read = host_read,             \
+    .write = host_write, .spaces = host_spaces, .check = host_check,           \
+    .calloc = kind##_calloc, .flush = umemi_no_flush,                          \
+    .discard = umemi_no_discard, .copy_peer = host_copy_peer,                  \
+    .view_begin = host_view_begin, .view_end = umemi_no_view_end,              \
+    .set = umemi_no_set, .next_data = umemi_no_next_data,                      \
+    .limits = host_limits, .export_handle = umemi_no_export_handle,            \
+    .import_handle = umemi_no_import_handle                                    \
   }
 
-static struct umemVtbl const host_plain = HOST_VTBL(UMEM_CAP_OWN_REGISTRY);
-static struct umemVtbl const host_checked = HOST_VTBL(UMEM_CAP_BLOCKS_OUTLIVE);
+static struct umemVtbl const host_plain =
+    HOST_VTBL(UMEM_CAP_OWN_REGISTRY, host);
+static struct umemVtbl const host_checked =
+    HOST_VTBL(UMEM_CAP_BLOCKS_OUTLIVE, host);
+static struct umemVtbl const host_placed = HOST_VTBL(0, placed);
 
 static bool host_env_checked(void) {
   char const *value = secure_getenv("UMEM_CHECKED");
   return value && strcmp(value, "1") == 0;
+}
+
+static umemStatusType placed_ctor(umemHost *ctx, umemHostOptions const *options,
+                                  umemError *error) {
+  struct umemiPlacement placement, *state;
+  umemStatusType status = umemi_placement_make(&placement, options, error);
+  if (status != umemOK)
+    return status;
+  state = umemi_os.malloc(sizeof *state);
+  if (!state)
+    return umemi_no_memory(error, "a placed Host", sizeof *state);
+  *state = placement;
+  umemi_ctor_end(ctx, &host_placed, state, NULL, 0);
+  return umemOK;
 }
 
 static umemStatusType host_ctor(umemHost *ctx, umemHostOptions const *given,
@@ -150,9 +211,8 @@ static umemStatusType host_ctor(umemHost *ctx, umemHostOptions const *given,
     return umem_error_fill(error, umemValueError, 0, 0,
                            "options->checked is %d: must be 0 or 1",
                            options.checked);
-  if (options.reserved)
-    return umem_error_fill(error, umemValueError, 0, 0,
-                           "options->reserved is not 0");
+  if (options.flags || options.alignment || options.nodes)
+    return placed_ctor(ctx, &options, error);
   if (options.checked || host_env_checked())
     umemi_ctor_end(ctx, &host_checked, NULL, NULL, 0);
   else

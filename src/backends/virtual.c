@@ -75,6 +75,8 @@ static struct umemVtbl const virtual_vtbl = {
     .set = umemi_no_set,
     .next_data = umemi_no_next_data,
     .limits = umemi_no_limits,
+    .export_handle = umemi_no_export_handle,
+    .import_handle = umemi_no_import_handle,
 };
 
 static umemStatusType virtual_ctor(umemVirtual *ctx, umemHost *host,

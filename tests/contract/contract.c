@@ -118,8 +118,10 @@ static void list_ladder(struct ladder const *ladder) {
 }
 
 int main(void) {
-  if (!HOOKS)
+  if (!HOOKS) {
     list_single(single_tests(), &ladders[0]);
+    list_single(thread_tests(), &ladders[0]);
+  }
   for (size_t i = 0; i < LADDERS; i++)
     list_ladder(&ladders[i]);
   if (umem_set_threads(2) != umemOK)

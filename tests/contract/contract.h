@@ -22,7 +22,8 @@ struct kind {
   char const *device_name;
   /* Constructs subject->ctx. A umemNotSupportedError skips the kind. */
   umemStatusType (*begin)(struct subject *subject);
-  /* The same for a second context in the space of `first`. */
+  /* The same for a second context in the space of `first`; of another kind, if
+     none of this one can be. */
   umemStatusType (*twin)(struct subject *subject, struct subject const *first);
   /* After umem_dtor(). */
   void (*end)(struct subject *subject);
@@ -94,6 +95,7 @@ struct chapter {
 };
 
 struct chapter single_tests(void); /* of one context */
+struct chapter thread_tests(void); /* of one, used by several threads */
 struct chapter inside_tests(void); /* of copies in one address space */
 struct chapter pair_tests(void);   /* of two */
 struct chapter model_tests(void);  /* of all at once */

@@ -16,6 +16,12 @@ static umemStatusType checked_begin(struct subject *subject) {
   return umemHost_ctor_ex(&subject->ctx.host, &options);
 }
 
+static umemStatusType placed_begin(struct subject *subject) {
+  umemHostOptions options = {
+      .size = sizeof options, .flags = UMEM_HOST_WIPE, .alignment = 256};
+  return umemHost_ctor_ex(&subject->ctx.host, &options);
+}
+
 static umemStatusType host_twin(struct subject *subject,
                                 struct subject const *first) {
   (void)first;
@@ -85,6 +91,32 @@ static void file_poke(struct subject const *subject, uintptr_t adr,
   ssize_t done = pwrite(fd, in, nbytes, (off_t)adr);
   close(fd);
   assert_true(done >= 0 && (size_t)done == nbytes);
+}
+
+/* --- mapped file --------------------------------------------------------- */
+
+static umemStatusType mmap_begin(struct subject *subject) {
+  file_create(subject);
+  return umemMMap_ctor(&subject->ctx.mmap, subject->path, "r+");
+}
+
+/* Another context has other addresses: what shares these is host memory. */
+static umemStatusType pointer_twin(struct subject *subject,
+                                   struct subject const *first) {
+  subject->kind = &kinds[0];
+  return host_twin(subject, first);
+}
+
+static void mmap_peek(struct subject const *subject, uintptr_t adr, void *out,
+                      size_t nbytes) {
+  uintptr_t first = umemMMap_get_address(&subject->ctx.mmap, NULL);
+  file_get(subject->path, adr - first, out, nbytes);
+}
+
+/* --- shared memory ------------------------------------------------------- */
+
+static umemStatusType shm_begin(struct subject *subject) {
+  return umemShm_ctor(&subject->ctx.shm, NULL, (size_t)48 << 20, 0);
 }
 
 /* --- fake devices -------------------------------------------------------- */
@@ -160,11 +192,30 @@ struct kind const kinds[] = {
      .begin = checked_begin,
      .knows_blocks = true,
      HOST_ROW},
+    {.name = "placed Host",
+     .begin = placed_begin,
+     .knows_blocks = true,
+     HOST_ROW},
     {.name = "File", .begin = file_begin, FILE_ROW},
     {.name = "direct File",
      .begin = direct_begin,
      .waits_for_disks = true,
      FILE_ROW},
+    {.name = "MMap",
+     .device_name = "MMap",
+     .begin = mmap_begin,
+     .twin = pointer_twin,
+     .end = file_end,
+     .peek = mmap_peek,
+     .poke = host_poke,
+     .knows_blocks = true},
+    {.name = "Shm",
+     .device_name = "Shm",
+     .begin = shm_begin,
+     .twin = pointer_twin,
+     .end = host_end,
+     .peek = host_peek,
+     .poke = host_poke},
     {.name = "Fake", .begin = peer_begin, FAKE_ROW},
     {.name = "Fake with views", .begin = views_begin, FAKE_ROW},
     {.name = "bare Fake",

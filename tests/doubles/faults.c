@@ -72,6 +72,9 @@ FAULTY(int, mincore, (void *at, size_t size, unsigned char *out),
 FAULTY(int, stat, (char const *path, struct stat *st), (path, st), MINUS_ONE)
 FAULTY(int, lstat, (char const *path, struct stat *st), (path, st), MINUS_ONE)
 FAULTY(int, fstat, (int fd, struct stat *st), (fd, st), MINUS_ONE)
+FAULTY(int, statx,
+       (int dir, char const *path, int flags, unsigned mask, struct statx *out),
+       (dir, path, flags, mask, out), MINUS_ONE)
 FAULTY(int, fstatvfs, (int fd, struct statvfs *fs), (fd, fs), MINUS_ONE)
 FAULTY(char *, realpath, (char const *path, char *out), (path, out), NO_POINTER)
 FAULTY(int, ftruncate, (int fd, off_t size), (fd, size), MINUS_ONE)
@@ -89,6 +92,16 @@ FAULTY(int, linkat,
        (from, old, to, new, flags), MINUS_ONE)
 FAULTY(int, unlinkat, (int dir, char const *path, int flags),
        (dir, path, flags), MINUS_ONE)
+
+FAULTY(int, munmap, (void *at, size_t size), (at, size), MINUS_ONE)
+FAULTY(int, mlock, (void const *at, size_t size), (at, size), MINUS_ONE)
+FAULTY(long, mbind,
+       (void *at, unsigned long size, int mode, unsigned long const *nodes,
+        unsigned long node_bits, unsigned flags),
+       (at, size, mode, nodes, node_bits, flags), MINUS_ONE)
+
+FAULTY(int, memfd_create, (char const *name, unsigned flags), (name, flags),
+       MINUS_ONE)
 
 static void note_allocation(size_t size) {
   size_t largest = largest_allocation;
@@ -142,8 +155,12 @@ static int faulty_fcntl(int fd, int command, ...) {
   int how = fault_due(FAULT_fcntl);
   va_list more;
   va_start(more, command);
-  int argument = command == F_GETFL ? 0 : va_arg(more, int);
+  bool locks = command == F_OFD_SETLK || command == F_OFD_SETLKW;
+  void *lock = locks ? va_arg(more, void *) : NULL;
+  int argument = locks || command == F_GETFL ? 0 : va_arg(more, int);
   va_end(more);
+  if (!how && locks)
+    return faults_real.fcntl(fd, command, lock);
   return how ? MINUS_ONE : faults_real.fcntl(fd, command, argument);
 }
 

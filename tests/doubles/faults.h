@@ -37,6 +37,7 @@
   X(stat)                                                                      \
   X(lstat)                                                                     \
   X(fstat)                                                                     \
+  X(statx)                                                                     \
   X(fstatvfs)                                                                  \
   X(fcntl)                                                                     \
   X(ioctl)                                                                     \
@@ -51,7 +52,11 @@
   X(fchmod)                                                                    \
   X(renameat)                                                                  \
   X(linkat)                                                                    \
-  X(unlinkat)
+  X(unlinkat)                                                                  \
+  X(munmap)                                                                    \
+  X(mlock)                                                                     \
+  X(mbind)                                                                     \
+  X(memfd_create)
 
 #define FAULT_ENUMERATOR(name) FAULT_##name,
 enum fault_call {
