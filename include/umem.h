@@ -408,7 +408,9 @@ UMEM_API uintptr_t umemMMap_get_address(umemMMap const *ctx,
  * belong to the segment: any context that is attached may free one, and
  * umem_dtor() frees none. They start at multiples of 256. Addresses differ from
  * process to process: hand them on with umem_export_handle(). Processes of one
- * user share a segment; another's is refused.
+ * user share a segment; another's is refused. What can be made smaller by
+ * others is copied by system calls, which answer umemIOError then; your own
+ * loads and stores raise SIGBUS.
  *
  * The context that created a name removes it in umem_dtor(), in the process
  * that constructed it, unless told to keep it.

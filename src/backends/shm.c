@@ -2,7 +2,8 @@
 /*
  * Memory shared by processes: a segment (segment.c) behind a name in /dev/shm
  * or a descriptor, mapped for the user's pointers. Who else is attached may cut
- * it off, so the bytes of a copy go by system calls, and no views are offered.
+ * off one with a name, so the bytes of a copy go by system calls. Nameless ones
+ * are sealed, and offer views.
  */
 #include "../internal.h"
 
@@ -19,6 +20,7 @@ struct shm {
   char *name;         /* or NULL */
   uint64_t creator;   /* the process that removes the name; 0: nobody */
   bool never_shrinks; /* nobody can make it smaller */
+  bool has_views;     /* and a page that it lacks is found at the first touch */
 };
 
 /* --- names ---------------------------------------------------------------- */
@@ -102,6 +104,10 @@ static umemStatusType shm_read(void *state, uintptr_t adr, void *out,
   struct shm const *shm = state;
   uint64_t at = shm_offset(shm, adr);
   size_t done;
+  if (shm->has_views) {
+    umemi_host_copy(out, (void const *)adr, nbytes);
+    return umemOK;
+  }
   int failed = umemi_file_read(&shm->segment.io, at, out, nbytes, &done);
   return failed ? shm_failed("read", failed, at, done, nbytes, error) : umemOK;
 }
@@ -121,6 +127,10 @@ static umemStatusType shm_write(void *state, uintptr_t adr, void const *in,
   struct shm const *shm = state;
   uint64_t at = shm_offset(shm, adr);
   size_t done = 0;
+  if (shm->has_views) {
+    umemi_host_copy((void *)adr, in, nbytes);
+    return umemOK;
+  }
   int failed = shm_check_end(shm, at + nbytes);
   if (!failed)
     failed = umemi_file_write(&shm->segment.io, at, in, nbytes, &done);
@@ -163,6 +173,17 @@ static void shm_limits(void *state, unsigned access, uintptr_t adr,
     out->lanes = UMEMI_LANES_MAX;
     out->alignment = past_caches ? UMEMI_PAGE : SHM_COPY_ALIGN;
   }
+}
+
+static umemStatusType shm_view_begin(void *state, uintptr_t adr, size_t nbytes,
+                                     umemAccess access, void **ptr_out,
+                                     umemError *error) {
+  struct shm const *shm = state;
+  (void)nbytes, (void)access, (void)error;
+  if (!shm->has_views)
+    return UMEM_DECLINED;
+  *ptr_out = (void *)adr;
+  return umemOK;
 }
 
 /* --- handles -------------------------------------------------------------- */
@@ -233,7 +254,7 @@ static struct umemVtbl const shm_vtbl = {
     .flush = umemi_no_flush,
     .discard = umemi_no_discard,
     .copy_peer = umemi_no_copy_peer,
-    .view_begin = umemi_no_view_begin,
+    .view_begin = shm_view_begin,
     .view_end = umemi_no_view_end,
     .set = umemi_no_set,
     .next_data = umemi_no_next_data,
@@ -283,6 +304,13 @@ static umemStatusType shm_create(struct shm *shm, struct shm_plan const *plan,
   return status;
 }
 
+/* A peer may hand us one of huge pages, with holes that cannot be filled. */
+static bool shm_has_small_pages(struct shm const *shm) {
+  struct statvfs fs;
+  return umemi_os.fstatvfs(shm->segment.io.fd, &fs) == 0 &&
+         fs.f_bsize == UMEMI_PAGE;
+}
+
 static umemStatusType shm_become(struct shm *shm, struct shm_plan const *plan,
                                  umemError *error) {
   umemStatusType status =
@@ -292,6 +320,7 @@ static umemStatusType shm_become(struct shm *shm, struct shm_plan const *plan,
     return status;
   int seals = umemi_os.fcntl(shm->segment.io.fd, F_GET_SEALS);
   shm->never_shrinks = seals >= 0 && seals & F_SEAL_SHRINK;
+  shm->has_views = shm->never_shrinks && shm_has_small_pages(shm);
   return shm_map(shm, error);
 }
 

@@ -119,6 +119,15 @@ static umemStatusType shm_begin(struct subject *subject) {
   return umemShm_ctor(&subject->ctx.shm, NULL, (size_t)48 << 20, 0);
 }
 
+static umemStatusType named_shm_begin(struct subject *subject) {
+  static unsigned number;
+  char name[64];
+  snprintf(name, sizeof name, "/umem-contract-%ld-%u", (long)getpid(),
+           number++);
+  return umemShm_ctor(&subject->ctx.shm, name, (size_t)48 << 20,
+                      UMEM_SHM_CREATE);
+}
+
 /* --- fake devices -------------------------------------------------------- */
 
 static umemStatusType fake_with(struct subject *subject,
@@ -212,6 +221,13 @@ struct kind const kinds[] = {
     {.name = "Shm",
      .device_name = "Shm",
      .begin = shm_begin,
+     .twin = pointer_twin,
+     .end = host_end,
+     .peek = host_peek,
+     .poke = host_poke},
+    {.name = "named Shm",
+     .device_name = "Shm",
+     .begin = named_shm_begin,
      .twin = pointer_twin,
      .end = host_end,
      .peek = host_peek,
