@@ -34,7 +34,8 @@ struct kind {
   bool knows_blocks; /* and refuses to free what is none */
   bool zero_is_an_address;
   bool nothing_is_at_0; /* 0 bytes are at address 0, and not a block */
-  bool waits_for_disks; /* left out where the rungs are all that is new */
+  bool no_ladder; /* goes the ways of another kind: left out where the rungs are
+                     all that is new */
 };
 
 /* A context of a kind. */

@@ -115,8 +115,10 @@ static void mmap_peek(struct subject const *subject, uintptr_t adr, void *out,
 
 /* --- shared memory ------------------------------------------------------- */
 
+enum { SHM_SIZE = 20 << 20 }; /* all tests fit, and it is filled for each */
+
 static umemStatusType shm_begin(struct subject *subject) {
-  return umemShm_ctor(&subject->ctx.shm, NULL, (size_t)48 << 20, 0);
+  return umemShm_ctor(&subject->ctx.shm, NULL, SHM_SIZE, 0);
 }
 
 static umemStatusType named_shm_begin(struct subject *subject) {
@@ -124,8 +126,7 @@ static umemStatusType named_shm_begin(struct subject *subject) {
   char name[64];
   snprintf(name, sizeof name, "/umem-contract-%ld-%u", (long)getpid(),
            number++);
-  return umemShm_ctor(&subject->ctx.shm, name, (size_t)48 << 20,
-                      UMEM_SHM_CREATE);
+  return umemShm_ctor(&subject->ctx.shm, name, SHM_SIZE, UMEM_SHM_CREATE);
 }
 
 /* --- fake devices -------------------------------------------------------- */
@@ -198,19 +199,19 @@ static void fake_poke(struct subject const *subject, uintptr_t adr,
 struct kind const kinds[] = {
     {.name = "Host", .begin = host_begin, HOST_ROW},
     {.name = "checked Host",
+     .no_ladder = true,
      .begin = checked_begin,
      .knows_blocks = true,
      HOST_ROW},
     {.name = "placed Host",
+     .no_ladder = true,
      .begin = placed_begin,
      .knows_blocks = true,
      HOST_ROW},
     {.name = "File", .begin = file_begin, FILE_ROW},
-    {.name = "direct File",
-     .begin = direct_begin,
-     .waits_for_disks = true,
-     FILE_ROW},
+    {.name = "direct File", .begin = direct_begin, .no_ladder = true, FILE_ROW},
     {.name = "MMap",
+     .no_ladder = true,
      .device_name = "MMap",
      .begin = mmap_begin,
      .twin = pointer_twin,
@@ -226,6 +227,7 @@ struct kind const kinds[] = {
      .peek = host_peek,
      .poke = host_poke},
     {.name = "named Shm",
+     .no_ladder = true,
      .device_name = "Shm",
      .begin = named_shm_begin,
      .twin = pointer_twin,

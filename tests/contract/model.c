@@ -197,7 +197,7 @@ static void model_begin(struct model *m, uint64_t seed, unsigned rungs_off) {
   memset(m, 0, sizeof *m);
   m->seed = m->random = seed;
   for (size_t i = 0; i < kind_count; i++)
-    if (!rungs_off || !kinds[i].waits_for_disks)
+    if (!rungs_off || !kinds[i].no_ladder)
       m->subject_count +=
           subject_try(&m->subjects[m->subject_count], &kinds[i]);
 }
