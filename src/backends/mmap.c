@@ -63,9 +63,9 @@ static struct umemVtbl const mmap_vtbl = {
 
 /* --- the mapping ---------------------------------------------------------- */
 
-/* With all memory locked it is EAGAIN: mlockall(2). */
+/* EAGAIN: with all memory locked, mlockall(2). EINVAL: under valgrind. */
 static bool mmap_lacks_room(void) {
-  return errno == ENOMEM || errno == EAGAIN;
+  return errno == ENOMEM || errno == EAGAIN || errno == EINVAL;
 }
 
 static umemStatusType mmap_failed(struct mmap const *map, size_t nbytes,
