@@ -13,8 +13,42 @@ enum {
   CALL_MAX = 1 << 30,        /* bytes per system call; Linux stops at 2 GiB */
   DIRECT_ALIGN = UMEMI_PAGE, /* of offset, size and buffer for O_DIRECT */
   GROW_SLICE = 4 << 20,      /* per fallocate() */
-  SLICE_MIN = 64 << 10
+  SLICE_MIN = 64 << 10,
+  COPY_ALIGN = 16
 };
+
+struct umemiFileIo umemi_file_io(int fd) {
+  struct rlimit limit;
+  struct umemiFileIo io = {fd, -1, UINT64_MAX};
+  if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
+    io.size_limit = limit.rlim_cur;
+  return io;
+}
+
+umemStatusType umemi_file_moved(char const *ended, char const *what, int failed,
+                                uint64_t at, size_t done, size_t nbytes,
+                                umemError *error) {
+  umem_error_fill(error, umemIOError, failed == UMEMI_EOF ? 0 : failed, 0,
+                  "%s%s %zu of %zu bytes at offset %" PRIu64,
+                  failed == UMEMI_EOF ? ended : "", what, done, nbytes, at);
+  error->bytes_done = done;
+  return umemIOError;
+}
+
+/*
+ * Reads of the page cache go in parallel, writes have the inode to themselves.
+ * The kernel copies by `rep movsb`, which falls to a tenth of its speed where
+ * the destination lies up to 15 bytes ahead, and past the caches is slow
+ * wherever the two lie differently.
+ */
+void umemi_file_limits(unsigned access, size_t nbytes, struct umemLimits *out) {
+  out->method = access == umemRead ? "pread" : "pwrite";
+  if (access != umemRead)
+    return;
+  bool past_caches = nbytes >= umemi_tuning()->stream_from;
+  out->lanes = UMEMI_LANES_MAX;
+  out->alignment = past_caches ? UMEMI_PAGE : COPY_ALIGN;
+}
 
 /* --- SIGXFSZ -------------------------------------------------------------- */
 

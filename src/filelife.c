@@ -94,12 +94,7 @@ umemStatusType umemi_store_close(struct umemiStore *store, umemError *error) {
 }
 
 void umemi_store_abandon(struct umemiStore *store) {
-  umemError ignored;
-  if (store->open.shares_offset) /* a descriptor stays the user's */
-    store->open.io.fd = -1;
-  if (store->open.created)
-    umemi_os.unlinkat(AT_FDCWD, store->open.name, 0);
-  umemi_file_close(&store->open, false, &ignored);
+  umemi_file_abandon(&store->open);
   pthread_mutex_destroy(&store->turn);
 }
 

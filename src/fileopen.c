@@ -16,10 +16,9 @@ struct opening {
   struct umemiOpenFile *file;
   umemFileOptions options;
   bool maps;
-  int access;   /* O_RDONLY ... */
-  int missing;  /* errno of stat() before; of a link to nothing, too; or 0 */
-  mode_t kept;  /* permissions of what was not missing */
-  bool created; /* by us, for certain */
+  int access;  /* O_RDONLY ... */
+  int missing; /* errno of stat() before; of a link to nothing, too; or 0 */
+  mode_t kept; /* permissions of what was not missing */
 };
 
 /* The name comes last: it may be long, and the text is cut at the end. */
@@ -168,13 +167,13 @@ static umemStatusType open_creating(struct opening *o, umemError *error) {
   int flags = open_flags(o) | O_CREAT;
   int fd = UMEMI_RETRY(
       umemi_os.open(o->file->name, flags | O_EXCL, open_permissions(o)));
-  o->created = fd >= 0;
+  o->file->created = fd >= 0;
   if (fd < 0 && errno == EEXIST && !(o->options.flags & UMEM_FILE_EXCL))
     fd = UMEMI_RETRY(umemi_os.open(o->file->name, flags, open_permissions(o)));
   if (fd < 0)
     return open_refused(o, "open", error);
   o->file->io.fd = fd;
-  if (o->missing || o->created)
+  if (o->missing || o->file->created)
     open_directory_of_new(o);
   return umemOK;
 }
@@ -295,28 +294,13 @@ static umemStatusType open_all(struct opening *o, umemError *error) {
   if (status == umemOK && flags & UMEM_FILE_TAKE_FD &&
       umemi_os.fcntl(o->file->io.fd, F_SETFD, FD_CLOEXEC))
     status = umemi_file_failed(o->file, errno, "FD_CLOEXEC", error);
-  o->file->created = o->created;
   return status == umemOK && !o->maps ? umemi_file_truncate(o->file, error)
                                       : status;
 }
 
-/* Undoes a constructor that failed: a descriptor stays the user's, a file that
-   was there stays. */
-static void open_undo(struct opening *o) {
-  umemError ignored;
-  if (o->created)
-    umemi_os.unlinkat(AT_FDCWD, o->file->name, 0);
-  if (o->options.flags & UMEM_FILE_TAKE_FD)
-    o->file->io.fd = -1;
-  umemi_file_close(o->file, false, &ignored);
-}
-
 static void open_init(struct umemiOpenFile *file) {
-  struct rlimit limit;
   *file = (struct umemiOpenFile){
-      .io = {-1, -1, UINT64_MAX}, .dir_fd = -1, .owner = umemi_process()};
-  if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
-    file->io.size_limit = limit.rlim_cur;
+      .io = umemi_file_io(-1), .dir_fd = -1, .owner = umemi_process()};
 }
 
 umemStatusType umemi_file_open(struct umemiOpenFile *file, char const *filename,
@@ -343,7 +327,7 @@ umemStatusType umemi_file_open(struct umemiOpenFile *file, char const *filename,
                            strlen(filename ? filename : fd_name));
   status = open_all(&o, error);
   if (status != umemOK)
-    open_undo(&o);
+    umemi_file_abandon(file);
   return status;
 }
 
@@ -374,4 +358,13 @@ umemStatusType umemi_file_close(struct umemiOpenFile *file, bool publish,
   free(file->temp_name);
   free(file->base_name);
   return status;
+}
+
+void umemi_file_abandon(struct umemiOpenFile *file) {
+  umemError ignored;
+  if (file->created)
+    umemi_os.unlinkat(AT_FDCWD, file->name, 0);
+  if (file->shares_offset) /* TAKE_FD */
+    file->io.fd = -1;
+  umemi_file_close(file, false, &ignored);
 }

@@ -10,8 +10,6 @@
  */
 #include "internal.h"
 
-enum { STORE_COPY_ALIGN = 16 };
-
 static uint64_t store_offset(struct umemiStore const *store, uintptr_t adr) {
   return adr - store->origin;
 }
@@ -19,18 +17,6 @@ static uint64_t store_offset(struct umemiStore const *store, uintptr_t adr) {
 /* Nothing can be appended: there are the bytes that are there. */
 static bool store_is_fixed(struct umemiStore const *store) {
   return store->open.is_block || !store->open.mode.writable;
-}
-
-/* Failure of an I/O loop that moved `done` of `nbytes`. */
-static umemStatusType store_failed(char const *what, int failed, uint64_t at,
-                                   size_t done, size_t nbytes,
-                                   umemError *error) {
-  umem_error_fill(error, umemIOError, failed == UMEMI_EOF ? 0 : failed, 0,
-                  "%s%s %zu of %zu bytes at offset %" PRIu64,
-                  failed == UMEMI_EOF ? "the file ends there: " : "", what,
-                  done, nbytes, at);
-  error->bytes_done = done;
-  return umemIOError;
 }
 
 /* --- blocks --------------------------------------------------------------- */
@@ -201,7 +187,8 @@ umemStatusType umemi_store_read(void *state, uintptr_t adr, void *out,
   uint64_t at = store_offset(store, adr);
   size_t done;
   int failed = umemi_file_read(&store->open.io, at, out, nbytes, &done);
-  return failed ? store_failed("read", failed, at, done, nbytes, error)
+  return failed ? umemi_file_moved("the file ends there: ", "read", failed, at,
+                                   done, nbytes, error)
                 : umemOK;
 }
 
@@ -211,7 +198,8 @@ umemStatusType umemi_store_write(void *state, uintptr_t adr, void const *in,
   uint64_t at = store_offset(store, adr);
   size_t done;
   int failed = umemi_file_write(&store->open.io, at, in, nbytes, &done);
-  return failed ? store_failed("wrote", failed, at, done, nbytes, error)
+  return failed ? umemi_file_moved("the file ends there: ", "wrote", failed, at,
+                                   done, nbytes, error)
                 : umemOK;
 }
 
@@ -225,7 +213,9 @@ umemStatusType umemi_store_set(void *state, uintptr_t adr, int c, size_t nbytes,
   int failed = umemi_file_zero(&store->open.io, at, nbytes);
   if (failed == EOPNOTSUPP || failed == ENOSYS || failed == EINVAL)
     return UMEM_DECLINED;
-  return failed ? store_failed("zeroed", failed, at, 0, nbytes, error) : umemOK;
+  return failed ? umemi_file_moved("the file ends there: ", "zeroed", failed,
+                                   at, 0, nbytes, error)
+                : umemOK;
 }
 
 static umemStatusType store_clear(void *state, uintptr_t adr, size_t nbytes,
@@ -295,28 +285,17 @@ static bool store_may_reflink(struct umemiStore const *dest, size_t nbytes) {
          !atomic_load(&dest->no_reflink);
 }
 
-/*
- * Reads of the page cache go in parallel, writes have the inode to themselves;
- * past the page cache both wait for the disk. The kernel copies by `rep movsb`,
- * which falls to a tenth of its speed where the destination lies up to 15 bytes
- * ahead, and past the caches is slow wherever the two lie differently. O_DIRECT
- * needs whole pages.
- */
+/* O_DIRECT waits for the disk both ways, and needs whole pages. */
 void umemi_store_limits(void *state, unsigned access, uintptr_t adr,
                         size_t nbytes, struct umemLimits *out) {
   struct umemiStore const *store = state;
   (void)adr;
-  out->method = access == umemRead ? "pread" : "pwrite";
   if (access == (umemRead | umemWrite)) {
     out->method = "reflink";
     out->declines = !store_may_reflink(store, nbytes);
     return;
   }
-  if (access == umemRead) {
-    bool past_caches = nbytes >= umemi_tuning()->stream_from;
-    out->lanes = UMEMI_LANES_MAX;
-    out->alignment = past_caches ? UMEMI_PAGE : STORE_COPY_ALIGN;
-  }
+  umemi_file_limits(access, nbytes, out);
   if (store->open.io.direct_fd >= 0) {
     out->lanes = UMEMI_LANES_MAX;
     out->alignment = UMEMI_PAGE;

@@ -395,6 +395,12 @@ void umemi_workers_before_fork(void);
 void umemi_workers_after_fork(void);
 void umemi_workers_in_child(void);
 
+/* pages.c: pages from the system ------------------------------------------*/
+
+/* Private zeros at a multiple of `alignment`, which is at least a `page`;
+   mmap()'s flags besides. NULL and errno. */
+char *umemi_map_pages(size_t nbytes, size_t alignment, size_t page, int flags);
+
 /* slots.c: memory to stage through -----------------------------------------*/
 
 struct umemiSlot {
@@ -657,6 +663,16 @@ struct umemiFileIo {
 
 #define UMEMI_EOF (-1)
 
+/* Of an open descriptor, without O_DIRECT. */
+struct umemiFileIo umemi_file_io(int fd);
+/* IOError: a loop that did `what` moved `done` of `nbytes`; `ended` is what
+   UMEMI_EOF means. */
+umemStatusType umemi_file_moved(char const *ended, char const *what, int failed,
+                                uint64_t at, size_t done, size_t nbytes,
+                                umemError *error);
+/* How the page cache is best read and written. */
+void umemi_file_limits(unsigned access, size_t nbytes, struct umemLimits *out);
+
 /* 0, errno or UMEMI_EOF; *done_out bytes were moved in any case. */
 int umemi_file_read(struct umemiFileIo const *io, uint64_t at, void *out,
                     size_t nbytes, size_t *done_out);
@@ -713,6 +729,9 @@ umemStatusType umemi_file_truncate(struct umemiOpenFile *file,
 /* Closes; publishes a temporary file if `publish`, else removes it. */
 umemStatusType umemi_file_close(struct umemiOpenFile *file, bool publish,
                                 umemError *error);
+/* Undoes a constructor that failed: a descriptor stays the user's, a file that
+   was there stays. */
+void umemi_file_abandon(struct umemiOpenFile *file);
 /* Sets dir_fd, or dir_errno; cuts the path off at its last slash. */
 void umemi_file_open_directory(struct umemiOpenFile *file, char *path);
 /* IOError: errno, `what`, the file's name. */

@@ -164,27 +164,6 @@ static size_t pages_size(struct umemiPlacement const *placement,
   return (nbytes + !nbytes + unit - 1) & ~(unit - 1);
 }
 
-/* More alignment than a page has is cut out of a larger range. NULL: errno. */
-static char *pages_map(struct umemiPlacement const *placement, size_t size,
-                       size_t alignment) {
-  int huge = placement->flags & UMEM_HOST_HUGE_RESERVED ? MAP_HUGETLB : 0;
-  size_t slack = alignment - placement->page;
-  if (size > PTRDIFF_MAX - slack) {
-    errno = ENOMEM;
-    return NULL;
-  }
-  char *room = umemi_os.mmap(NULL, size + slack, PROT_READ | PROT_WRITE,
-                             MAP_PRIVATE | MAP_ANONYMOUS | huge, -1, 0);
-  if (room == MAP_FAILED)
-    return NULL;
-  size_t before = -(uintptr_t)room & (alignment - 1);
-  if (before > 0)
-    munmap(room, before);
-  if (before < slack)
-    munmap(room + before + size, slack - before);
-  return room + before;
-}
-
 static umemStatusType pages_lock(char *pages, size_t size, umemError *error) {
   struct rlimit limit = {0, 0};
   if (umemi_os.mlock(pages, size) == 0)
@@ -223,7 +202,9 @@ umemStatusType umemi_pages_alloc(struct umemiPlacement const *placement,
                                  uintptr_t *adr_out, umemError *error) {
   size_t size = pages_size(placement, nbytes);
   size_t unit = pages_unit(placement, nbytes);
-  char *pages = pages_map(placement, size, alignment > unit ? alignment : unit);
+  char *pages = umemi_map_pages(
+      size, alignment > unit ? alignment : unit, placement->page,
+      placement->flags & UMEM_HOST_HUGE_RESERVED ? MAP_HUGETLB : 0);
   if (!pages && placement->flags & UMEM_HOST_HUGE_RESERVED)
     return huge_refused("mmap with MAP_HUGETLB", size, error);
   if (!pages)

@@ -75,10 +75,7 @@ __attribute__((constructor)) static void segment_load(void) {
 }
 
 void umemi_segment_begin(struct umemiSegment *s, int fd) {
-  struct rlimit limit;
-  *s = (struct umemiSegment){.io = {fd, -1, UINT64_MAX}, .lock_fd = -1};
-  if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
-    s->io.size_limit = limit.rlim_cur;
+  *s = (struct umemiSegment){.io = umemi_file_io(fd), .lock_fd = -1};
   pthread_mutex_init(&s->turn, NULL);
   list_lock();
   s->next = list;

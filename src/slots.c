@@ -19,20 +19,11 @@ static struct {
   atomic_uint taken; /* a bit for each slot */
 } arena;
 
-/* Whole huge pages out of a range that surely has them; NULL where there is
-   none. */
 static char *arena_map(void) {
-  char *room =
-      umemi_os.mmap(NULL, ARENA + UMEMI_HUGE_PAGE, PROT_READ | PROT_WRITE,
-                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (room == MAP_FAILED)
-    return NULL;
-  size_t before = -(uintptr_t)room % UMEMI_HUGE_PAGE;
-  if (before > 0)
-    munmap(room, before);
-  munmap(room + before + ARENA, UMEMI_HUGE_PAGE - before);
-  umemi_os.madvise(room + before, ARENA, MADV_HUGEPAGE);
-  return room + before;
+  char *start = umemi_map_pages(ARENA, UMEMI_HUGE_PAGE, UMEMI_PAGE, 0);
+  if (start)
+    umemi_os.madvise(start, ARENA, MADV_HUGEPAGE);
+  return start;
 }
 
 static char *arena_start(void) {

@@ -7,7 +7,7 @@
  */
 #include "../internal.h"
 
-enum { SHM_COPY_ALIGN = 16, OPEN_TRIES = 16 };
+enum { OPEN_TRIES = 16 };
 
 #define SHM_DIRECTORY "/dev/shm"
 #define SHM_FLAGS (UMEM_SHM_CREATE | UMEM_SHM_ATTACH | UMEM_SHM_KEEP)
@@ -85,16 +85,6 @@ static umemStatusType shm_free(void *state, uintptr_t adr, size_t nbytes,
 
 /* --- access --------------------------------------------------------------- */
 
-static umemStatusType shm_failed(char const *what, int failed, uint64_t at,
-                                 size_t done, size_t nbytes, umemError *error) {
-  umem_error_fill(error, umemIOError, failed == UMEMI_EOF ? 0 : failed, 0,
-                  "%s%s %zu of %zu bytes at offset %" PRIu64,
-                  failed == UMEMI_EOF ? "the segment was cut off: " : "", what,
-                  done, nbytes, at);
-  error->bytes_done = done;
-  return umemIOError;
-}
-
 static uint64_t shm_offset(struct shm const *shm, uintptr_t adr) {
   return adr - (uintptr_t)shm->map;
 }
@@ -109,7 +99,9 @@ static umemStatusType shm_read(void *state, uintptr_t adr, void *out,
     return umemOK;
   }
   int failed = umemi_file_read(&shm->segment.io, at, out, nbytes, &done);
-  return failed ? shm_failed("read", failed, at, done, nbytes, error) : umemOK;
+  return failed ? umemi_file_moved("the segment was cut off: ", "read", failed,
+                                   at, done, nbytes, error)
+                : umemOK;
 }
 
 /* A write past the end would make the segment larger again, with holes. */
@@ -134,7 +126,9 @@ static umemStatusType shm_write(void *state, uintptr_t adr, void const *in,
   int failed = shm_check_end(shm, at + nbytes);
   if (!failed)
     failed = umemi_file_write(&shm->segment.io, at, in, nbytes, &done);
-  return failed ? shm_failed("wrote", failed, at, done, nbytes, error) : umemOK;
+  return failed ? umemi_file_moved("the segment was cut off: ", "wrote", failed,
+                                   at, done, nbytes, error)
+                : umemOK;
 }
 
 /* Every context has addresses of its own, which are pointers. */
@@ -167,12 +161,7 @@ static umemStatusType shm_check(void *state, uintptr_t adr, size_t nbytes,
 static void shm_limits(void *state, unsigned access, uintptr_t adr,
                        size_t nbytes, struct umemLimits *out) {
   (void)state, (void)adr;
-  out->method = access == umemRead ? "pread" : "pwrite";
-  if (access == umemRead) {
-    bool past_caches = nbytes >= umemi_tuning()->stream_from;
-    out->lanes = UMEMI_LANES_MAX;
-    out->alignment = past_caches ? UMEMI_PAGE : SHM_COPY_ALIGN;
-  }
+  umemi_file_limits(access, nbytes, out);
 }
 
 static umemStatusType shm_view_begin(void *state, uintptr_t adr, size_t nbytes,
