@@ -90,6 +90,7 @@ typedef enum umemDeviceType {
   umemCudaManagedDevice = 5,
   umemMMapDevice = 6,
   umemShmDevice = 16,
+  umemOpenCLDevice = 17,
   umemForeignDevice = 1024, /**< First number of other authors' kinds. */
   umemForeignDeviceLast = INT32_MAX /**< Last one. */
 } umemDeviceType;
@@ -124,6 +125,11 @@ typedef struct umemCuda {
   umemVirtual super;
 } umemCuda;
 
+/** Memory of one OpenCL device: see umem/opencl.h. */
+typedef struct umemOpenCL {
+  umemVirtual super;
+} umemOpenCL;
+
 /** Room for a context of any kind. */
 typedef union umemContext {
   umemVirtual super;
@@ -132,6 +138,7 @@ typedef union umemContext {
   umemMMap mmap;
   umemShm shm;
   umemCuda cuda;
+  umemOpenCL opencl;
 } umemContext;
 
 /** One failure, in full. Frozen: never changes its size or layout. */
@@ -938,12 +945,15 @@ typedef struct umemDeviceInfo {
   uint32_t reserved;    /**< 0. */
   char name[128];       /**< What its maker calls it. */
   char reason[256];     /**< If not usable: what was looked for, and why not. */
+  int platform;         /**< OpenCL: the numbers that umemOpenCL_ctor() takes */
+  int device;           /**< for it; other kinds: 0, and `index`. */
 } umemDeviceInfo;
 
 /**
  * How many devices of a kind there are here: Host, one for each NUMA node with
- * memory; File and MMap, one (the working directory); Shm, one (/dev/shm). 0
- * for kinds that cannot be used here, and those of other authors.
+ * memory; File and MMap, one (the working directory); Shm, one (/dev/shm);
+ * OpenCL, those of all platforms. 0 for kinds that cannot be used here, and
+ * those of other authors.
  */
 UMEM_API size_t umem_device_count(umemDeviceType type);
 
@@ -972,5 +982,7 @@ UMEM_API unsigned umem_version(void);
 #ifdef __cplusplus
 }
 #endif
+
+#include "umem/opencl.h"
 
 #endif

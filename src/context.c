@@ -276,7 +276,8 @@ char const *umem_get_device_name_from_type(umemDeviceType type) {
                                       [umemCudaHostDevice] = "CudaHost",
                                       [umemCudaManagedDevice] = "CudaManaged",
                                       [umemMMapDevice] = "MMap",
-                                      [umemShmDevice] = "Shm"};
+                                      [umemShmDevice] = "Shm",
+                                      [umemOpenCLDevice] = "OpenCL"};
   size_t i = (size_t)type;
   return i < sizeof names / sizeof *names && names[i] ? names[i]
                                                       : "UnknownDevice";

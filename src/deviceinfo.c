@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What devices there are, before any context exists: a row for each kind. */
 #include "internal.h"
+#include "opencl/opencl.h"
 
 /* --- memory --------------------------------------------------------------- */
 
@@ -122,6 +123,7 @@ static struct deviceKind {
     {umemFileDevice, device_directory, "."},
     {umemMMapDevice, device_directory, "."},
     {umemShmDevice, device_directory, "/dev/shm"},
+    {umemOpenCLDevice, umemi_cl_describe, NULL},
     {umemCudaDevice, device_none, UMEMI_NO_CUDA},
     {umemCudaHostDevice, device_none, UMEMI_NO_CUDA},
     {umemCudaManagedDevice, device_none, UMEMI_NO_CUDA},
@@ -139,6 +141,7 @@ static bool kind_describe(struct deviceKind const *kind, size_t index,
   memset(info, 0, sizeof *info);
   info->type = kind->type;
   info->numa_node = -1;
+  info->device = (int)index;
   info->usable = kind->describe(kind->what, index, info);
   return info->usable;
 }

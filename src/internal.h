@@ -263,6 +263,9 @@ struct umemiBlock {
   size_t reserved;  /* what it was asked for */
 };
 
+/* For tsearch() of blocks, and of whatever begins with one: overlapping ones
+   are equal. */
+int umemi_block_compare(void const *a, void const *b);
 /* Owns a heap copy on success. MemoryError leaves nothing registered. */
 umemStatusType umemi_registry_add(struct umemiContext *ctx,
                                   struct umemiBlock const *block,
@@ -340,6 +343,7 @@ struct umemiTuning {
   size_t zero_from;    /* zeros by fallocate() */
   size_t sparse_from;  /* look for holes */
   size_t reflink_from; /* share extents instead of copying */
+  size_t map_from;     /* map device memory that is the host's */
 };
 
 extern struct umemiTuning umemi_tuning_values;

@@ -11,6 +11,7 @@
 #define _GNU_SOURCE /* fallocate, O_DIRECT, secure_getenv */
 #endif
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <search.h>
@@ -43,6 +44,9 @@ struct umemiOs {
   int (*posix_memalign)(void **, size_t, size_t);
   char *(*strdup)(char const *);
   void *(*tsearch)(void const *, void **, int (*)(void const *, void const *));
+  /* libraries */
+  void *(*dlopen)(char const *, int);
+  void *(*dlsym)(void *, char const *);
   /* threads */
   int (*pthread_setspecific)(pthread_key_t, void const *);
   int (*pthread_create)(pthread_t *, pthread_attr_t const *, void *(*)(void *),
@@ -87,6 +91,7 @@ struct umemiOs {
   {                                                                            \
     .malloc = malloc, .calloc = calloc, .realloc = realloc,                    \
     .posix_memalign = posix_memalign, .strdup = strdup, .tsearch = tsearch,    \
+    .dlopen = dlopen, .dlsym = dlsym,                                          \
     .pthread_setspecific = pthread_setspecific,                                \
     .pthread_create = pthread_create, .mmap = mmap, .madvise = madvise,        \
     .mincore = mincore, .munmap = munmap, .mlock = mlock,                      \

@@ -11,7 +11,7 @@ static size_t block_extent(struct umemiBlock const *block) {
   return block->nbytes ? block->nbytes : 1;
 }
 
-static int block_compare(void const *a, void const *b) {
+int umemi_block_compare(void const *a, void const *b) {
   struct umemiBlock const *one = a, *two = b;
   if (one->adr < two->adr)
     return two->adr - one->adr >= block_extent(one) ? -1 : 0;
@@ -21,7 +21,7 @@ static int block_compare(void const *a, void const *b) {
 static struct umemiBlock *block_in(struct umemiContext *ctx, uintptr_t adr,
                                    size_t nbytes) {
   struct umemiBlock key = {.adr = adr, .nbytes = nbytes};
-  struct umemiBlock **node = tfind(&key, &ctx->blocks, block_compare);
+  struct umemiBlock **node = tfind(&key, &ctx->blocks, umemi_block_compare);
   return node ? *node : NULL;
 }
 
@@ -47,7 +47,7 @@ umemStatusType umemi_registry_add(struct umemiContext *ctx,
   *copy = *block;
   umemi_lock(ctx->id);
   struct umemiBlock **node =
-      umemi_os.tsearch(copy, &ctx->blocks, block_compare);
+      umemi_os.tsearch(copy, &ctx->blocks, umemi_block_compare);
   bool added = node && *node == copy;
   umemi_unlock(ctx->id);
   if (added)
@@ -84,7 +84,7 @@ umemStatusType umemi_registry_take(struct umemiContext *ctx, uintptr_t adr,
     found = *block;
   bool taken = block && found.adr == adr;
   if (taken) {
-    tdelete(block, &ctx->blocks, block_compare);
+    tdelete(block, &ctx->blocks, umemi_block_compare);
     free(block);
   }
   umemi_unlock(ctx->id);
@@ -120,7 +120,7 @@ bool umemi_registry_pop(struct umemiContext *ctx, struct umemiBlock *out) {
       ctx->blocks ? *(struct umemiBlock **)ctx->blocks : NULL;
   if (block) {
     *out = *block;
-    tdelete(block, &ctx->blocks, block_compare);
+    tdelete(block, &ctx->blocks, umemi_block_compare);
     free(block);
   }
   umemi_unlock(ctx->id);

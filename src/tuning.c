@@ -30,7 +30,8 @@
   X(reserve_from)                                                              \
   X(zero_from)                                                                 \
   X(sparse_from)                                                               \
-  X(reflink_from)
+  X(reflink_from)                                                              \
+  X(map_from)
 
 struct umemiTuning umemi_tuning_values;
 atomic_bool umemi_tuning_is_ready;
@@ -99,6 +100,7 @@ static void tuning_set(void) {
       .zero_from = 64 * KIB,
       .sparse_from = 1 * MIB,
       .reflink_from = 64 * KIB,
+      .map_from = 1 * MIB,
   };
   tuning_override(secure_getenv("UMEM_TUNE"));
   tuning_bound(&tuning->slot, UMEMI_SLOT_LEAST, UMEMI_SLOT_MOST);

@@ -76,10 +76,23 @@ static bool is_left_out(struct kind const *kind, struct ladder const *ladder) {
   return kind && kind->no_ladder && ladder->rungs_off;
 }
 
+/* What is asked for: without a family all kinds that have none, else all that
+   one of the family is in. */
+static bool is_asked_for(struct kind const *src, struct kind const *dest) {
+  char const *family = getenv("UMEM_TEST_FAMILY");
+  if (!src)
+    return true;
+  if (!family || !family[0])
+    return !src->family && !(dest && dest->family);
+  return (src->family && strcmp(src->family, family) == 0) ||
+         (dest && dest->family && strcmp(dest->family, family) == 0);
+}
+
 static void list(struct CMUnitTest const *test, struct kind const *src,
                  struct kind const *dest, struct ladder const *ladder) {
   assert_true(test_count < TESTS_MAX);
-  if (is_left_out(src, ladder) || is_left_out(dest, ladder))
+  if (is_left_out(src, ladder) || is_left_out(dest, ladder) ||
+      !is_asked_for(src, dest))
     return;
   char *name = names[test_count];
   struct situation *plan = &plans[test_count];

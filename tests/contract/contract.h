@@ -19,6 +19,7 @@ struct subject;
 /* A kind of context, and how tests get past the library to its bytes. */
 struct kind {
   char const *name;
+  char const *family; /* of devices that not every machine has, or NULL */
   char const *device_name;
   /* Constructs subject->ctx. A umemNotSupportedError skips the kind. */
   umemStatusType (*begin)(struct subject *subject);

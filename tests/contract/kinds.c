@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "doubles/rawcl.h"
+
 /* --- host ---------------------------------------------------------------- */
 
 static umemStatusType host_begin(struct subject *subject) {
@@ -129,6 +131,52 @@ static umemStatusType named_shm_begin(struct subject *subject) {
   return umemShm_ctor(&subject->ctx.shm, name, SHM_SIZE, UMEM_SHM_CREATE);
 }
 
+/* --- OpenCL -------------------------------------------------------------- */
+
+static umemStatusType opencl_with(struct subject *subject, umemOpenCLTier tier,
+                                  int device) {
+  umemOpenCLOptions options = {.size = sizeof options, .tier = tier};
+  return umemOpenCL_ctor_ex(&subject->ctx.opencl, 0, device, &options);
+}
+
+static umemStatusType usm_begin(struct subject *subject) {
+  return opencl_with(subject, umemOpenCLUsm, 0);
+}
+
+static umemStatusType svm_begin(struct subject *subject) {
+  return opencl_with(subject, umemOpenCLSvm, 0);
+}
+
+static umemStatusType buffers_begin(struct subject *subject) {
+  return opencl_with(subject, umemOpenCLBuffers, 0);
+}
+
+/* Where there is none it is the first one, in another way. */
+static umemStatusType second_device_begin(struct subject *subject) {
+  umemStatusType status = opencl_with(subject, umemOpenCLBest, 1);
+  return status == umemIndexError ? opencl_with(subject, umemOpenCLBest, 0)
+                                  : status;
+}
+
+static umemStatusType opencl_twin(struct subject *subject,
+                                  struct subject const *first) {
+  umemOpenCLOptions options = {.size = sizeof options};
+  options.tier = umemOpenCL_get_tier(&first->ctx.opencl);
+  assert_ok(
+      umemOpenCL_get_objects(&first->ctx.opencl, NULL, NULL, &options.queue));
+  return umemOpenCL_ctor_ex(&subject->ctx.opencl, 0, 0, &options);
+}
+
+static void opencl_peek(struct subject const *subject, uintptr_t adr, void *out,
+                        size_t nbytes) {
+  rawcl_read(&subject->ctx.opencl, adr, out, nbytes);
+}
+
+static void opencl_poke(struct subject const *subject, uintptr_t adr,
+                        void const *in, size_t nbytes) {
+  rawcl_write(&subject->ctx.opencl, adr, in, nbytes);
+}
+
 /* --- fake devices -------------------------------------------------------- */
 
 static umemStatusType fake_with(struct subject *subject,
@@ -196,6 +244,11 @@ static void fake_poke(struct subject const *subject, uintptr_t adr,
   .device_name = "Fake", .twin = fake_twin, .end = fake_finish,                \
   .peek = fake_peek, .poke = fake_poke, .knows_blocks = true
 
+#define OPENCL_ROW                                                             \
+  .family = "OpenCL", .device_name = "OpenCL", .twin = opencl_twin,            \
+  .end = host_end, .peek = opencl_peek, .poke = opencl_poke,                   \
+  .knows_blocks = true
+
 struct kind const kinds[] = {
     {.name = "Host", .begin = host_begin, HOST_ROW},
     {.name = "checked Host",
@@ -240,6 +293,10 @@ struct kind const kinds[] = {
      .begin = bare_begin,
      .zero_is_an_address = true,
      FAKE_ROW},
+    {.name = "OpenCL USM", .begin = usm_begin, OPENCL_ROW},
+    {.name = "OpenCL SVM", .begin = svm_begin, OPENCL_ROW},
+    {.name = "OpenCL buffers", .begin = buffers_begin, OPENCL_ROW},
+    {.name = "second OpenCL", .begin = second_device_begin, OPENCL_ROW},
 };
 
 size_t const kind_count = sizeof kinds / sizeof *kinds;

@@ -1,0 +1,555 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* OpenCL devices: one table of methods over the tiers of memory. */
+#include "../opencl/opencl.h"
+
+/* What a driver says of a command, and of which device. */
+static umemStatusType opencl_result(clInt code, char const *function,
+                                    umemError *error) {
+  return umemi_cl_failed(umemRuntimeError, code, function, error);
+}
+
+/* --- methods -------------------------------------------------------------- */
+
+static umemStatusType opencl_dtor(void *state, umemError *error) {
+  struct umemiOpenCl *opencl = state;
+  umemError later;
+  bool driver = umemi_cl_is_usable(opencl->process);
+  clInt code = UMEMI_CL_SUCCESS;
+  if (driver && opencl->queue)
+    code = opencl->space->cl->clReleaseCommandQueue(opencl->queue);
+  umemStatusType status = opencl_result(code, "clReleaseCommandQueue", error);
+  umemStatusType closed = umemi_cl_space_close(
+      opencl->space, driver, status == umemOK ? error : &later);
+  free(opencl);
+  return status == umemOK ? closed : status;
+}
+
+static umemStatusType opencl_alloc(void *state, size_t nbytes, size_t alignment,
+                                   uintptr_t *adr_out, umemError *error) {
+  struct umemiOpenCl *opencl = state;
+  struct umemiClBlock block;
+  (void)alignment; /* the fundamental one at most */
+  umemStatusType status = umemi_cl_guard(opencl->process, error);
+  if (status == umemOK)
+    status = umemi_cl_space_alloc(opencl, nbytes, &block, error);
+  if (status == umemOK)
+    *adr_out = block.base.adr;
+  return status;
+}
+
+static umemStatusType opencl_free(void *state, uintptr_t adr, size_t nbytes,
+                                  umemError *error) {
+  (void)nbytes;
+  return umemi_cl_space_free(state, adr, error);
+}
+
+/* The place of a range, if it may be used. */
+static umemStatusType opencl_find(struct umemiOpenCl *opencl, uintptr_t adr,
+                                  size_t nbytes, struct umemiClPlace *at,
+                                  umemError *error) {
+  umemStatusType status = umemi_cl_guard(opencl->process, error);
+  if (status == umemOK)
+    status = umemi_cl_space_find(opencl->space, adr, nbytes, at, error);
+  return status;
+}
+
+static umemStatusType opencl_check(void *state, uintptr_t adr, size_t nbytes,
+                                   umemAccess access, umemError *error) {
+  struct umemiOpenCl *opencl = state;
+  struct umemiClPlace at;
+  (void)access;
+  return nbytes ? opencl_find(opencl, adr, nbytes, &at, error)
+                : umemi_cl_guard(opencl->process, error);
+}
+
+/* A command has its place, and a queue, from here ... */
+static umemStatusType opencl_enter(struct umemiOpenCl *opencl, uintptr_t adr,
+                                   size_t nbytes, struct umemiClPlace *at,
+                                   struct umemiClTurn *turn, umemError *error) {
+  umemStatusType status = opencl_find(opencl, adr, nbytes, at, error);
+  return status == umemOK ? umemi_cl_turn_begin(opencl, turn, error) : status;
+}
+
+/* ... to here. */
+static umemStatusType opencl_leave(struct umemiClTurn *turn, clInt code,
+                                   char const *function, umemError *error) {
+  umemi_cl_turn_end(turn, code);
+  return opencl_result(code, function, error);
+}
+
+static umemStatusType opencl_read(void *state, uintptr_t adr, void *out,
+                                  size_t nbytes, umemError *error) {
+  struct umemiOpenCl *opencl = state;
+  struct umemiClTier const *tier = opencl->space->tier;
+  struct umemiClPlace at;
+  struct umemiClTurn turn;
+  umemStatusType status = opencl_enter(opencl, adr, nbytes, &at, &turn, error);
+  if (status != umemOK)
+    return status;
+  return opencl_leave(&turn, tier->read(&turn, &at, out, nbytes),
+                      tier->names.read, error);
+}
+
+static umemStatusType opencl_write(void *state, uintptr_t adr, void const *in,
+                                   size_t nbytes, umemError *error) {
+  struct umemiOpenCl *opencl = state;
+  struct umemiClTier const *tier = opencl->space->tier;
+  struct umemiClPlace at;
+  struct umemiClTurn turn;
+  umemStatusType status = opencl_enter(opencl, adr, nbytes, &at, &turn, error);
+  if (status != umemOK)
+    return status;
+  return opencl_leave(&turn, tier->write(&turn, &at, in, nbytes),
+                      tier->names.write, error);
+}
+
+static umemStatusType opencl_set(void *state, uintptr_t adr, int c,
+                                 size_t nbytes, umemError *error) {
+  struct umemiOpenCl *opencl = state;
+  struct umemiClTier const *tier = opencl->space->tier;
+  struct umemiClPlace at;
+  struct umemiClTurn turn;
+  if (nbytes == 0)
+    return umemOK;
+  umemStatusType status = opencl_enter(opencl, adr, nbytes, &at, &turn, error);
+  if (status != umemOK)
+    return status;
+  return opencl_leave(&turn, tier->fill(&turn, &at, (unsigned char)c, nbytes),
+                      tier->names.fill, error);
+}
+
+static size_t opencl_spaces(void *state, umemSpace out[UMEM_SPACES_MAX]) {
+  struct umemiOpenCl const *opencl = state;
+  out[0] = (umemSpace){umemOpenCLDevice, {opencl->space->id, 0}};
+  return 1;
+}
+
+/* --- copies on the device ------------------------------------------------- */
+
+static struct umemiClPlace place_plus(struct umemiClPlace const *at,
+                                      size_t bytes) {
+  return (struct umemiClPlace){at->adr + bytes, at->mem, at->offset + bytes};
+}
+
+/* Through a block that lies elsewhere, piece by piece, from the end where the
+   destination lies behind: so that no byte is overwritten before it is read. */
+static clInt opencl_move(struct umemiClTurn const *turn,
+                         struct umemiClPlace const *src,
+                         struct umemiClPlace const *dest, size_t nbytes,
+                         struct umemiClBlock const *scratch) {
+  struct umemiClTier const *tier = turn->space->tier;
+  struct umemiClPlace by = {scratch->base.adr, scratch->mem, 0};
+  size_t piece = scratch->base.nbytes;
+  clInt code = UMEMI_CL_SUCCESS;
+  for (size_t done = 0; code == UMEMI_CL_SUCCESS && done < nbytes;
+       done += piece) {
+    if (piece > nbytes - done)
+      piece = nbytes - done;
+    size_t at = dest->adr > src->adr ? nbytes - done - piece : done;
+    struct umemiClPlace from = place_plus(src, at), to = place_plus(dest, at);
+    code = tier->copy(turn, &from, &by, piece);
+    if (code == UMEMI_CL_SUCCESS)
+      code = tier->copy(turn, &by, &to, piece);
+  }
+  return code;
+}
+
+static bool places_overlap(struct umemiClPlace const *a,
+                           struct umemiClPlace const *b, size_t nbytes) {
+  return (a->adr < b->adr ? b->adr - a->adr : a->adr - b->adr) < nbytes;
+}
+
+/* OpenCL refuses ranges that overlap. */
+static umemStatusType opencl_copy_within(struct umemiOpenCl *opencl,
+                                         struct umemiClPlace const *src,
+                                         struct umemiClPlace const *dest,
+                                         size_t nbytes, umemError *error) {
+  enum { SCRATCH = 8 << 20 };
+  struct umemiClTier const *tier = opencl->space->tier;
+  struct umemiClTurn turn;
+  struct umemiClBlock scratch;
+  umemError ignored;
+  clInt code;
+  bool overlap = places_overlap(src, dest, nbytes);
+  if (overlap &&
+      umemi_cl_space_alloc(opencl, nbytes < SCRATCH ? nbytes : SCRATCH,
+                           &scratch, &ignored) != umemOK)
+    return UMEM_DECLINED; /* through the host, then */
+  umemStatusType status = umemi_cl_turn_begin(opencl, &turn, error);
+  if (status == umemOK) {
+    code = overlap ? opencl_move(&turn, src, dest, nbytes, &scratch)
+                   : tier->copy(&turn, src, dest, nbytes);
+    status = opencl_leave(&turn, code, tier->names.copy, error);
+  }
+  if (overlap)
+    umemi_cl_space_free(opencl, scratch.base.adr, &ignored);
+  return status;
+}
+
+static umemStatusType opencl_copy_peer(void *src_state, uintptr_t src_adr,
+                                       void *dest_state, uintptr_t dest_adr,
+                                       size_t nbytes, umemError *error) {
+  struct umemiOpenCl *src = src_state, *dest = dest_state;
+  struct umemiClPlace from, to;
+  if (src->space != dest->space)
+    return UMEM_DECLINED;
+  if (src_adr == dest_adr)
+    return umemOK;
+  umemStatusType status = opencl_find(src, src_adr, nbytes, &from, error);
+  if (status == umemOK)
+    status = opencl_find(dest, dest_adr, nbytes, &to, error);
+  return status == umemOK ? opencl_copy_within(dest, &from, &to, nbytes, error)
+                          : status;
+}
+
+/* --- views ---------------------------------------------------------------- */
+
+/* UMEM_DECLINED if the view cannot be noted, and so could not be ended. */
+static umemStatusType opencl_map(struct umemiClTurn *turn,
+                                 struct umemiClPlace const *at, size_t nbytes,
+                                 umemAccess access, void **ptr_out,
+                                 umemError *error) {
+  struct umemiClTier const *tier = turn->space->tier;
+  char const *function = tier->names.map;
+  bool noted = true;
+  clInt code = tier->map(turn, at, nbytes, access, ptr_out);
+  if (code == UMEMI_CL_SUCCESS) {
+    noted = umemi_cl_view_note(turn->space, *ptr_out, at);
+    function = tier->names.unmap;
+    if (!noted)
+      code = tier->unmap(turn, at, *ptr_out);
+  }
+  umemStatusType status = opencl_leave(turn, code, function, error);
+  return status == umemOK && !noted ? UMEM_DECLINED : status;
+}
+
+/* Where the memory is the host's, mapping moves nothing; short copies are
+   through before it would be. */
+static umemStatusType opencl_view_begin(void *state, uintptr_t adr,
+                                        size_t nbytes, umemAccess access,
+                                        void **ptr_out, umemError *error) {
+  struct umemiOpenCl *opencl = state;
+  struct umemiClPlace at;
+  struct umemiClTurn turn;
+  if (!opencl->space->unified || !opencl->space->tier->map ||
+      nbytes < umemi_tuning()->map_from)
+    return UMEM_DECLINED;
+  umemStatusType status = opencl_enter(opencl, adr, nbytes, &at, &turn, error);
+  return status == umemOK
+             ? opencl_map(&turn, &at, nbytes, access, ptr_out, error)
+             : status;
+}
+
+static umemStatusType opencl_view_end(void *state, void *ptr, size_t nbytes,
+                                      umemAccess access, umemError *error) {
+  struct umemiOpenCl *opencl = state;
+  struct umemiClTier const *tier = opencl->space->tier;
+  struct umemiClTurn turn;
+  (void)nbytes, (void)access;
+  struct umemiClPlace at = umemi_cl_view_forget(opencl->space, ptr);
+  umemStatusType status = umemi_cl_turn_begin(opencl, &turn, error);
+  if (status != umemOK)
+    return status;
+  return opencl_leave(&turn, tier->unmap(&turn, &at, ptr), tier->names.unmap,
+                      error);
+}
+
+static void opencl_limits(void *state, unsigned access, uintptr_t adr,
+                          size_t nbytes, struct umemLimits *out) {
+  struct umemiOpenCl const *opencl = state;
+  struct umemiClTier const *tier = opencl->space->tier;
+  (void)adr, (void)nbytes;
+  out->waits = !opencl->space->is_cpu;
+  out->method = access == umemRead    ? tier->names.read
+                : access == umemWrite ? tier->names.write
+                                      : tier->names.copy;
+}
+
+static struct umemVtbl const opencl_vtbl = {
+    .size = sizeof opencl_vtbl,
+    .type = umemOpenCLDevice,
+    .name = "OpenCL",
+    .fundamental_align = 64,
+    .max_align = 64,
+    .dtor = opencl_dtor,
+    .alloc = opencl_alloc,
+    .free = opencl_free,
+    .read = opencl_read,
+    .write = opencl_write,
+    .spaces = opencl_spaces,
+    .check = opencl_check,
+    .calloc = umemi_no_calloc,
+    .flush = umemi_no_flush,
+    .discard = umemi_no_discard,
+    .copy_peer = opencl_copy_peer,
+    .view_begin = opencl_view_begin,
+    .view_end = opencl_view_end,
+    .set = opencl_set,
+    .next_data = umemi_no_next_data,
+    .limits = opencl_limits,
+    .export_handle = umemi_no_export_handle,
+    .import_handle = umemi_no_import_handle};
+
+/* --- construct ------------------------------------------------------------ */
+
+/* What a context is to be. */
+struct opencl_plan {
+  int platform, device_number;
+  umemOpenCLOptions options;
+  struct umemiCl const *cl;
+  clContext context;
+  clQueue queue;
+  clDevice device;
+};
+
+/* Context and device of the user's queue. */
+static umemStatusType plan_ask_queue(struct opencl_plan *plan,
+                                     umemError *error) {
+  clContext context;
+  clInt code = plan->cl->clGetCommandQueueInfo(
+      plan->queue, UMEMI_CL_QUEUE_CONTEXT, sizeof context, &context, NULL);
+  if (code == UMEMI_CL_SUCCESS)
+    code = plan->cl->clGetCommandQueueInfo(plan->queue, UMEMI_CL_QUEUE_DEVICE,
+                                           sizeof plan->device, &plan->device,
+                                           NULL);
+  if (code != UMEMI_CL_SUCCESS)
+    return opencl_result(code, "clGetCommandQueueInfo", error);
+  if (plan->context && plan->context != context)
+    return umem_error_fill(error, umemValueError, 0, 0,
+                           "the queue is not one of the cl_context");
+  plan->context = context;
+  return umemOK;
+}
+
+/* Is the device one of those that the user's context is for? */
+static umemStatusType plan_ask_context(struct opencl_plan const *plan,
+                                       umemError *error) {
+  clDevice devices[64];
+  size_t size = 0;
+  clInt code = plan->cl->clGetContextInfo(
+      plan->context, UMEMI_CL_CONTEXT_DEVICES, sizeof devices, devices, &size);
+  if (code != UMEMI_CL_SUCCESS)
+    return opencl_result(code, "clGetContextInfo", error);
+  for (size_t i = 0; i < size / sizeof *devices; i++)
+    if (devices[i] == plan->device)
+      return umemOK;
+  return umem_error_fill(error, umemValueError, 0, 0,
+                         "the cl_context does not have the device");
+}
+
+static umemStatusType plan_make(struct opencl_plan *plan, umemError *error) {
+  plan->context = plan->options.context;
+  plan->queue = plan->options.queue;
+  umemStatusType status = umemi_cl_load(&plan->cl, error);
+  if (status != umemOK || plan->queue)
+    return status == umemOK ? plan_ask_queue(plan, error) : status;
+  status = umemi_cl_device(plan->cl, plan->platform, plan->device_number,
+                           &plan->device, error);
+  if (status == umemOK && plan->context)
+    status = plan_ask_context(plan, error);
+  return status;
+}
+
+/* A queue of ours is kept for the first command; that there is one has to be
+   known here. */
+static umemStatusType opencl_take_queue(struct umemiOpenCl *opencl,
+                                        clQueue given, umemError *error) {
+  struct umemiClTurn turn;
+  if (given) {
+    clInt code = opencl->space->cl->clRetainCommandQueue(given);
+    atomic_store(&opencl->queue, given);
+    return opencl_result(code, "clRetainCommandQueue", error);
+  }
+  umemStatusType status = umemi_cl_turn_begin(opencl, &turn, error);
+  if (status == umemOK)
+    umemi_cl_turn_end(&turn, UMEMI_CL_SUCCESS);
+  return status;
+}
+
+static umemStatusType opencl_begin(struct umemiOpenCl *opencl,
+                                   struct opencl_plan const *plan, uint64_t id,
+                                   umemError *error) {
+  umemError ignored;
+  umemStatusType status =
+      umemi_cl_space_open(plan->cl, plan->device, plan->context,
+                          plan->options.tier, id, &opencl->space, error);
+  if (status != umemOK)
+    return status;
+  status = opencl_take_queue(opencl, plan->queue, error);
+  if (status != umemOK)
+    umemi_cl_space_close(opencl->space, true, &ignored);
+  return status;
+}
+
+static umemStatusType opencl_ctor(umemOpenCL *ctx, struct opencl_plan *plan,
+                                  umemOpenCLOptions const *given,
+                                  umemError *error) {
+  umemStatusType status = umemi_ctor_begin(ctx, opencl_vtbl.name, error);
+  if (status == umemOK && given)
+    status =
+        umemi_take_options(&plan->options, sizeof plan->options, given, error);
+  if (status == umemOK)
+    status = plan_make(plan, error);
+  if (status != umemOK)
+    return status;
+  struct umemiOpenCl *opencl = umemi_os.calloc(1, sizeof *opencl);
+  if (!opencl)
+    return umemi_no_memory(error, "an OpenCL context", sizeof *opencl);
+  opencl->process = umemi_process();
+  status = opencl_begin(opencl, plan, umemi_context(ctx)->id, error);
+  if (status != umemOK) {
+    free(opencl);
+    return status;
+  }
+  umemi_ctor_end(ctx, &opencl_vtbl, opencl, opencl->space->name, 0);
+  return umemOK;
+}
+
+umemStatusType umemOpenCL_ctor(umemOpenCL *ctx, int platform, int device) {
+  struct umemiCall call;
+  struct opencl_plan plan = {.platform = platform, .device_number = device};
+  umemi_begin(&call);
+  umemStatusType status = opencl_ctor(ctx, &plan, NULL, &call.error);
+  return umemi_end(&call, status, ctx,
+                   "umemOpenCL_ctor(platform %d, device %d)", platform, device);
+}
+
+umemStatusType umemOpenCL_ctor_ex(umemOpenCL *ctx, int platform, int device,
+                                  umemOpenCLOptions const *options) {
+  struct umemiCall call;
+  struct opencl_plan plan = {.platform = platform, .device_number = device};
+  umemi_begin(&call);
+  umemStatusType status = opencl_ctor(ctx, &plan, options, &call.error);
+  return umemi_end(&call, status, ctx,
+                   "umemOpenCL_ctor_ex(platform %d, device %d, tier %d)",
+                   platform, device, (int)plan.options.tier);
+}
+
+/* --- for kernels ---------------------------------------------------------- */
+
+static struct umemiOpenCl *opencl_of(umemOpenCL const *ctx) {
+  return umemi_context(ctx)->state;
+}
+
+umemOpenCLTier umemOpenCL_get_tier(umemOpenCL const *ctx) {
+  struct umemiCall call;
+  umemOpenCLTier tier = umemOpenCLBest;
+  umemi_begin(&call);
+  umemStatusType status = umemi_need_kind(ctx, umemOpenCLDevice, &call.error);
+  if (status == umemOK)
+    tier = opencl_of(ctx)->space->tier->number;
+  umemi_end(&call, status, ctx, "umemOpenCL_get_tier(%s)", umemi_name(ctx));
+  return tier;
+}
+
+/* Made when it is asked for first: from then on our commands wait for what is
+   in it. */
+static umemStatusType opencl_user_queue(struct umemiOpenCl *opencl,
+                                        umemError *error) {
+  struct umemiClSpace *space = opencl->space;
+  clInt code = UMEMI_CL_SUCCESS;
+  clQueue none = NULL;
+  if (atomic_load(&opencl->queue))
+    return umemOK;
+  clQueue queue =
+      space->cl->clCreateCommandQueue(space->context, space->device, 0, &code);
+  if (code == UMEMI_CL_SUCCESS &&
+      !atomic_compare_exchange_strong(&opencl->queue, &none, queue))
+    space->cl->clReleaseCommandQueue(queue); /* another thread's was first */
+  return opencl_result(code, "clCreateCommandQueue", error);
+}
+
+static umemStatusType opencl_get_objects(umemOpenCL const *ctx,
+                                         void **context_out, void **device_out,
+                                         void **queue_out, umemError *error) {
+  umemStatusType status = umemi_need_kind(ctx, umemOpenCLDevice, error);
+  if (status != umemOK)
+    return status;
+  struct umemiOpenCl *opencl = opencl_of(ctx);
+  status = umemi_cl_guard(opencl->process, error);
+  if (status == umemOK && queue_out)
+    status = opencl_user_queue(opencl, error);
+  if (status != umemOK)
+    return status;
+  if (context_out)
+    *context_out = opencl->space->context;
+  if (device_out)
+    *device_out = opencl->space->device;
+  if (queue_out)
+    *queue_out = atomic_load(&opencl->queue);
+  return umemOK;
+}
+
+umemStatusType umemOpenCL_get_objects(umemOpenCL const *ctx, void **context_out,
+                                      void **device_out, void **queue_out) {
+  struct umemiCall call;
+  umemi_begin(&call);
+  umemStatusType status =
+      opencl_get_objects(ctx, context_out, device_out, queue_out, &call.error);
+  return umemi_end(&call, status, ctx, "umemOpenCL_get_objects(%s)",
+                   umemi_name(ctx));
+}
+
+/* The place of an address, even in a block of 0 bytes. */
+static umemStatusType opencl_look_up(umemOpenCL const *ctx, uintptr_t adr,
+                                     struct umemiClPlace *at,
+                                     umemError *error) {
+  umemStatusType status = umemi_need_kind(ctx, umemOpenCLDevice, error);
+  return status == umemOK ? opencl_find(opencl_of(ctx), adr, 0, at, error)
+                          : status;
+}
+
+static umemStatusType opencl_set_arg(umemOpenCL const *ctx, clKernel kernel,
+                                     clUint index, uintptr_t adr,
+                                     umemError *error) {
+  struct umemiClPlace at;
+  umemStatusType status = opencl_look_up(ctx, adr, &at, error);
+  if (status != umemOK)
+    return status;
+  if (!kernel)
+    return umemi_null(error, "kernel");
+  struct umemiOpenCl *opencl = opencl_of(ctx);
+  struct umemiClTier const *tier = opencl->space->tier;
+  if (tier->number == umemOpenCLBuffers && at.offset)
+    return umem_error_fill(error, umemValueError, 0, 0,
+                           "is %zu bytes inside a buffer, which is passed as a "
+                           "whole: pass its start, and the offset in another "
+                           "argument",
+                           at.offset);
+  return opencl_result(tier->set_arg(opencl->space, kernel, index, &at),
+                       tier->names.set_arg, error);
+}
+
+umemStatusType umemOpenCL_set_arg(umemOpenCL const *ctx, void *kernel,
+                                  unsigned index, uintptr_t adr) {
+  struct umemiCall call;
+  umemi_begin(&call);
+  umemStatusType status = opencl_set_arg(ctx, kernel, index, adr, &call.error);
+  return umemi_end(&call, status, ctx,
+                   "umemOpenCL_set_arg(%s, argument %u, 0x%" PRIxPTR ")",
+                   umemi_name(ctx), index, adr);
+}
+
+static umemStatusType opencl_get_mem(umemOpenCL const *ctx, uintptr_t adr,
+                                     void **mem_out, size_t *offset_out,
+                                     umemError *error) {
+  struct umemiClPlace at;
+  umemStatusType status = opencl_look_up(ctx, adr, &at, error);
+  if (status != umemOK)
+    return status;
+  if (!mem_out || !offset_out)
+    return umemi_null(error, mem_out ? "offset_out" : "mem_out");
+  *mem_out = at.mem;
+  *offset_out = at.mem ? at.offset : 0;
+  return umemOK;
+}
+
+umemStatusType umemOpenCL_get_mem(umemOpenCL const *ctx, uintptr_t adr,
+                                  void **mem_out, size_t *offset_out) {
+  struct umemiCall call;
+  umemi_begin(&call);
+  umemStatusType status =
+      opencl_get_mem(ctx, adr, mem_out, offset_out, &call.error);
+  return umemi_end(&call, status, ctx, "umemOpenCL_get_mem(%s 0x%" PRIxPTR ")",
+                   umemi_name(ctx), adr);
+}

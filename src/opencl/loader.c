@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* libOpenCL.so.1: found at run time, and used as long as it may be. */
+#include "opencl.h"
+
+/* Set once; the library stays loaded, because drivers have threads. */
+static _Atomic(struct umemiCl *) loaded;
+static _Atomic uint64_t first_process;
+static atomic_bool exiting;
+
+static void loader_exit(void) {
+  atomic_store(&exiting, true);
+}
+
+/* --- when ----------------------------------------------------------------- */
+
+umemStatusType umemi_cl_guard(uint64_t process, umemError *error) {
+  if (atomic_load_explicit(&exiting, memory_order_relaxed))
+    return umem_error_fill(error, umemRuntimeError, 0, 0,
+                           "the process is exiting, and OpenCL with it");
+  if (process != umemi_process())
+    return umem_error_fill(error, umemRuntimeError, 0, 0,
+                           "OpenCL cannot be used after fork(): the parent "
+                           "used it. Fork first, or exec() in the child");
+  return umemOK;
+}
+
+bool umemi_cl_is_usable(uint64_t process) {
+  umemError ignored;
+  return umemi_cl_guard(process, &ignored) == umemOK;
+}
+
+/* --- what ----------------------------------------------------------------- */
+
+/* The name of the first function that is missing, or NULL. */
+static char const *loader_fill(void *library, struct umemiCl *cl) {
+  char const *missing = NULL;
+  void *found;
+#define FIND(result, name, parameters, arguments)                              \
+  found = umemi_os.dlsym(library, #name);                                      \
+  memcpy(&cl->name, &found, sizeof found); /* POSIX: they fit */
+#define FIND_REQUIRED(result, name, parameters, arguments)                     \
+  FIND(result, name, parameters, arguments)                                    \
+  missing = missing || found ? missing : #name;
+  UMEMI_CL_REQUIRED(FIND_REQUIRED)
+  UMEMI_CL_SVM(FIND)
+#undef FIND_REQUIRED
+#undef FIND
+  return missing;
+}
+
+static umemStatusType loader_open(struct umemiCl *cl, umemError *error) {
+  void *library = umemi_os.dlopen("libOpenCL.so.1", RTLD_NOW | RTLD_LOCAL);
+  if (!library)
+    return umem_error_fill(error, umemNotSupportedError, 0, 0,
+                           "no OpenCL: libOpenCL.so.1 was not found, or cannot "
+                           "be loaded: %s",
+                           dlerror());
+  char const *missing = loader_fill(library, cl);
+  if (missing)
+    return umem_error_fill(error, umemNotSupportedError, 0, 0,
+                           "libOpenCL.so.1 has no %s(): OpenCL 1.2 is needed",
+                           missing);
+  return umemOK;
+}
+
+/* Of several threads that load it, one's table is kept. */
+static umemStatusType loader_load(umemError *error) {
+  struct umemiCl *mine = umemi_os.malloc(sizeof *mine), *none = NULL;
+  if (!mine)
+    return umemi_no_memory(error, "the functions of OpenCL", sizeof *mine);
+  umemStatusType status = loader_open(mine, error);
+  if (status == umemOK && atomic_compare_exchange_strong(&loaded, &none, mine))
+    return umemOK;
+  free(mine);
+  return status;
+}
+
+/* Drivers start with the first question, and register what they do at exit:
+   our handler, which is registered after theirs, runs before. */
+static void loader_start(struct umemiCl const *cl) {
+  uint64_t none = 0;
+  clUint count;
+  if (atomic_load(&first_process))
+    return;
+  cl->clGetPlatformIDs(0, NULL, &count);
+  if (atomic_compare_exchange_strong(&first_process, &none, umemi_process()))
+    atexit(loader_exit);
+}
+
+umemStatusType umemi_cl_load(struct umemiCl const **cl_out, umemError *error) {
+  umemStatusType status = umemOK;
+  if (!atomic_load(&loaded))
+    status = loader_load(error);
+  if (status != umemOK)
+    return status;
+  loader_start(atomic_load(&loaded));
+  *cl_out = atomic_load(&loaded);
+  return umemi_cl_guard(atomic_load(&first_process), error);
+}
