@@ -70,12 +70,17 @@ static clInt buffers_read(struct umemiClTurn const *turn,
                                               out, 0, NULL, NULL);
 }
 
+/* Waited for by its event: a write that is "blocking" may return when it has
+   read `in`, and commands in other queues then see the old bytes (OpenCL 3.0
+   API, clEnqueueWriteBuffer; Intel's CPU runtime does so). */
 static clInt buffers_write(struct umemiClTurn const *turn,
                            struct umemiClPlace const *at, void const *in,
                            size_t nbytes) {
-  return turn->space->cl->clEnqueueWriteBuffer(turn->queue, at->mem,
-                                               UMEMI_CL_TRUE, at->offset,
-                                               nbytes, in, 0, NULL, NULL);
+  clEvent event;
+  clInt code = turn->space->cl->clEnqueueWriteBuffer(
+      turn->queue, at->mem, UMEMI_CL_FALSE, at->offset, nbytes, in, 0, NULL,
+      &event);
+  return umemi_cl_wait(turn, code, event);
 }
 
 static clInt buffers_fill(struct umemiClTurn const *turn,

@@ -64,6 +64,7 @@ static void rawcl_copy(umemOpenCL const *ctx, uintptr_t adr, void *out,
     code = rawcl_usm(device).clEnqueueMemcpyINTEL(queue, UMEMI_CL_TRUE, dest,
                                                   src, nbytes, 0, NULL, NULL);
   assert_int_equal(code, UMEMI_CL_SUCCESS);
+  assert_int_equal(cl->clFinish(queue), UMEMI_CL_SUCCESS);
 }
 
 void rawcl_read(umemOpenCL const *ctx, uintptr_t adr, void *out,
