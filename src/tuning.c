@@ -100,7 +100,7 @@ static void tuning_set(void) {
       .zero_from = 64 * KIB,
       .sparse_from = 1 * MIB,
       .reflink_from = 64 * KIB,
-      .map_from = 1 * MIB,
+      .map_from = 8 * MIB,
   };
   tuning_override(secure_getenv("UMEM_TUNE"));
   tuning_bound(&tuning->slot, UMEMI_SLOT_LEAST, UMEMI_SLOT_MOST);

@@ -19,7 +19,16 @@ struct umemiClPlace {
   size_t offset;
 };
 
-enum { UMEMI_CL_QUEUES = 8 }; /* kept */
+enum {
+  UMEMI_CL_QUEUES = 8, /* kept */
+  UMEMI_CL_VIEWS = 16  /* at once */
+};
+
+/* A range that is mapped. */
+struct umemiClView {
+  void *ptr; /* NULL: none is */
+  struct umemiClPlace at;
+};
 
 /*
  * One address space: the memory of one kind, of one device, in one cl_context.
@@ -43,7 +52,7 @@ struct umemiClSpace {
   _Atomic(clQueue) queues[UMEMI_CL_QUEUES];
   /* under the lock of id: */
   void *blocks;
-  struct umemiClView *views;
+  struct umemiClView views[UMEMI_CL_VIEWS];
   char *arena; /* buffers: reserved addresses */
   size_t arena_size;
   struct umemiExtents extents;
@@ -159,7 +168,7 @@ clInt umemi_cl_queues_end(struct umemiClSpace *space);
 
 /* views.c: which ranges are mapped -----------------------------------------*/
 
-/* Notes that `ptr` is where the range is mapped; false: no memory. */
+/* Notes that `ptr` is where the range is mapped; false: there are too many. */
 bool umemi_cl_view_note(struct umemiClSpace *space, void *ptr,
                         struct umemiClPlace const *at);
 /* Forgets one of that address, and tells its place. */

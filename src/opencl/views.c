@@ -1,38 +1,29 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Which ranges are mapped: OpenCL unmaps by the object, and we by the pointer.
-   A list, since few copies run at once. */
+   A few places are enough, for copies go other ways when there is none. */
 #include "opencl.h"
-
-struct umemiClView {
-  struct umemiClView *next;
-  void *ptr;
-  struct umemiClPlace at;
-};
 
 bool umemi_cl_view_note(struct umemiClSpace *space, void *ptr,
                         struct umemiClPlace const *at) {
-  struct umemiClView *view = umemi_os.malloc(sizeof *view);
-  if (!view)
-    return false;
+  struct umemiClView *view = space->views, *end = view + UMEMI_CL_VIEWS;
   umemi_lock(space->id);
-  *view = (struct umemiClView){space->views, ptr, *at};
-  space->views = view;
+  while (view < end && view->ptr)
+    view++;
+  bool found = view < end;
+  if (found)
+    *view = (struct umemiClView){ptr, *at};
   umemi_unlock(space->id);
-  return true;
+  return found;
 }
 
 struct umemiClPlace umemi_cl_view_forget(struct umemiClSpace *space,
                                          void *ptr) {
-  struct umemiClPlace at = {.adr = 0};
+  struct umemiClView *view = space->views;
   umemi_lock(space->id);
-  struct umemiClView **link = &space->views, *view;
-  while ((view = *link) && view->ptr != ptr)
-    link = &view->next;
-  if (view) {
-    at = view->at;
-    *link = view->next;
-  }
+  while (view->ptr != ptr) /* noted, so it is there */
+    view++;
+  struct umemiClPlace at = view->at;
+  view->ptr = NULL;
   umemi_unlock(space->id);
-  free(view);
   return at;
 }
