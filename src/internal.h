@@ -622,6 +622,23 @@ umemStatusType umemi_pages_alloc(struct umemiPlacement const *placement,
 umemStatusType umemi_pages_free(struct umemiPlacement const *placement,
                                 uintptr_t adr, size_t nbytes, umemError *error);
 
+/* driver.c: when a device's driver may be used -----------------------------*/
+
+struct umemiDriver {
+  char const *name;
+  _Atomic uint64_t process; /* that uses it; 0: none did */
+};
+
+/* After the first call of it: what it does at exit is registered then, and our
+   handler, which is registered after that, runs before. */
+void umemi_driver_started(struct umemiDriver *driver);
+/* RuntimeError at exit, and in children of the process that uses it: a driver's
+   threads are not in them. */
+umemStatusType umemi_driver_guard(struct umemiDriver const *driver,
+                                  umemError *error);
+/* Is neither so? */
+bool umemi_driver_is_usable(struct umemiDriver const *driver);
+
 /* backends/cuda.c, and what deviceinfo.c says of the same ------------------*/
 
 #define UMEMI_NO_CUDA                                                          \

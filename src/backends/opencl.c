@@ -13,7 +13,7 @@ static umemStatusType opencl_result(clInt code, char const *function,
 static umemStatusType opencl_dtor(void *state, umemError *error) {
   struct umemiOpenCl *opencl = state;
   umemError later;
-  bool driver = umemi_cl_is_usable(opencl->process);
+  bool driver = umemi_cl_is_usable();
   clInt code = UMEMI_CL_SUCCESS;
   if (driver && opencl->queue)
     code = opencl->space->cl->clReleaseCommandQueue(opencl->queue);
@@ -29,7 +29,7 @@ static umemStatusType opencl_alloc(void *state, size_t nbytes, size_t alignment,
   struct umemiOpenCl *opencl = state;
   struct umemiClBlock block;
   (void)alignment; /* the fundamental one at most */
-  umemStatusType status = umemi_cl_guard(opencl->process, error);
+  umemStatusType status = umemi_cl_guard(error);
   if (status == umemOK)
     status = umemi_cl_space_alloc(opencl, nbytes, &block, error);
   if (status == umemOK)
@@ -47,7 +47,7 @@ static umemStatusType opencl_free(void *state, uintptr_t adr, size_t nbytes,
 static umemStatusType opencl_find(struct umemiOpenCl *opencl, uintptr_t adr,
                                   size_t nbytes, struct umemiClPlace *at,
                                   umemError *error) {
-  umemStatusType status = umemi_cl_guard(opencl->process, error);
+  umemStatusType status = umemi_cl_guard(error);
   if (status == umemOK)
     status = umemi_cl_space_find(opencl->space, adr, nbytes, at, error);
   return status;
@@ -59,7 +59,7 @@ static umemStatusType opencl_check(void *state, uintptr_t adr, size_t nbytes,
   struct umemiClPlace at;
   (void)access;
   return nbytes ? opencl_find(opencl, adr, nbytes, &at, error)
-                : umemi_cl_guard(opencl->process, error);
+                : umemi_cl_guard(error);
 }
 
 /* A command has its place, and a queue, from here ... */
@@ -395,7 +395,6 @@ static umemStatusType opencl_ctor(umemOpenCL *ctx, struct opencl_plan *plan,
   struct umemiOpenCl *opencl = umemi_os.calloc(1, sizeof *opencl);
   if (!opencl)
     return umemi_no_memory(error, "an OpenCL context", sizeof *opencl);
-  opencl->process = umemi_process();
   status = opencl_begin(opencl, plan, umemi_context(ctx)->id, error);
   if (status != umemOK) {
     free(opencl);
@@ -466,7 +465,7 @@ static umemStatusType opencl_get_objects(umemOpenCL const *ctx,
   if (status != umemOK)
     return status;
   struct umemiOpenCl *opencl = opencl_of(ctx);
-  status = umemi_cl_guard(opencl->process, error);
+  status = umemi_cl_guard(error);
   if (status == umemOK && queue_out)
     status = opencl_user_queue(opencl, error);
   if (status != umemOK)

@@ -4,32 +4,15 @@
 
 /* Set once; the library stays loaded, because drivers have threads. */
 static _Atomic(struct umemiCl *) loaded;
-static _Atomic uint64_t first_process;
-static atomic_bool exiting;
+static struct umemiDriver driver = {.name = "OpenCL"};
 
-static void loader_exit(void) {
-  atomic_store(&exiting, true);
+umemStatusType umemi_cl_guard(umemError *error) {
+  return umemi_driver_guard(&driver, error);
 }
 
-/* --- when ----------------------------------------------------------------- */
-
-umemStatusType umemi_cl_guard(uint64_t process, umemError *error) {
-  if (atomic_load_explicit(&exiting, memory_order_relaxed))
-    return umem_error_fill(error, umemRuntimeError, 0, 0,
-                           "the process is exiting, and OpenCL with it");
-  if (process != umemi_process())
-    return umem_error_fill(error, umemRuntimeError, 0, 0,
-                           "OpenCL cannot be used after fork(): the parent "
-                           "used it. Fork first, or exec() in the child");
-  return umemOK;
+bool umemi_cl_is_usable(void) {
+  return umemi_driver_is_usable(&driver);
 }
-
-bool umemi_cl_is_usable(uint64_t process) {
-  umemError ignored;
-  return umemi_cl_guard(process, &ignored) == umemOK;
-}
-
-/* --- what ----------------------------------------------------------------- */
 
 /* The name of the first function that is missing, or NULL. */
 static char const *loader_fill(void *library, struct umemiCl *cl) {
@@ -75,16 +58,13 @@ static umemStatusType loader_load(umemError *error) {
   return status;
 }
 
-/* Drivers start with the first question, and register what they do at exit:
-   our handler, which is registered after theirs, runs before. */
+/* Drivers start with the first question. */
 static void loader_start(struct umemiCl const *cl) {
-  uint64_t none = 0;
   clUint count;
-  if (atomic_load(&first_process))
+  if (atomic_load(&driver.process))
     return;
   cl->clGetPlatformIDs(0, NULL, &count);
-  if (atomic_compare_exchange_strong(&first_process, &none, umemi_process()))
-    atexit(loader_exit);
+  umemi_driver_started(&driver);
 }
 
 umemStatusType umemi_cl_load(struct umemiCl const **cl_out, umemError *error) {
@@ -95,5 +75,5 @@ umemStatusType umemi_cl_load(struct umemiCl const **cl_out, umemError *error) {
     return status;
   loader_start(atomic_load(&loaded));
   *cl_out = atomic_load(&loaded);
-  return umemi_cl_guard(atomic_load(&first_process), error);
+  return umemi_cl_guard(error);
 }

@@ -63,7 +63,6 @@ struct umemiOpenCl {
   struct umemiClSpace *space;
   _Atomic(clQueue) queue; /* the user's, or of ours that he asked for; or NULL:
                              our own commands have others */
-  uint64_t process;
 };
 
 /* The right to use a queue alone. */
@@ -112,11 +111,9 @@ struct umemiClTier {
 /* The functions of libOpenCL.so.1, loaded at the first call. NotSupported if
    there is no such library, or one without a function that we need. */
 umemStatusType umemi_cl_load(struct umemiCl const **cl_out, umemError *error);
-/* RuntimeError at exit, and in children of the `process` that began to use it:
-   the threads of a driver are not in them. */
-umemStatusType umemi_cl_guard(uint64_t process, umemError *error);
-/* Is neither so? */
-bool umemi_cl_is_usable(uint64_t process);
+/* umemi_driver_guard() and umemi_driver_is_usable() of it. */
+umemStatusType umemi_cl_guard(umemError *error);
+bool umemi_cl_is_usable(void);
 
 /* report.c: what a driver says ---------------------------------------------*/
 

@@ -283,7 +283,7 @@ umemStatusType umemi_cl_space_free(struct umemiOpenCl *opencl, uintptr_t adr,
     return umem_error_fill(error, umemValueError, 0, 0,
                            "0x%" PRIxPTR " is no live block", adr);
   umemStatusType status = umemOK;
-  if (umemi_cl_is_usable(opencl->process))
+  if (umemi_cl_is_usable())
     status = opencl->space->tier->free(opencl->space, block, error);
   free(block);
   return status;
