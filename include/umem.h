@@ -120,10 +120,20 @@ typedef struct umemShm {
   umemVirtual super;
 } umemShm;
 
-/** Memory of one CUDA device. */
+/** Memory of one CUDA device: see umem/cuda.h. */
 typedef struct umemCuda {
   umemVirtual super;
 } umemCuda;
+
+/** Page-locked host memory of CUDA. */
+typedef struct umemCudaHost {
+  umemVirtual super;
+} umemCudaHost;
+
+/** Managed memory of CUDA. */
+typedef struct umemCudaManaged {
+  umemVirtual super;
+} umemCudaManaged;
 
 /** Memory of one OpenCL device: see umem/opencl.h. */
 typedef struct umemOpenCL {
@@ -138,6 +148,8 @@ typedef union umemContext {
   umemMMap mmap;
   umemShm shm;
   umemCuda cuda;
+  umemCudaHost cuda_host;
+  umemCudaManaged cuda_managed;
   umemOpenCL opencl;
 } umemContext;
 
@@ -442,14 +454,6 @@ UMEM_API int umemShm_get_fd(umemShm const *ctx);
 /** Remove the name of a segment. Who is attached stays so. umemIOError with
     sys_errno ENOENT if there is none. No context holds a message. */
 UMEM_API umemStatusType umemShm_unlink(char const *name);
-
-/**
- * Construct a context for the memory of CUDA device number `device`.
- *
- * The caller's current device is never changed. In this version there is no
- * CUDA support yet: always umemNotSupportedError.
- */
-UMEM_API umemStatusType umemCuda_ctor(umemCuda *ctx, int device);
 
 /**
  * Construct a context without methods: every operation on it answers
@@ -983,6 +987,7 @@ UMEM_API unsigned umem_version(void);
 }
 #endif
 
+#include "umem/cuda.h"
 #include "umem/opencl.h"
 
 #endif

@@ -218,7 +218,7 @@ bool umemi_reaches(struct umemiContext *src, struct umemiContext *dest) {
   for (size_t i = 0; i < count; i++)
     if (space_equals(spaces[i], home))
       return true;
-  return false;
+  return src->vtbl == dest->vtbl && umemi_device_can_reach(src, dest);
 }
 
 bool umemi_share_space(struct umemiContext *a, struct umemiContext *b) {

@@ -188,6 +188,11 @@ umemStatusType umemi_device_import_handle(struct umemiContext *ctx,
       error);
 }
 
+bool umemi_device_can_reach(struct umemiContext *ctx,
+                            struct umemiContext *dest) {
+  return ctx->vtbl->can_reach(ctx->state, dest->state);
+}
+
 struct umemLimits umemi_device_limits(struct umemiContext *ctx, uintptr_t adr,
                                       size_t nbytes, unsigned access) {
   struct umemLimits limits = {.size = sizeof limits};

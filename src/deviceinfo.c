@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What devices there are, before any context exists: a row for each kind. */
+#include "gpu/gpu.h"
 #include "internal.h"
 #include "opencl/opencl.h"
 
@@ -100,6 +101,13 @@ static bool device_directory(char const *path, size_t index,
   return true;
 }
 
+/* --- GPUs ----------------------------------------------------------------- */
+
+static bool device_cuda(char const *what, size_t index, umemDeviceInfo *info) {
+  (void)what;
+  return umemi_gpu_describe(&umemi_cuda, index, info);
+}
+
 /* --- kinds without devices ------------------------------------------------ */
 
 static bool device_none(char const *why, size_t index, umemDeviceInfo *info) {
@@ -124,9 +132,9 @@ static struct deviceKind {
     {umemMMapDevice, device_directory, "."},
     {umemShmDevice, device_directory, "/dev/shm"},
     {umemOpenCLDevice, umemi_cl_describe, NULL},
-    {umemCudaDevice, device_none, UMEMI_NO_CUDA},
-    {umemCudaHostDevice, device_none, UMEMI_NO_CUDA},
-    {umemCudaManagedDevice, device_none, UMEMI_NO_CUDA},
+    {umemCudaDevice, device_cuda, NULL},
+    {umemCudaHostDevice, device_cuda, NULL},
+    {umemCudaManagedDevice, device_cuda, NULL},
 };
 
 static struct deviceKind const *kind_find(umemDeviceType type) {

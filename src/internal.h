@@ -184,6 +184,9 @@ umemStatusType umemi_device_import_handle(struct umemiContext *ctx,
                                           unsigned char const *payload,
                                           size_t nbytes, uintptr_t *adr_out,
                                           umemError *error);
+/* Of two of one kind. */
+bool umemi_device_can_reach(struct umemiContext *ctx,
+                            struct umemiContext *dest);
 struct umemLimits umemi_device_limits(struct umemiContext *ctx, uintptr_t adr,
                                       size_t nbytes, unsigned access);
 
@@ -214,6 +217,7 @@ umemStatusType umemi_no_export_handle(void *state, uintptr_t adr, size_t nbytes,
 umemStatusType umemi_no_import_handle(void *state, unsigned char const *payload,
                                       size_t nbytes, uintptr_t *adr_out,
                                       umemError *error);
+bool umemi_no_can_reach(void *state, void *dest_state);
 void umemi_no_limits(void *state, unsigned access, uintptr_t adr, size_t nbytes,
                      struct umemLimits *out);
 
@@ -337,13 +341,17 @@ struct umemiTuning {
   size_t lanes_from;         /* more than one lane between devices */
   size_t slot;               /* staging of one lane */
   size_t read_piece;         /* of a shared read from the page cache */
-  size_t align_from;   /* read into a slot if the destination lies badly */
-  size_t direct_piece; /* of I/O past the page cache */
-  size_t reserve_from; /* reserve disk space before a write that grows */
-  size_t zero_from;    /* zeros by fallocate() */
-  size_t sparse_from;  /* look for holes */
-  size_t reflink_from; /* share extents instead of copying */
-  size_t map_from;     /* map device memory that is the host's */
+  size_t align_from;      /* read into a slot if the destination lies badly */
+  size_t direct_piece;    /* of I/O past the page cache */
+  size_t reserve_from;    /* reserve disk space before a write that grows */
+  size_t zero_from;       /* zeros by fallocate() */
+  size_t sparse_from;     /* look for holes */
+  size_t reflink_from;    /* share extents instead of copying */
+  size_t map_from;        /* map device memory that is the host's */
+  size_t gpu_stream_from; /* copies of a GPU in a stream of ours */
+  size_t gpu_ring_from;   /* through pinned slots, if they may be paged out */
+  size_t gpu_share_from;  /* by several threads */
+  size_t gpu_piece;       /* of one of them */
 };
 
 extern struct umemiTuning umemi_tuning_values;
@@ -638,12 +646,6 @@ umemStatusType umemi_driver_guard(struct umemiDriver const *driver,
                                   umemError *error);
 /* Is neither so? */
 bool umemi_driver_is_usable(struct umemiDriver const *driver);
-
-/* backends/cuda.c, and what deviceinfo.c says of the same ------------------*/
-
-#define UMEMI_NO_CUDA                                                          \
-  "libumem " UMEM_VERSION_STRING                                               \
-  " has no CUDA support yet; no driver was looked for"
 
 /* extents.c: which ranges of a growing address space are free --------------*/
 

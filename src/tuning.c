@@ -31,7 +31,11 @@
   X(zero_from)                                                                 \
   X(sparse_from)                                                               \
   X(reflink_from)                                                              \
-  X(map_from)
+  X(map_from)                                                                  \
+  X(gpu_stream_from)                                                           \
+  X(gpu_ring_from)                                                             \
+  X(gpu_share_from)                                                            \
+  X(gpu_piece)
 
 struct umemiTuning umemi_tuning_values;
 atomic_bool umemi_tuning_is_ready;
@@ -101,6 +105,10 @@ static void tuning_set(void) {
       .sparse_from = 1 * MIB,
       .reflink_from = 64 * KIB,
       .map_from = 8 * MIB,
+      .gpu_stream_from = 64 * KIB,
+      .gpu_ring_from = 4 * MIB,
+      .gpu_share_from = 16 * MIB,
+      .gpu_piece = 8 * MIB,
   };
   tuning_override(secure_getenv("UMEM_TUNE"));
   tuning_bound(&tuning->slot, UMEMI_SLOT_LEAST, UMEMI_SLOT_MOST);

@@ -83,6 +83,11 @@ umemStatusType umemi_no_import_handle(void *state, unsigned char const *payload,
   return umemi_no_export_handle(state, 0, nbytes, NULL, error);
 }
 
+bool umemi_no_can_reach(void *state, void *dest_state) {
+  (void)state, (void)dest_state;
+  return false;
+}
+
 static void vtbl_complete(struct umemVtbl *vtbl) {
   if (!vtbl->check)
     vtbl->check = umemi_no_check;
@@ -108,6 +113,8 @@ static void vtbl_complete(struct umemVtbl *vtbl) {
     vtbl->export_handle = umemi_no_export_handle;
     vtbl->import_handle = umemi_no_import_handle;
   }
+  if (!vtbl->can_reach)
+    vtbl->can_reach = umemi_no_can_reach;
   if (vtbl->fundamental_align == 0)
     vtbl->fundamental_align = 1;
   if (vtbl->max_align < vtbl->fundamental_align)

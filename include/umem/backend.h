@@ -184,6 +184,10 @@ struct umemVtbl {
   umemStatusType (*import_handle)(
       void *state, unsigned char const payload[UMEM_HANDLE_PAYLOAD],
       size_t nbytes, uintptr_t *adr_out, umemError *error);
+
+  /** May `dest_state`, of this very kind, use addresses of `state` as they are,
+      besides those in a space that both have? Default: no. */
+  bool (*can_reach)(void *state, void *dest_state);
 };
 
 /**

@@ -1,17 +1,288 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* CUDA devices: declared on every machine, not supported yet. */
-#include "../internal.h"
+/* Memory of CUDA devices. */
+#include "../gpu/gpu.h"
 
-static umemStatusType cuda_ctor(umemCuda *ctx, umemError *error) {
-  umemStatusType status = umemi_ctor_begin(ctx, "Cuda", error);
+/* --- alloc and free --------------------------------------------------- */
+
+/* Through when it returns, so that any stream can use it. */
+static umemStatusType cuda_pool_alloc(struct umemiGpuState *cuda, size_t nbytes,
+                                      uintptr_t *adr_out, umemError *error) {
+  struct umemiGpuTurn turn;
+  umemStatusType status = umemi_gpu_begin(cuda->gpu, cuda->after, &turn, error);
   if (status != umemOK)
     return status;
-  return umem_error_fill(error, umemNotSupportedError, 0, 0, UMEMI_NO_CUDA);
+  status = cuda->gpu->ops->pool_alloc(cuda->pool, nbytes, turn.lane->stream,
+                                      adr_out, error);
+  return umemi_gpu_end(&turn, status, error);
+}
+
+static umemStatusType cuda_alloc(void *state, size_t nbytes, size_t alignment,
+                                 uintptr_t *adr_out, umemError *error) {
+  struct umemiGpuState *cuda = state;
+  struct umemiGpuVisit visit;
+  (void)alignment; /* the fundamental one at most */
+  nbytes += !nbytes;
+  if (cuda->pool)
+    return cuda_pool_alloc(cuda, nbytes, adr_out, error);
+  umemStatusType status = umemi_gpu_enter(cuda->gpu, &visit, error);
+  if (status != umemOK)
+    return status;
+  status = cuda->gpu->ops->alloc(nbytes, adr_out, error);
+  return umemi_gpu_leave(&visit, status, error);
+}
+
+/* After all that may use it: in order, or because the driver waits. */
+static umemStatusType cuda_free(void *state, uintptr_t adr, size_t nbytes,
+                                umemError *error) {
+  struct umemiGpuState *cuda = state;
+  struct umemiGpuOps const *ops = cuda->gpu->ops;
+  struct umemiGpuTurn turn;
+  (void)nbytes;
+  if (!umemi_driver_is_usable(cuda->gpu->ops->driver))
+    return umemOK;
+  umemStatusType status = umemi_gpu_begin(cuda->gpu, cuda->after, &turn, error);
+  if (status != umemOK)
+    return status;
+  if (cuda->pool) {
+    status = ops->pool_give(adr, turn.lane->stream, error);
+  } else {
+    status = ops->stream_wait(turn.lane->stream, error);
+    if (status == umemOK)
+      status = ops->free(adr, error);
+  }
+  return umemi_gpu_end(&turn, status, error);
+}
+
+/* --- bytes ---------------------------------------------------------- */
+
+/* Says where the block ends, if that is what was wrong. */
+static umemStatusType cuda_explain(struct umemiGpuState *cuda,
+                                   umemStatusType status, uintptr_t adr,
+                                   size_t nbytes, umemError *error) {
+  struct umemiGpuVisit visit;
+  umemError ignored;
+  uintptr_t start = 0;
+  size_t length = 0;
+  if (status != umemValueError ||
+      umemi_gpu_enter(cuda->gpu, &visit, &ignored) != umemOK)
+    return status;
+  umemStatusType found =
+      cuda->gpu->ops->block_of(adr, &start, &length, &ignored);
+  if (umemi_gpu_leave(&visit, found, &ignored) != umemOK ||
+      adr - start + nbytes <= length)
+    return status;
+  return umem_error_fill(error, umemIndexError, 0, error->native,
+                         "%zu bytes at 0x%" PRIxPTR " leave the device's block "
+                         "of %zu bytes at 0x%" PRIxPTR,
+                         nbytes, adr, length, start);
+}
+
+static umemStatusType cuda_read(void *state, uintptr_t adr, void *out,
+                                size_t nbytes, umemError *error) {
+  struct umemiGpuState *cuda = state;
+  umemStatusType status =
+      umemi_gpu_read(cuda->gpu, cuda->after, adr, out, nbytes, error);
+  return cuda_explain(cuda, status, adr, nbytes, error);
+}
+
+static umemStatusType cuda_write(void *state, uintptr_t adr, void const *in,
+                                 size_t nbytes, umemError *error) {
+  struct umemiGpuState *cuda = state;
+  umemStatusType status =
+      umemi_gpu_write(cuda->gpu, cuda->after, adr, in, nbytes, error);
+  return cuda_explain(cuda, status, adr, nbytes, error);
+}
+
+static umemStatusType cuda_set(void *state, uintptr_t adr, int c, size_t nbytes,
+                               umemError *error) {
+  struct umemiGpuState *cuda = state;
+  struct umemiGpuTurn turn;
+  if (nbytes == 0)
+    return umemOK;
+  umemStatusType status = umemi_gpu_begin(cuda->gpu, cuda->after, &turn, error);
+  if (status != umemOK)
+    return status;
+  status = cuda->gpu->ops->set(adr, (unsigned char)c, nbytes, turn.lane->stream,
+                               error);
+  status = umemi_gpu_end(&turn, status, error);
+  return cuda_explain(cuda, status, adr, nbytes, error);
+}
+
+/* --- copies within and between ------------------------------------ */
+
+/* In pieces through a block that lies elsewhere, from the end where the
+   destination lies behind: no byte is overwritten before it is read. */
+static umemStatusType cuda_move(struct umemiGpuTurn const *turn, uintptr_t src,
+                                uintptr_t dest, size_t nbytes,
+                                uintptr_t scratch, size_t piece,
+                                umemError *error) {
+  struct umemiGpuOps const *ops = turn->visit.gpu->ops;
+  umemiGpuStream stream = turn->lane->stream;
+  umemStatusType status = umemOK;
+  for (size_t done = 0; status == umemOK && done < nbytes; done += piece) {
+    if (piece > nbytes - done)
+      piece = nbytes - done;
+    size_t at = dest > src ? nbytes - done - piece : done;
+    status = ops->copy(src + at, scratch, piece, stream, error);
+    if (status == umemOK)
+      status = ops->copy(scratch, dest + at, piece, stream, error);
+  }
+  return status;
+}
+
+/* What CUDA leaves undefined. */
+static umemStatusType cuda_copy_overlapping(struct umemiGpuState *cuda,
+                                            uintptr_t src, uintptr_t dest,
+                                            size_t nbytes, umemError *error) {
+  enum { SCRATCH = 16 << 20 };
+  struct umemiGpuTurn turn;
+  size_t size = nbytes < SCRATCH ? nbytes : SCRATCH;
+  uintptr_t scratch;
+  umemError ignored;
+  if (cuda_alloc(cuda, size, 0, &scratch, &ignored) != umemOK)
+    return UMEM_DECLINED; /* through the host, then */
+  umemStatusType status = umemi_gpu_begin(cuda->gpu, cuda->after, &turn, error);
+  if (status == umemOK) {
+    status = cuda_move(&turn, src, dest, nbytes, scratch, size, error);
+    status = umemi_gpu_end(&turn, status, error);
+  }
+  cuda_free(cuda, scratch, size, &ignored);
+  return status;
+}
+
+static umemStatusType cuda_copy_within(struct umemiGpuState *cuda,
+                                       uintptr_t src, uintptr_t dest,
+                                       size_t nbytes, umemError *error) {
+  struct umemiGpuTurn turn;
+  uintptr_t apart = src < dest ? dest - src : src - dest;
+  if (apart == 0)
+    return umemOK;
+  if (apart < nbytes)
+    return cuda_copy_overlapping(cuda, src, dest, nbytes, error);
+  umemStatusType status = umemi_gpu_begin(cuda->gpu, cuda->after, &turn, error);
+  if (status != umemOK)
+    return status;
+  status = cuda->gpu->ops->copy(src, dest, nbytes, turn.lane->stream, error);
+  return umemi_gpu_end(&turn, status, error);
+}
+
+/* The driver goes the way there is, directly or through the host. */
+static umemStatusType cuda_copy_between(struct umemiGpuState *from,
+                                        uintptr_t src, struct umemiGpuState *to,
+                                        uintptr_t dest, size_t nbytes,
+                                        umemError *error) {
+  struct umemiGpuTurn turn;
+  umemi_gpu_reach(from->gpu, to->gpu);
+  umemStatusType status = umemi_gpu_begin(from->gpu, from->after, &turn, error);
+  if (status != umemOK)
+    return status;
+  status = umemi_gpu_follow(&turn, to->gpu, to->after, error);
+  if (status == umemOK)
+    status = from->gpu->ops->copy_peer(src, from->gpu->context, dest,
+                                       to->gpu->context, nbytes,
+                                       turn.lane->stream, error);
+  return umemi_gpu_end(&turn, status, error);
+}
+
+static umemStatusType cuda_copy_peer(void *src_state, uintptr_t src_adr,
+                                     void *dest_state, uintptr_t dest_adr,
+                                     size_t nbytes, umemError *error) {
+  struct umemiGpuState *src = src_state, *dest = dest_state;
+  umemStatusType status =
+      src->gpu == dest->gpu
+          ? cuda_copy_within(dest, src_adr, dest_adr, nbytes, error)
+          : cuda_copy_between(src, src_adr, dest, dest_adr, nbytes, error);
+  status = cuda_explain(src, status, src_adr, nbytes, error);
+  return cuda_explain(dest, status, dest_adr, nbytes, error);
+}
+
+static size_t cuda_spaces(void *state, umemSpace out[UMEM_SPACES_MAX]) {
+  struct umemiGpuState const *cuda = state;
+  out[0] = (umemSpace){umemCudaDevice, {(uint64_t)cuda->gpu->number, 0}};
+  return 1;
+}
+
+/* Another device may, once it was let. */
+static bool cuda_can_reach(void *state, void *dest_state) {
+  struct umemiGpuState const *cuda = state, *dest = dest_state;
+  return atomic_load(&dest->gpu->peers) >> cuda->gpu->number & 1;
+}
+
+static void cuda_limits(void *state, unsigned access, uintptr_t adr,
+                        size_t nbytes, struct umemLimits *out) {
+  (void)state, (void)adr;
+  struct umemiTuning const *tuning = umemi_tuning();
+  if (access == (umemRead | umemWrite)) {
+    out->method = "cuMemcpyDtoD";
+    return;
+  }
+  out->method = access == umemRead ? "cuMemcpyDtoH" : "cuMemcpyHtoD";
+  out->lanes = nbytes < tuning->gpu_share_from ? 1 : UMEMI_LANES_MAX;
+  out->chunk = out->lanes > 1 ? tuning->gpu_piece : 0;
+}
+
+static struct umemVtbl const cuda_vtbl = {
+    .size = sizeof cuda_vtbl,
+    .type = umemCudaDevice,
+    .name = "Cuda",
+    .fundamental_align = UMEMI_GPU_ALIGN,
+    .max_align = UMEMI_GPU_ALIGN,
+    .dtor = umemi_gpu_dtor,
+    .alloc = cuda_alloc,
+    .free = cuda_free,
+    .read = cuda_read,
+    .write = cuda_write,
+    .spaces = cuda_spaces,
+    .check = umemi_gpu_check,
+    .calloc = umemi_no_calloc,
+    .flush = umemi_no_flush,
+    .discard = umemi_no_discard,
+    .copy_peer = cuda_copy_peer,
+    .view_begin = umemi_no_view_begin,
+    .view_end = umemi_no_view_end,
+    .set = cuda_set,
+    .next_data = umemi_no_next_data,
+    .limits = cuda_limits,
+    .export_handle = umemi_gpu_export_handle,
+    .import_handle = umemi_gpu_import_handle,
+    .can_reach = cuda_can_reach};
+
+/* --- construct ------------------------------------------------------------ */
+
+static umemStatusType cuda_ctor(umemCuda *ctx, int device,
+                                umemCudaOptions *options,
+                                umemCudaOptions const *given,
+                                umemError *error) {
+  umemStatusType status = umemi_ctor_begin(ctx, cuda_vtbl.name, error);
+  if (status == umemOK && given)
+    status = umemi_take_options(options, sizeof *options, given, error);
+  if (status != umemOK)
+    return status;
+  struct umemiGpuPlan plan = {.ops = &umemi_cuda,
+                              .vtbl = &cuda_vtbl,
+                              .device = device,
+                              .flags = options->flags,
+                              .known = UMEM_CUDA_POOL,
+                              .pooled = options->flags & UMEM_CUDA_POOL,
+                              .after = options->stream};
+  return umemi_gpu_ctor(ctx, &plan, error);
 }
 
 umemStatusType umemCuda_ctor(umemCuda *ctx, int device) {
   struct umemiCall call;
+  umemCudaOptions options = {.size = sizeof options};
   umemi_begin(&call);
-  umemStatusType status = cuda_ctor(ctx, &call.error);
+  umemStatusType status = cuda_ctor(ctx, device, &options, NULL, &call.error);
   return umemi_end(&call, status, ctx, "umemCuda_ctor(device %d)", device);
+}
+
+umemStatusType umemCuda_ctor_ex(umemCuda *ctx, int device,
+                                umemCudaOptions const *options) {
+  struct umemiCall call;
+  umemCudaOptions taken = {.size = sizeof taken};
+  umemi_begin(&call);
+  umemStatusType status = cuda_ctor(ctx, device, &taken, options, &call.error);
+  return umemi_end(&call, status, ctx,
+                   "umemCuda_ctor_ex(device %d, flags 0x%x)", device,
+                   (unsigned)taken.flags);
 }

@@ -1,0 +1,580 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The operations of a GPU by the CUDA driver API; see cu.h. */
+#include "gpu.h"
+
+#include "cu.h"
+
+/* --- the library ---------------------------------------------------------- */
+
+static _Atomic(struct umemiCu *) loaded;
+static struct umemiDriver driver = {.name = "CUDA"};
+
+static struct umemiCu const *cu(void) {
+  return atomic_load_explicit(&loaded, memory_order_acquire);
+}
+
+/* The first function that is missing, or NULL. */
+static char const *cuda_fill(void *library, struct umemiCu *table) {
+  char const *missing = NULL;
+  void *found;
+#define FIND(name, symbol, parameters)                                         \
+  found = umemi_os.dlsym(library, #symbol);                                    \
+  memcpy(&table->name, &found, sizeof found); /* POSIX: they fit */
+#define FIND_REQUIRED(name, symbol, parameters)                                \
+  FIND(name, symbol, parameters)                                               \
+  missing = missing || found ? missing : #symbol;
+  UMEMI_CU_REQUIRED(FIND_REQUIRED)
+  UMEMI_CU_OPTIONAL(FIND)
+#undef FIND_REQUIRED
+#undef FIND
+  return missing;
+}
+
+static umemStatusType cuda_open(struct umemiCu *table, umemError *error) {
+  void *library = umemi_os.dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+  if (!library)
+    return umem_error_fill(error, umemNotSupportedError, 0, 0,
+                           "no usable CUDA driver: libcuda.so.1 was not found, "
+                           "or cannot be loaded: %s",
+                           dlerror());
+  char const *missing = cuda_fill(library, table);
+  if (missing)
+    return umem_error_fill(error, umemNotSupportedError, 0, 0,
+                           "no usable CUDA driver: libcuda.so.1 has no %s(); "
+                           "CUDA 11.0 (R450) or later is needed",
+                           missing);
+  return umemOK;
+}
+
+/* --- results -------------------------------------------------------------- */
+
+static bool cuda_is_sticky(int64_t code) {
+  return code == UMEMI_CUDA_ERROR_ECC_UNCORRECTABLE ||
+         code == UMEMI_CUDA_ERROR_ILLEGAL_ADDRESS ||
+         code == UMEMI_CUDA_ERROR_LAUNCH_TIMEOUT ||
+         (code >= UMEMI_CUDA_ERROR_HARDWARE_STACK_ERROR &&
+          code <= UMEMI_CUDA_ERROR_LAUNCH_FAILED);
+}
+
+/* What a caller can do about it. */
+static umemStatusType cuda_type(cuCode code) {
+  switch (code) {
+  case UMEMI_CUDA_ERROR_OUT_OF_MEMORY:
+    return umemMemoryError;
+  case UMEMI_CUDA_ERROR_INVALID_VALUE:
+  case UMEMI_CUDA_ERROR_INVALID_DEVICE:
+    return umemValueError;
+  case UMEMI_CUDA_ERROR_NOT_INITIALIZED:
+  case UMEMI_CUDA_ERROR_STUB_LIBRARY:
+  case UMEMI_CUDA_ERROR_NO_DEVICE:
+  case UMEMI_CUDA_ERROR_NOT_SUPPORTED:
+  case UMEMI_CUDA_ERROR_SYSTEM_NOT_READY:
+  case UMEMI_CUDA_ERROR_SYSTEM_DRIVER_MISMATCH:
+  case UMEMI_CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE:
+    return umemNotSupportedError;
+  default:
+    return umemRuntimeError;
+  }
+}
+
+/* For drivers that do not tell it. */
+static char const *cuda_name(cuCode code) {
+#define NAMED(name, number)                                                    \
+  case number:                                                                 \
+    return "CUDA_" #name;
+  switch ((int)code) {
+    UMEMI_CU_CODES(NAMED)
+  default:
+    return "a code without a name";
+  }
+#undef NAMED
+}
+
+static char const *cuda_text(struct umemiCu const *table, cuCode code) {
+  char const *text = NULL;
+  if (code == UMEMI_CUDA_ERROR_STUB_LIBRARY)
+    return "this libcuda.so.1 is the toolkit's stub, to link with, and no "
+           "driver";
+  table->GetErrorString(code, &text);
+  return text ? text : "the driver does not say more";
+}
+
+static umemStatusType cuda_failed(struct umemiCu const *table, cuCode code,
+                                  char const *function, umemError *error) {
+  char const *name = NULL;
+  if (UMEMI_LIKELY(code == UMEMI_CUDA_SUCCESS))
+    return umemOK;
+  table->GetErrorName(code, &name);
+  return umem_error_fill(error, cuda_type(code), 0, code, "%s: %s (%d): %s",
+                         function, name ? name : cuda_name(code), (int)code,
+                         cuda_text(table, code));
+}
+
+/* One call of the driver, with its arguments in parentheses. */
+#define CUDA(name, arguments)                                                  \
+  cuda_failed(cu(), cu()->name arguments, "cu" #name, error)
+
+/* --- beginning ------------------------------------------------------------ */
+
+static umemStatusType cuda_init(struct umemiCu const *table, umemError *error) {
+  umemStatusType status = cuda_failed(table, table->Init(0),
+                                      "no usable CUDA driver: cuInit", error);
+  if (status == umemOK)
+    umemi_driver_started(&driver);
+  else if (status == umemValueError || status == umemRuntimeError)
+    error->type = status = umemNotSupportedError;
+  return status;
+}
+
+/* Of several threads that load it, one's table is kept. */
+static umemStatusType cuda_load(umemError *error) {
+  struct umemiCu *mine, *none = NULL;
+  if (cu())
+    return umemi_driver_guard(&driver, error);
+  mine = umemi_os.malloc(sizeof *mine);
+  if (!mine)
+    return umemi_no_memory(error, "the functions of CUDA", sizeof *mine);
+  umemStatusType status = cuda_open(mine, error);
+  if (status == umemOK)
+    status = cuda_init(mine, error);
+  if (status == umemOK && atomic_compare_exchange_strong(&loaded, &none, mine))
+    return umemOK;
+  free(mine);
+  return status;
+}
+
+/* --- devices and contexts ------------------------------------------------- */
+
+static umemStatusType cuda_count(int *count_out, umemError *error) {
+  return CUDA(DeviceGetCount, (count_out));
+}
+
+static int cuda_attribute(cuDevice device, int which) {
+  int value = 0;
+  cu()->DeviceGetAttribute(&value, (cuDeviceAttribute)which, device);
+  return value;
+}
+
+/* Its UUID, or, with a driver before 11.4, where it is plugged in. */
+static void cuda_identify(cuDevice device, unsigned char id[UMEMI_GPU_ID]) {
+  cuUuid uuid;
+  int const where[] = {
+      cuda_attribute(device, UMEMI_CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID),
+      cuda_attribute(device, UMEMI_CU_DEVICE_ATTRIBUTE_PCI_BUS_ID),
+      cuda_attribute(device, UMEMI_CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID), 0};
+  _Static_assert(sizeof where == UMEMI_GPU_ID && sizeof uuid == UMEMI_GPU_ID,
+                 "either fills it");
+  memcpy(id, where, sizeof where);
+  if (cu()->DeviceGetUuid &&
+      cu()->DeviceGetUuid(&uuid, device) == UMEMI_CUDA_SUCCESS)
+    memcpy(id, &uuid, sizeof uuid);
+}
+
+/* The NUMA node that the device is nearest to: -1 where none is. */
+static int cuda_node(cuDevice device) {
+  char path[96], text[32];
+  snprintf(path, sizeof path, "/sys/bus/pci/devices/%04x:%02x:%02x.0/numa_node",
+           cuda_attribute(device, UMEMI_CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID),
+           cuda_attribute(device, UMEMI_CU_DEVICE_ATTRIBUTE_PCI_BUS_ID),
+           cuda_attribute(device, UMEMI_CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID));
+  umemi_read_text(path, text, sizeof text);
+  return text[0] >= '0' && text[0] <= '9' ? (int)umemi_bytes_of(text) : -1;
+}
+
+static umemStatusType cuda_describe(int number, struct umemiGpuFacts *out,
+                                    umemError *error) {
+  cuDevice device;
+  size_t total = 0;
+  umemStatusType status = CUDA(DeviceGet, (&device, number));
+  if (status == umemOK)
+    status = CUDA(DeviceGetName, (out->name, (int)sizeof out->name, device));
+  if (status == umemOK)
+    status = CUDA(DeviceTotalMem, (&total, device));
+  if (status != umemOK)
+    return status;
+  out->total = total;
+  cuda_identify(device, out->id);
+  out->numa_node = cuda_node(device);
+  out->unified_addressing =
+      cuda_attribute(device, UMEMI_CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING);
+  out->managed =
+      cuda_attribute(device, UMEMI_CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY);
+  out->concurrent = cuda_attribute(
+      device, UMEMI_CU_DEVICE_ATTRIBUTE_CONCURRENT_MANAGED_ACCESS);
+  out->pools =
+      cu()->MemPoolCreate && cu()->MemPoolDestroy &&
+      cu()->MemPoolSetAttribute && cu()->MemAllocFromPoolAsync &&
+      cu()->MemFreeAsync &&
+      cuda_attribute(device, UMEMI_CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED);
+  return umemOK;
+}
+
+static umemStatusType cuda_retain(int number, umemiGpuContext *context_out,
+                                  umemError *error) {
+  cuDevice device;
+  cuContext context;
+  umemStatusType status = CUDA(DeviceGet, (&device, number));
+  if (status == umemOK)
+    status = CUDA(PrimaryCtxRetain, (&context, device));
+  if (status == umemOK)
+    *context_out = context;
+  return status;
+}
+
+static umemStatusType cuda_release(int number, umemError *error) {
+  cuDevice device;
+  umemStatusType status = CUDA(DeviceGet, (&device, number));
+  return status == umemOK ? CUDA(PrimaryCtxRelease, (device)) : status;
+}
+
+static umemStatusType cuda_can_peer(int number, int peer, bool *can_out,
+                                    umemError *error) {
+  int can = 0;
+  umemStatusType status = CUDA(DeviceCanAccessPeer, (&can, number, peer));
+  *can_out = can;
+  return status;
+}
+
+static umemStatusType cuda_enter(umemiGpuContext context, bool *pushed_out,
+                                 umemError *error) {
+  cuContext current = NULL;
+  umemStatusType status = CUDA(CtxGetCurrent, (&current));
+  *pushed_out = false;
+  if (status != umemOK || current == context)
+    return status;
+  status = CUDA(CtxPushCurrent, (context));
+  *pushed_out = status == umemOK;
+  return status;
+}
+
+static umemStatusType cuda_leave(bool pushed, umemError *error) {
+  cuContext ours;
+  return pushed ? CUDA(CtxPopCurrent, (&ours)) : umemOK;
+}
+
+static umemStatusType cuda_enable_peer(umemiGpuContext peer, umemError *error) {
+  cuCode code = cu()->CtxEnablePeerAccess(peer, 0);
+  return code == UMEMI_CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED
+             ? umemOK
+             : cuda_failed(cu(), code, "cuCtxEnablePeerAccess", error);
+}
+
+/* --- captures ------------------------------------------------------------- */
+
+static umemStatusType cuda_relax(int *mode, umemError *error) {
+  cuCaptureMode exchanged = (cuCaptureMode)*mode;
+  umemStatusType status = CUDA(ThreadExchangeStreamCaptureMode, (&exchanged));
+  *mode = (int)exchanged;
+  return status;
+}
+
+/* The question itself ends no capture (cuStreamIsCapturing). */
+static umemStatusType cuda_default_is_free(bool *free_out, umemError *error) {
+  cuCaptureStatus capture = UMEMI_CU_STREAM_CAPTURE_STATUS_NONE;
+  cuCode code = cu()->StreamIsCapturing(NULL, &capture);
+  *free_out = code == UMEMI_CUDA_SUCCESS;
+  return code == UMEMI_CUDA_ERROR_STREAM_CAPTURE_IMPLICIT
+             ? umemOK
+             : cuda_failed(cu(), code, "cuStreamIsCapturing", error);
+}
+
+/* --- memory --------------------------------------------------------------- */
+
+static umemStatusType cuda_alloc(size_t nbytes, uintptr_t *adr_out,
+                                 umemError *error) {
+  cuAddress adr = 0;
+  umemStatusType status = CUDA(MemAlloc, (&adr, nbytes));
+  if (status == umemOK)
+    *adr_out = (uintptr_t)adr;
+  return status;
+}
+
+static umemStatusType cuda_free(uintptr_t adr, umemError *error) {
+  return CUDA(MemFree, (adr));
+}
+
+static umemStatusType cuda_free_bytes(uint64_t *free_out, umemError *error) {
+  size_t unused = 0, total = 0;
+  umemStatusType status = CUDA(MemGetInfo, (&unused, &total));
+  *free_out = unused;
+  return status;
+}
+
+/* For all devices. */
+static umemStatusType cuda_host_alloc(size_t nbytes, bool write_combined,
+                                      void **ptr_out, umemError *error) {
+  unsigned flags = UMEMI_CU_MEMHOSTALLOC_PORTABLE;
+  if (write_combined)
+    flags |= UMEMI_CU_MEMHOSTALLOC_WRITECOMBINED;
+  return CUDA(MemHostAlloc, (ptr_out, nbytes, flags));
+}
+
+static umemStatusType cuda_host_free(uintptr_t adr, umemError *error) {
+  return CUDA(MemFreeHost, ((void *)adr));
+}
+
+static umemStatusType cuda_pin(void *ptr, size_t nbytes, umemError *error) {
+  return CUDA(MemHostRegister,
+              (ptr, nbytes, UMEMI_CU_MEMHOSTREGISTER_PORTABLE));
+}
+
+static umemStatusType cuda_unpin(void *ptr, umemError *error) {
+  return CUDA(MemHostUnregister, (ptr));
+}
+
+static umemStatusType cuda_managed_alloc(size_t nbytes, bool host_first,
+                                         uintptr_t *adr_out, umemError *error) {
+  cuAddress adr = 0;
+  unsigned flags =
+      host_first ? UMEMI_CU_MEM_ATTACH_HOST : UMEMI_CU_MEM_ATTACH_GLOBAL;
+  umemStatusType status = CUDA(MemAllocManaged, (&adr, nbytes, flags));
+  if (status == umemOK)
+    *adr_out = (uintptr_t)adr;
+  return status;
+}
+
+/* In this form the question is no error for memory that CUDA does not know. */
+static umemStatusType cuda_memory_of(uintptr_t adr,
+                                     enum umemiGpuMemory *memory_out,
+                                     umemError *error) {
+  unsigned type = 0, is_managed = 0;
+  cuPointerAttribute which[] = {UMEMI_CU_POINTER_ATTRIBUTE_MEMORY_TYPE,
+                                UMEMI_CU_POINTER_ATTRIBUTE_IS_MANAGED};
+  void *values[] = {&type, &is_managed};
+  umemStatusType status = CUDA(PointerGetAttributes, (2, which, values, adr));
+  *memory_out = is_managed                           ? UMEMI_GPU_MANAGED
+                : type == UMEMI_CU_MEMORYTYPE_HOST   ? UMEMI_GPU_PINNED
+                : type == UMEMI_CU_MEMORYTYPE_DEVICE ? UMEMI_GPU_DEVICE
+                                                     : UMEMI_GPU_PAGEABLE;
+  return status;
+}
+
+static umemStatusType cuda_block_of(uintptr_t adr, uintptr_t *start_out,
+                                    size_t *nbytes_out, umemError *error) {
+  cuAddress start = 0;
+  umemStatusType status = CUDA(MemGetAddressRange, (&start, nbytes_out, adr));
+  *start_out = (uintptr_t)start;
+  return status;
+}
+
+/* --- streams and events --------------------------------------------------- */
+
+static umemStatusType cuda_stream_new(umemiGpuStream *stream_out,
+                                      umemError *error) {
+  cuStream stream;
+  umemStatusType status =
+      CUDA(StreamCreate, (&stream, UMEMI_CU_STREAM_NON_BLOCKING));
+  if (status == umemOK)
+    *stream_out = stream;
+  return status;
+}
+
+static umemStatusType cuda_stream_free(umemiGpuStream stream,
+                                       umemError *error) {
+  return CUDA(StreamDestroy, (stream));
+}
+
+static umemStatusType cuda_stream_wait(umemiGpuStream stream,
+                                       umemError *error) {
+  return CUDA(StreamSynchronize, (stream));
+}
+
+static umemStatusType cuda_stream_follow(umemiGpuStream stream,
+                                         umemiGpuEvent event,
+                                         umemError *error) {
+  return CUDA(StreamWaitEvent, (stream, event, 0));
+}
+
+static umemStatusType cuda_stream_is_of(umemiGpuStream stream,
+                                        umemiGpuContext context, bool *is_out,
+                                        umemError *error) {
+  cuContext other = NULL;
+  umemStatusType status = CUDA(StreamGetCtx, (stream, &other));
+  *is_out = other == context;
+  return status;
+}
+
+static umemStatusType cuda_event_new(umemiGpuEvent *event_out,
+                                     umemError *error) {
+  cuEvent event;
+  umemStatusType status =
+      CUDA(EventCreate, (&event, UMEMI_CU_EVENT_DISABLE_TIMING));
+  if (status == umemOK)
+    *event_out = event;
+  return status;
+}
+
+static umemStatusType cuda_event_free(umemiGpuEvent event, umemError *error) {
+  return CUDA(EventDestroy, (event));
+}
+
+static umemStatusType cuda_event_record(umemiGpuEvent event,
+                                        umemiGpuStream stream,
+                                        umemError *error) {
+  return CUDA(EventRecord, (event, stream));
+}
+
+static umemStatusType cuda_event_wait(umemiGpuEvent event, umemError *error) {
+  return CUDA(EventSynchronize, (event));
+}
+
+/* --- bytes ---------------------------------------------------------------- */
+
+static umemStatusType cuda_set(uintptr_t adr, unsigned char c, size_t nbytes,
+                               umemiGpuStream stream, umemError *error) {
+  return CUDA(MemsetD8Async, (adr, c, nbytes, stream));
+}
+
+static umemStatusType cuda_write(uintptr_t adr, void const *in, size_t nbytes,
+                                 umemiGpuStream stream, umemError *error) {
+  return CUDA(MemcpyHtoDAsync, (adr, in, nbytes, stream));
+}
+
+static umemStatusType cuda_read(uintptr_t adr, void *out, size_t nbytes,
+                                umemiGpuStream stream, umemError *error) {
+  return CUDA(MemcpyDtoHAsync, (out, adr, nbytes, stream));
+}
+
+static umemStatusType cuda_write_now(uintptr_t adr, void const *in,
+                                     size_t nbytes, umemError *error) {
+  return CUDA(MemcpyHtoD, (adr, in, nbytes));
+}
+
+static umemStatusType cuda_read_now(uintptr_t adr, void *out, size_t nbytes,
+                                    umemError *error) {
+  return CUDA(MemcpyDtoH, (out, adr, nbytes));
+}
+
+static umemStatusType cuda_copy(uintptr_t src, uintptr_t dest, size_t nbytes,
+                                umemiGpuStream stream, umemError *error) {
+  return CUDA(MemcpyDtoDAsync, (dest, src, nbytes, stream));
+}
+
+static umemStatusType cuda_copy_peer(uintptr_t src, umemiGpuContext src_context,
+                                     uintptr_t dest,
+                                     umemiGpuContext dest_context,
+                                     size_t nbytes, umemiGpuStream stream,
+                                     umemError *error) {
+  return CUDA(MemcpyPeerAsync,
+              (dest, dest_context, src, src_context, nbytes, stream));
+}
+
+/* --- pools ---------------------------------------------------------------- */
+
+/* Memory that was given back stays with the pool. */
+static umemStatusType cuda_pool_new(int number, umemiGpuPool *pool_out,
+                                    umemError *error) {
+  uint64_t all = UINT64_MAX;
+  cuPool pool;
+  umemError ignored;
+  cuPoolProps properties = {
+      .allocType = UMEMI_CU_MEM_ALLOCATION_TYPE_PINNED,
+      .location = {.type = UMEMI_CU_MEM_LOCATION_TYPE_DEVICE, .id = number}};
+  umemStatusType status = CUDA(MemPoolCreate, (&pool, &properties));
+  if (status != umemOK)
+    return status;
+  status = CUDA(MemPoolSetAttribute,
+                (pool, UMEMI_CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, &all));
+  if (status == umemOK)
+    *pool_out = pool;
+  else
+    cuda_failed(cu(), cu()->MemPoolDestroy(pool), "", &ignored);
+  return status;
+}
+
+static umemStatusType cuda_pool_free(umemiGpuPool pool, umemError *error) {
+  return CUDA(MemPoolDestroy, (pool));
+}
+
+static umemStatusType cuda_pool_alloc(umemiGpuPool pool, size_t nbytes,
+                                      umemiGpuStream stream, uintptr_t *adr_out,
+                                      umemError *error) {
+  cuAddress adr = 0;
+  umemStatusType status =
+      CUDA(MemAllocFromPoolAsync, (&adr, nbytes, pool, stream));
+  if (status == umemOK)
+    *adr_out = (uintptr_t)adr;
+  return status;
+}
+
+static umemStatusType cuda_pool_give(uintptr_t adr, umemiGpuStream stream,
+                                     umemError *error) {
+  return CUDA(MemFreeAsync, (adr, stream));
+}
+
+/* --- other processes ------------------------------------------------------ */
+
+static umemStatusType cuda_ipc_export(uintptr_t adr,
+                                      unsigned char handle_out[UMEMI_GPU_IPC],
+                                      umemError *error) {
+  cuIpcHandle handle;
+  umemStatusType status = CUDA(IpcGetMemHandle, (&handle, adr));
+  if (status == umemOK)
+    memcpy(handle_out, &handle, sizeof handle);
+  return status;
+}
+
+static umemStatusType cuda_ipc_open(unsigned char const bytes[UMEMI_GPU_IPC],
+                                    uintptr_t *adr_out, umemError *error) {
+  cuIpcHandle handle;
+  cuAddress adr = 0;
+  memcpy(&handle, bytes, sizeof handle);
+  umemStatusType status =
+      CUDA(IpcOpenMemHandle,
+           (&adr, handle, UMEMI_CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS));
+  if (status == umemOK)
+    *adr_out = (uintptr_t)adr;
+  return status;
+}
+
+static umemStatusType cuda_ipc_close(uintptr_t adr, umemError *error) {
+  return CUDA(IpcCloseMemHandle, (adr));
+}
+
+struct umemiGpuOps const umemi_cuda = {.name = "CUDA",
+                                       .driver = &driver,
+                                       .load = cuda_load,
+                                       .is_sticky = cuda_is_sticky,
+                                       .count = cuda_count,
+                                       .describe = cuda_describe,
+                                       .retain = cuda_retain,
+                                       .release = cuda_release,
+                                       .can_peer = cuda_can_peer,
+                                       .enter = cuda_enter,
+                                       .leave = cuda_leave,
+                                       .enable_peer = cuda_enable_peer,
+                                       .relax = cuda_relax,
+                                       .default_is_free = cuda_default_is_free,
+                                       .alloc = cuda_alloc,
+                                       .free = cuda_free,
+                                       .free_bytes = cuda_free_bytes,
+                                       .host_alloc = cuda_host_alloc,
+                                       .host_free = cuda_host_free,
+                                       .pin = cuda_pin,
+                                       .unpin = cuda_unpin,
+                                       .managed_alloc = cuda_managed_alloc,
+                                       .memory_of = cuda_memory_of,
+                                       .block_of = cuda_block_of,
+                                       .stream_new = cuda_stream_new,
+                                       .stream_free = cuda_stream_free,
+                                       .stream_wait = cuda_stream_wait,
+                                       .stream_follow = cuda_stream_follow,
+                                       .stream_is_of = cuda_stream_is_of,
+                                       .event_new = cuda_event_new,
+                                       .event_free = cuda_event_free,
+                                       .event_record = cuda_event_record,
+                                       .event_wait = cuda_event_wait,
+                                       .set = cuda_set,
+                                       .write = cuda_write,
+                                       .read = cuda_read,
+                                       .write_now = cuda_write_now,
+                                       .read_now = cuda_read_now,
+                                       .copy = cuda_copy,
+                                       .copy_peer = cuda_copy_peer,
+                                       .pool_new = cuda_pool_new,
+                                       .pool_free = cuda_pool_free,
+                                       .pool_alloc = cuda_pool_alloc,
+                                       .pool_give = cuda_pool_give,
+                                       .ipc_export = cuda_ipc_export,
+                                       .ipc_open = cuda_ipc_open,
+                                       .ipc_close = cuda_ipc_close};

@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The GPUs of this process: each with its primary context, which the rest of
+ * the program shares, and streams of ours, which wait for nobody by themselves.
+ * A call is in the context while it works, and leaves the thread as it was.
+ */
+#include "gpu.h"
+
+/* --- devices -------------------------------------------------------------- */
+
+static _Atomic(struct umemiGpu *) gpus[UMEMI_GPU_MAX];
+
+static umemStatusType gpu_check_number(struct umemiGpuOps const *ops,
+                                       int number, umemError *error) {
+  int count = 0;
+  umemStatusType status = ops->load(error);
+  if (status == umemOK)
+    status = ops->count(&count, error);
+  if (status != umemOK)
+    return status;
+  if (count == 0)
+    return umem_error_fill(error, umemNotSupportedError, 0, 0,
+                           "the %s driver has no device", ops->name);
+  if (number >= 0 && number < count && number < UMEMI_GPU_MAX)
+    return umemOK;
+  return umem_error_fill(error, umemIndexError, 0, 0, "there are %d %s devices",
+                         count, ops->name);
+}
+
+/* The context is retained once, and never given back: what is allocated in it
+   would end with the last one that gives it back. */
+static umemStatusType gpu_new(struct umemiGpuOps const *ops, int number,
+                              struct umemiGpu **gpu_out, umemError *error) {
+  struct umemiGpu *gpu = umemi_os.calloc(1, sizeof *gpu), *none = NULL;
+  if (!gpu)
+    return umemi_no_memory(error, "a GPU", sizeof *gpu);
+  gpu->ops = ops;
+  gpu->number = number;
+  umemStatusType status = ops->describe(number, &gpu->facts, error);
+  if (status == umemOK && !gpu->facts.unified_addressing)
+    status = umem_error_fill(error, umemNotSupportedError, 0, 0,
+                             "the device has no unified addressing");
+  if (status == umemOK)
+    status = ops->retain(number, &gpu->context, error);
+  if (status == umemOK &&
+      atomic_compare_exchange_strong(&gpus[number], &none, gpu)) {
+    *gpu_out = gpu;
+    return umemOK;
+  }
+  free(gpu);
+  *gpu_out = none; /* another thread's was first */
+  return status;
+}
+
+umemStatusType umemi_gpu_open(struct umemiGpuOps const *ops, int number,
+                              struct umemiGpu **gpu_out, umemError *error) {
+  umemStatusType status = gpu_check_number(ops, number, error);
+  if (status != umemOK)
+    return status;
+  *gpu_out = atomic_load(&gpus[number]);
+  return *gpu_out ? umemOK : gpu_new(ops, number, gpu_out, error);
+}
+
+bool umemi_gpu_describe(struct umemiGpuOps const *ops, size_t index,
+                        umemDeviceInfo *info) {
+  struct umemiGpuFacts facts = {.total = 0};
+  struct umemiGpu *gpu;
+  struct umemiGpuVisit visit;
+  umemError error;
+  int number = index < INT_MAX ? (int)index : INT_MAX;
+  umemStatusType status = gpu_check_number(ops, number, &error);
+  if (status == umemOK)
+    status = ops->describe(number, &facts, &error);
+  if (status != umemOK) {
+    snprintf(info->reason, sizeof info->reason, "%.*s",
+             (int)sizeof info->reason - 1, error.text);
+    return false;
+  }
+  memcpy(info->name, facts.name, sizeof info->name);
+  info->total_bytes = facts.total;
+  info->numa_node = facts.numa_node;
+  gpu = atomic_load(&gpus[number]); /* to ask more would make a context */
+  if (gpu && umemi_gpu_enter(gpu, &visit, &error) == umemOK) {
+    status = ops->free_bytes(&info->free_bytes, &error);
+    umemi_gpu_leave(&visit, status, &error);
+  }
+  return true;
+}
+
+/* --- visits --------------------------------------------------------------- */
+
+/* UMEMI_CU_STREAM_CAPTURE_MODE_RELAXED, and whatever others call it. */
+enum { MODE_RELAXED = 2 };
+
+umemStatusType umemi_gpu_enter(struct umemiGpu *gpu,
+                               struct umemiGpuVisit *visit, umemError *error) {
+  umemError ignored;
+  *visit = (struct umemiGpuVisit){.gpu = gpu, .mode = MODE_RELAXED};
+  umemStatusType status = umemi_driver_guard(gpu->ops->driver, error);
+  if (status == umemOK)
+    status = gpu->ops->enter(gpu->context, &visit->pushed, error);
+  if (status != umemOK)
+    return status;
+  status = gpu->ops->relax(&visit->mode, error);
+  if (status != umemOK)
+    gpu->ops->leave(visit->pushed, &ignored);
+  return status;
+}
+
+/* All that comes after a sticky error is the same one, and tells nothing: the
+   first one is told besides. */
+static void gpu_note(struct umemiGpu *gpu, umemError *error) {
+  static char const note[] = "; the first failure after which the device "
+                             "answers nothing else was ";
+  int none = 0, code = (int)error->native;
+  if (!gpu->ops->is_sticky(code) || strstr(error->text, note))
+    return;
+  if (atomic_compare_exchange_strong(&gpu->broken, &none, code))
+    return;
+  size_t used = strlen(error->text);
+  snprintf(error->text + used, sizeof error->text - used, "%s%d", note, none);
+}
+
+umemStatusType umemi_gpu_leave(struct umemiGpuVisit const *visit,
+                               umemStatusType status, umemError *error) {
+  struct umemiGpu *gpu = visit->gpu;
+  umemError later, *told = status == umemOK ? error : &later;
+  int mode = visit->mode;
+  if (status != umemOK)
+    gpu_note(gpu, error);
+  umemStatusType relaxed = gpu->ops->relax(&mode, told);
+  if (status == umemOK && relaxed != umemOK) {
+    status = relaxed;
+    told = &later;
+  }
+  umemStatusType left = gpu->ops->leave(visit->pushed, told);
+  return status == umemOK ? left : status;
+}
+
+/* --- lanes ---------------------------------------------------------------- */
+
+static void lane_free(struct umemiGpu *gpu, struct umemiGpuLane *lane) {
+  struct umemiGpuOps const *ops = gpu->ops;
+  umemError ignored;
+  if (lane->slots)
+    ops->host_free((uintptr_t)lane->slots, &ignored);
+  if (lane->stream)
+    ops->stream_free(lane->stream, &ignored);
+  umemiGpuEvent const events[] = {lane->before, lane->drained[0],
+                                  lane->drained[1]};
+  for (size_t i = 0; i < sizeof events / sizeof *events; i++)
+    if (events[i])
+      ops->event_free(events[i], &ignored);
+  free(lane);
+}
+
+static umemStatusType lane_new(struct umemiGpu *gpu,
+                               struct umemiGpuLane **lane_out,
+                               umemError *error) {
+  struct umemiGpuOps const *ops = gpu->ops;
+  struct umemiGpuLane *lane = umemi_os.calloc(1, sizeof *lane);
+  if (!lane)
+    return umemi_no_memory(error, "a lane to a GPU", sizeof *lane);
+  umemStatusType status = ops->stream_new(&lane->stream, error);
+  if (status == umemOK)
+    status = ops->event_new(&lane->before, error);
+  for (size_t i = 0; status == umemOK && i < 2; i++)
+    status = ops->event_new(&lane->drained[i], error);
+  if (status == umemOK)
+    *lane_out = lane;
+  else
+    lane_free(gpu, lane);
+  return status;
+}
+
+static umemStatusType lane_take(struct umemiGpu *gpu,
+                                struct umemiGpuLane **lane_out,
+                                umemError *error) {
+  for (size_t i = 0; i < UMEMI_GPU_LANES; i++) {
+    *lane_out = atomic_exchange(&gpu->lanes[i], NULL);
+    if (*lane_out)
+      return umemOK;
+  }
+  return lane_new(gpu, lane_out, error);
+}
+
+static void lane_give(struct umemiGpu *gpu, struct umemiGpuLane *lane) {
+  for (size_t i = 0; i < UMEMI_GPU_LANES; i++) {
+    struct umemiGpuLane *none = NULL;
+    if (atomic_compare_exchange_strong(&gpu->lanes[i], &none, lane))
+      return;
+  }
+  lane_free(gpu, lane);
+}
+
+/* --- turns ---------------------------------------------------------------- */
+
+/* In a capture the default stream cannot be waited for; what a program does
+   then is in streams that it knows. */
+static umemStatusType turn_order(struct umemiGpu *gpu,
+                                 struct umemiGpuLane *lane,
+                                 umemiGpuStream after, umemError *error) {
+  bool is_free = true;
+  umemStatusType status = umemOK;
+  if (!after)
+    status = gpu->ops->default_is_free(&is_free, error);
+  if (status != umemOK || !is_free)
+    return status;
+  status = gpu->ops->event_record(lane->before, after, error);
+  if (status == umemOK)
+    status = gpu->ops->stream_follow(lane->stream, lane->before, error);
+  return status;
+}
+
+umemStatusType umemi_gpu_begin(struct umemiGpu *gpu, umemiGpuStream after,
+                               struct umemiGpuTurn *turn, umemError *error) {
+  umemStatusType status = umemi_gpu_enter(gpu, &turn->visit, error);
+  if (status != umemOK)
+    return status;
+  status = lane_take(gpu, &turn->lane, error);
+  if (status == umemOK) {
+    status = turn_order(gpu, turn->lane, after, error);
+    if (status != umemOK)
+      lane_free(gpu, turn->lane);
+  }
+  return status == umemOK ? umemOK
+                          : umemi_gpu_leave(&turn->visit, status, error);
+}
+
+umemStatusType umemi_gpu_end(struct umemiGpuTurn *turn, umemStatusType status,
+                             umemError *error) {
+  struct umemiGpu *gpu = turn->visit.gpu;
+  umemError later;
+  umemStatusType waited = gpu->ops->stream_wait(
+      turn->lane->stream, status == umemOK ? error : &later);
+  status = status == umemOK ? waited : status;
+  if (status == umemOK)
+    lane_give(gpu, turn->lane);
+  else
+    lane_free(gpu, turn->lane);
+  return umemi_gpu_leave(&turn->visit, status, error);
+}
+
+umemStatusType umemi_gpu_follow(struct umemiGpuTurn *turn, struct umemiGpu *gpu,
+                                umemiGpuStream after, umemError *error) {
+  struct umemiGpuTurn other;
+  umemStatusType status = umemi_gpu_begin(gpu, after, &other, error);
+  if (status != umemOK)
+    return status;
+  status =
+      gpu->ops->stream_follow(turn->lane->stream, other.lane->before, error);
+  return umemi_gpu_end(&other, status, error);
+}
+
+/* --- peers ---------------------------------------------------------------- */
+
+bool umemi_gpu_reach(struct umemiGpu *gpu, struct umemiGpu *peer) {
+  uint64_t bit = UINT64_C(1) << peer->number;
+  struct umemiGpuVisit visit;
+  umemError ignored;
+  bool can = false;
+  if (gpu == peer || atomic_load(&gpu->peers) & bit)
+    return true;
+  umemStatusType status = umemi_gpu_enter(gpu, &visit, &ignored);
+  if (status != umemOK)
+    return false;
+  status = gpu->ops->can_peer(gpu->number, peer->number, &can, &ignored);
+  if (status == umemOK && can)
+    status = gpu->ops->enable_peer(peer->context, &ignored);
+  if (umemi_gpu_leave(&visit, status, &ignored) != umemOK || !can)
+    return false;
+  atomic_fetch_or(&gpu->peers, bit);
+  return true;
+}
+
+/* --- drop ----------------------------------------------------------------- */
+
+static void gpu_drop(struct umemiGpu *gpu) {
+  struct umemiGpuVisit visit;
+  umemError ignored;
+  if (umemi_gpu_enter(gpu, &visit, &ignored) == umemOK) {
+    for (size_t i = 0; i < UMEMI_GPU_LANES; i++) {
+      struct umemiGpuLane *lane = atomic_exchange(&gpu->lanes[i], NULL);
+      if (lane)
+        lane_free(gpu, lane);
+    }
+    umemi_gpu_leave(&visit, umemOK, &ignored);
+    gpu->ops->release(gpu->number, &ignored);
+  }
+  free(gpu);
+}
+
+void umemi_gpus_drop(void) {
+  for (size_t i = 0; i < UMEMI_GPU_MAX; i++) {
+    struct umemiGpu *gpu = atomic_exchange(&gpus[i], NULL);
+    if (gpu)
+      gpu_drop(gpu);
+  }
+}

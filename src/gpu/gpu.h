@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Private declarations of GPUs: a table of what a driver does, which knows one
+   driver each, and what stands on it, which knows none. */
+#ifndef UMEMI_GPU_H
+#define UMEMI_GPU_H
+
+#include "../internal.h"
+
+enum {
+  UMEMI_GPU_IPC = 64, /* bytes of a handle of the driver's */
+  UMEMI_GPU_ID = 16   /* that tell a device from all others */
+};
+
+/* What a GPU is. */
+struct umemiGpuFacts {
+  char name[128];
+  uint64_t total; /* bytes of memory */
+  unsigned char id[UMEMI_GPU_ID];
+  int numa_node;
+  bool unified_addressing, managed, concurrent, pools;
+};
+
+/* Where a pointer leads. */
+enum umemiGpuMemory {
+  UMEMI_GPU_PAGEABLE,
+  UMEMI_GPU_PINNED,
+  UMEMI_GPU_DEVICE,
+  UMEMI_GPU_MANAGED
+};
+
+/* Objects of the driver. */
+typedef void *umemiGpuContext;
+typedef void *umemiGpuStream; /* NULL: the one that all others wait for */
+typedef void *umemiGpuEvent;
+typedef void *umemiGpuPool;
+
+/*
+ * The operations of a driver. All return a status and fill in `error`: what was
+ * called, and the driver's code and name of it. Those that need a context work
+ * in the one that is current.
+ */
+struct umemiGpuOps {
+  char const *name; /* "CUDA" */
+  struct umemiDriver *driver;
+  umemStatusType (*load)(umemError *error);
+  /* Codes after which a device answers nothing else. */
+  bool (*is_sticky)(int64_t code);
+
+  umemStatusType (*count)(int *count_out, umemError *error);
+  umemStatusType (*describe)(int number, struct umemiGpuFacts *out,
+                             umemError *error);
+  umemStatusType (*retain)(int number, umemiGpuContext *context_out,
+                           umemError *error);
+  umemStatusType (*release)(int number, umemError *error);
+  umemStatusType (*can_peer)(int number, int peer, bool *can_out,
+                             umemError *error);
+  /* Is this thread's current context; *pushed_out: it was not before. */
+  umemStatusType (*enter)(umemiGpuContext context, bool *pushed_out,
+                          umemError *error);
+  umemStatusType (*leave)(bool pushed, umemError *error);
+  /* Of kernels of the current context on memory of another; once more is no
+     error. */
+  umemStatusType (*enable_peer)(umemiGpuContext peer, umemError *error);
+  /* Lets calls of this thread do what a capture of a stream forbids; gives the
+     mode that was before. */
+  umemStatusType (*relax)(int *mode, umemError *error);
+  /* May the default stream be touched, or would that end a capture? */
+  umemStatusType (*default_is_free)(bool *free_out, umemError *error);
+
+  umemStatusType (*alloc)(size_t nbytes, uintptr_t *adr_out, umemError *error);
+  umemStatusType (*free)(uintptr_t adr, umemError *error);
+  umemStatusType (*free_bytes)(uint64_t *free_out, umemError *error);
+  umemStatusType (*host_alloc)(size_t nbytes, bool write_combined,
+                               void **ptr_out, umemError *error);
+  umemStatusType (*host_free)(uintptr_t adr, umemError *error);
+  umemStatusType (*pin)(void *ptr, size_t nbytes, umemError *error);
+  umemStatusType (*unpin)(void *ptr, umemError *error);
+  umemStatusType (*managed_alloc)(size_t nbytes, bool host_first,
+                                  uintptr_t *adr_out, umemError *error);
+  umemStatusType (*memory_of)(uintptr_t adr, enum umemiGpuMemory *memory_out,
+                              umemError *error);
+  umemStatusType (*block_of)(uintptr_t adr, uintptr_t *start_out,
+                             size_t *nbytes_out, umemError *error);
+
+  umemStatusType (*stream_new)(umemiGpuStream *stream_out, umemError *error);
+  umemStatusType (*stream_free)(umemiGpuStream stream, umemError *error);
+  umemStatusType (*stream_wait)(umemiGpuStream stream, umemError *error);
+  umemStatusType (*stream_follow)(umemiGpuStream stream, umemiGpuEvent event,
+                                  umemError *error);
+  umemStatusType (*stream_is_of)(umemiGpuStream stream, umemiGpuContext context,
+                                 bool *is_out, umemError *error);
+  umemStatusType (*event_new)(umemiGpuEvent *event_out, umemError *error);
+  umemStatusType (*event_free)(umemiGpuEvent event, umemError *error);
+  umemStatusType (*event_record)(umemiGpuEvent event, umemiGpuStream stream,
+                                 umemError *error);
+  umemStatusType (*event_wait)(umemiGpuEvent event, umemError *error);
+
+  umemStatusType (*set)(uintptr_t adr, unsigned char c, size_t nbytes,
+                        umemiGpuStream stream, umemError *error);
+  umemStatusType (*write)(uintptr_t adr, void const *in, size_t nbytes,
+                          umemiGpuStream stream, umemError *error);
+  umemStatusType (*read)(uintptr_t adr, void *out, size_t nbytes,
+                         umemiGpuStream stream, umemError *error);
+  /* In the default stream, and waited for. */
+  umemStatusType (*write_now)(uintptr_t adr, void const *in, size_t nbytes,
+                              umemError *error);
+  umemStatusType (*read_now)(uintptr_t adr, void *out, size_t nbytes,
+                             umemError *error);
+  umemStatusType (*copy)(uintptr_t src, uintptr_t dest, size_t nbytes,
+                         umemiGpuStream stream, umemError *error);
+  umemStatusType (*copy_peer)(uintptr_t src, umemiGpuContext src_context,
+                              uintptr_t dest, umemiGpuContext dest_context,
+                              size_t nbytes, umemiGpuStream stream,
+                              umemError *error);
+
+  /* Memory in the order of a stream. */
+  umemStatusType (*pool_new)(int number, umemiGpuPool *pool_out,
+                             umemError *error);
+  umemStatusType (*pool_free)(umemiGpuPool pool, umemError *error);
+  umemStatusType (*pool_alloc)(umemiGpuPool pool, size_t nbytes,
+                               umemiGpuStream stream, uintptr_t *adr_out,
+                               umemError *error);
+  umemStatusType (*pool_give)(uintptr_t adr, umemiGpuStream stream,
+                              umemError *error);
+
+  umemStatusType (*ipc_export)(uintptr_t adr,
+                               unsigned char handle_out[UMEMI_GPU_IPC],
+                               umemError *error);
+  umemStatusType (*ipc_open)(unsigned char const handle[UMEMI_GPU_IPC],
+                             uintptr_t *adr_out, umemError *error);
+  umemStatusType (*ipc_close)(uintptr_t adr, umemError *error);
+};
+
+/* cuda.c -------------------------------------------------------------------*/
+
+extern struct umemiGpuOps const umemi_cuda;
+
+/* gpu.c: the GPUs of this process ------------------------------------------*/
+
+/* A stream of ours, that waits for nobody, and what is staged through. */
+struct umemiGpuLane {
+  umemiGpuStream stream;
+  umemiGpuEvent before;     /* what the stream comes after */
+  umemiGpuEvent drained[2]; /* slot k may be used again */
+  char *slots;              /* two, pinned; or NULL */
+};
+
+enum {
+  UMEMI_GPU_MAX = 64,      /* devices that are seen */
+  UMEMI_GPU_LANES = 8,     /* that a device keeps */
+  UMEMI_GPU_SLOT = 1 << 20 /* of a lane: 16 MiB a device */
+};
+
+/* One device. Its context is kept until the process ends: others share it, and
+   memory of its blocks ends with it. */
+struct umemiGpu {
+  struct umemiGpuOps const *ops;
+  int number;
+  umemiGpuContext context;
+  struct umemiGpuFacts facts;
+  _Atomic(struct umemiGpuLane *) lanes[UMEMI_GPU_LANES];
+  _Atomic uint64_t peers; /* bit k: it reaches the memory of device k */
+  atomic_int broken;      /* the first sticky code, or 0 */
+};
+
+/* IndexError for a number that is none. */
+umemStatusType umemi_gpu_open(struct umemiGpuOps const *ops, int number,
+                              struct umemiGpu **gpu_out, umemError *error);
+/* For umem_device_info(). */
+bool umemi_gpu_describe(struct umemiGpuOps const *ops, size_t index,
+                        umemDeviceInfo *info);
+
+/* The calling thread is in the device's context, and has the driver. */
+struct umemiGpuVisit {
+  struct umemiGpu *gpu;
+  bool pushed;
+  int mode;
+};
+
+umemStatusType umemi_gpu_enter(struct umemiGpu *gpu,
+                               struct umemiGpuVisit *visit, umemError *error);
+/* Returns what both came to: `status`, if that was a failure. */
+umemStatusType umemi_gpu_leave(struct umemiGpuVisit const *visit,
+                               umemStatusType status, umemError *error);
+
+/* A visit with a lane. */
+struct umemiGpuTurn {
+  struct umemiGpuVisit visit;
+  struct umemiGpuLane *lane;
+};
+
+/* What is in `after`, or in the default stream if it is NULL, comes first. */
+umemStatusType umemi_gpu_begin(struct umemiGpu *gpu, umemiGpuStream after,
+                               struct umemiGpuTurn *turn, umemError *error);
+/* Waits for all that the turn has begun. */
+umemStatusType umemi_gpu_end(struct umemiGpuTurn *turn, umemStatusType status,
+                             umemError *error);
+/* The turn comes after what is in another device's stream, too. */
+umemStatusType umemi_gpu_follow(struct umemiGpuTurn *turn, struct umemiGpu *gpu,
+                                umemiGpuStream after, umemError *error);
+/* Lets `gpu` reach the memory of `peer`, if it can. */
+bool umemi_gpu_reach(struct umemiGpu *gpu, struct umemiGpu *peer);
+
+/* Gives back what is kept of all, while nobody uses any. */
+void umemi_gpus_drop(void);
+
+/* gpucopy.c: copies between host memory and a GPU --------------------------*/
+
+umemStatusType umemi_gpu_write(struct umemiGpu *gpu, umemiGpuStream after,
+                               uintptr_t adr, void const *in, size_t nbytes,
+                               umemError *error);
+umemStatusType umemi_gpu_read(struct umemiGpu *gpu, umemiGpuStream after,
+                              uintptr_t adr, void *out, size_t nbytes,
+                              umemError *error);
+
+/* gpustate.c: contexts of GPUs ---------------------------------------------*/
+
+enum { UMEMI_GPU_ALIGN = 256 }; /* of all blocks */
+
+/* Memory of another process, open until the context ends. */
+struct umemiGpuImport {
+  struct umemiGpuImport *next;
+  uintptr_t adr;
+};
+
+struct umemiGpuState {
+  struct umemiGpu *gpu;
+  umemiGpuStream after; /* our work comes after it; NULL: the default one */
+  umemiGpuPool pool;    /* or NULL */
+  uint32_t flags;
+  uint64_t id;                    /* of the context: says which lock is ours */
+  struct umemiGpuImport *imports; /* under it */
+};
+
+/* What a context is to be. */
+struct umemiGpuPlan {
+  struct umemiGpuOps const *ops;
+  struct umemVtbl const *vtbl;
+  int device;
+  uint32_t flags, known; /* of those that there are */
+  bool pooled, managed;  /* and so the device has to be able to */
+  umemiGpuStream after;
+};
+
+/* After umemi_ctor_begin(). */
+umemStatusType umemi_gpu_ctor(void *ctx, struct umemiGpuPlan const *plan,
+                              umemError *error);
+/* Methods of all. */
+umemStatusType umemi_gpu_dtor(void *state, umemError *error);
+umemStatusType umemi_gpu_check(void *state, uintptr_t adr, size_t nbytes,
+                               umemAccess access, umemError *error);
+
+/* gpuhandle.c: their memory, told to other processes -----------------------*/
+
+umemStatusType umemi_gpu_export_handle(void *state, uintptr_t adr,
+                                       size_t nbytes,
+                                       unsigned char *payload_out,
+                                       umemError *error);
+umemStatusType umemi_gpu_import_handle(void *state,
+                                       unsigned char const *payload,
+                                       size_t nbytes, uintptr_t *adr_out,
+                                       umemError *error);
+
+#endif

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Handles of memory of GPUs, for other processes: the driver's, of a whole
+   block, and where in it. */
+#include "gpu.h"
+
+/* What a payload holds: the driver's handle is of a whole block. */
+struct payload {
+  unsigned char handle[UMEMI_GPU_IPC];
+  uint64_t offset, length;
+  unsigned char device[UMEMI_GPU_ID];
+};
+_Static_assert(sizeof(struct payload) <= UMEM_HANDLE_PAYLOAD, "a payload fits");
+
+static bool payload_has(struct payload const *payload, size_t nbytes) {
+  return payload->offset <= payload->length &&
+         nbytes <= payload->length - payload->offset;
+}
+
+static umemStatusType payload_make(struct umemiGpuState *own, uintptr_t adr,
+                                   size_t nbytes, struct payload *payload,
+                                   umemError *error) {
+  struct umemiGpuOps const *ops = own->gpu->ops;
+  uintptr_t start;
+  size_t length;
+  umemStatusType status = ops->block_of(adr, &start, &length, error);
+  if (status != umemOK)
+    return status;
+  payload->offset = adr - start;
+  payload->length = length;
+  memcpy(payload->device, own->gpu->facts.id, sizeof payload->device);
+  if (!payload_has(payload, nbytes))
+    return umem_error_fill(error, umemIndexError, 0, 0,
+                           "%zu bytes leave the device's block of %zu bytes at "
+                           "0x%" PRIxPTR,
+                           nbytes, length, start);
+  return ops->ipc_export(start, payload->handle, error);
+}
+
+umemStatusType umemi_gpu_export_handle(void *state, uintptr_t adr,
+                                       size_t nbytes,
+                                       unsigned char *payload_out,
+                                       umemError *error) {
+  struct umemiGpuState *own = state;
+  struct umemiGpuVisit visit;
+  struct payload payload = {.offset = 0};
+  if (own->pool)
+    return umem_error_fill(error, umemNotSupportedError, 0, 0,
+                           "blocks of a pool are not for other processes");
+  umemStatusType status = umemi_gpu_enter(own->gpu, &visit, error);
+  if (status != umemOK)
+    return status;
+  status = payload_make(own, adr, nbytes, &payload, error);
+  memcpy(payload_out, &payload, sizeof payload);
+  return umemi_gpu_leave(&visit, status, error);
+}
+
+/* The driver opens what the other process has; that may be less by now. */
+static umemStatusType payload_open(struct umemiGpuState *own,
+                                   struct payload const *payload, size_t nbytes,
+                                   struct umemiGpuImport *import,
+                                   umemError *error) {
+  struct umemiGpuOps const *ops = own->gpu->ops;
+  uintptr_t start;
+  size_t length;
+  umemError ignored;
+  umemStatusType status = ops->ipc_open(payload->handle, &import->adr, error);
+  if (status != umemOK)
+    return status;
+  status = ops->block_of(import->adr, &start, &length, error);
+  if (status == umemOK &&
+      (length < payload->length || !payload_has(payload, nbytes)))
+    status = umem_error_fill(error, umemIndexError, 0, 0,
+                             "the block has %zu bytes, and not %" PRIu64,
+                             length, payload->length);
+  if (status != umemOK)
+    ops->ipc_close(import->adr, &ignored);
+  return status;
+}
+
+static umemStatusType
+payload_import(struct umemiGpuState *own, struct payload const *payload,
+               size_t nbytes, struct umemiGpuImport *import, umemError *error) {
+  struct umemiGpuVisit visit;
+  if (memcmp(payload->device, own->gpu->facts.id, sizeof payload->device) != 0)
+    return umem_error_fill(error, umemValueError, 0, 0,
+                           "the handle is of another device");
+  umemStatusType status = umemi_gpu_enter(own->gpu, &visit, error);
+  if (status != umemOK)
+    return status;
+  status = payload_open(own, payload, nbytes, import, error);
+  return umemi_gpu_leave(&visit, status, error);
+}
+
+/* The block stays open as long as the context lives. */
+umemStatusType umemi_gpu_import_handle(void *state, unsigned char const *bytes,
+                                       size_t nbytes, uintptr_t *adr_out,
+                                       umemError *error) {
+  struct umemiGpuState *own = state;
+  struct payload payload;
+  struct umemiGpuImport *import = umemi_os.calloc(1, sizeof *import);
+  if (!import)
+    return umemi_no_memory(error, "an imported block", sizeof *import);
+  memcpy(&payload, bytes, sizeof payload);
+  umemStatusType status = payload_import(own, &payload, nbytes, import, error);
+  if (status != umemOK) {
+    free(import);
+    return status;
+  }
+  *adr_out = import->adr + (uintptr_t)payload.offset;
+  umemi_lock(own->id);
+  import->next = own->imports;
+  own->imports = import;
+  umemi_unlock(own->id);
+  return umemOK;
+}
