@@ -39,6 +39,7 @@ static struct umemVtbl const file_vtbl = {
     .limits = umemi_store_limits,
     .export_handle = umemi_store_export_handle,
     .import_handle = umemi_store_import_handle,
+    .can_reach = umemi_no_can_reach,
 };
 
 static umemStatusType file_open(umemFile *ctx, char const *filename,

@@ -59,6 +59,7 @@ static struct umemVtbl const mmap_vtbl = {
     .limits = umemi_store_limits,
     .export_handle = umemi_store_export_handle,
     .import_handle = umemi_store_import_handle,
+    .can_reach = umemi_no_can_reach,
 };
 
 /* --- the mapping ---------------------------------------------------------- */

@@ -204,23 +204,22 @@ static umemStatusType opencl_copy_peer(void *src_state, uintptr_t src_adr,
 
 /* --- views ---------------------------------------------------------------- */
 
-/* UMEM_DECLINED if the view cannot be noted, and so could not be ended. */
+/* The turn goes on until the view ends, if there is one. UMEM_DECLINED if it
+   cannot be noted, and so could not be ended. */
 static umemStatusType opencl_map(struct umemiClTurn *turn,
                                  struct umemiClPlace const *at, size_t nbytes,
                                  umemAccess access, void **ptr_out,
                                  umemError *error) {
   struct umemiClTier const *tier = turn->space->tier;
-  char const *function = tier->names.map;
-  bool noted = true;
   clInt code = tier->map(turn, at, nbytes, access, ptr_out);
-  if (code == UMEMI_CL_SUCCESS) {
-    noted = umemi_cl_view_note(turn->space, *ptr_out, at);
-    function = tier->names.unmap;
-    if (!noted)
-      code = tier->unmap(turn, at, *ptr_out);
-  }
-  umemStatusType status = opencl_leave(turn, code, function, error);
-  return status == umemOK && !noted ? UMEM_DECLINED : status;
+  if (code != UMEMI_CL_SUCCESS)
+    return opencl_leave(turn, code, tier->names.map, error);
+  struct umemiClView view = {*ptr_out, *at, turn->queue};
+  if (umemi_cl_view_note(turn->space, &view))
+    return umemOK;
+  code = tier->unmap(turn, at, *ptr_out);
+  umemStatusType status = opencl_leave(turn, code, tier->names.unmap, error);
+  return status == umemOK ? UMEM_DECLINED : status;
 }
 
 /* Where the memory is the host's, mapping moves nothing; short copies are
@@ -244,14 +243,11 @@ static umemStatusType opencl_view_end(void *state, void *ptr, size_t nbytes,
                                       umemAccess access, umemError *error) {
   struct umemiOpenCl *opencl = state;
   struct umemiClTier const *tier = opencl->space->tier;
-  struct umemiClTurn turn;
   (void)nbytes, (void)access;
-  struct umemiClPlace at = umemi_cl_view_forget(opencl->space, ptr);
-  umemStatusType status = umemi_cl_turn_begin(opencl, &turn, error);
-  if (status != umemOK)
-    return status;
-  return opencl_leave(&turn, tier->unmap(&turn, &at, ptr), tier->names.unmap,
-                      error);
+  struct umemiClView view = umemi_cl_view_forget(opencl->space, ptr);
+  struct umemiClTurn turn = {opencl->space, view.queue};
+  return opencl_leave(&turn, tier->unmap(&turn, &view.at, ptr),
+                      tier->names.unmap, error);
 }
 
 static void opencl_limits(void *state, unsigned access, uintptr_t adr,
@@ -288,7 +284,8 @@ static struct umemVtbl const opencl_vtbl = {
     .next_data = umemi_no_next_data,
     .limits = opencl_limits,
     .export_handle = umemi_no_export_handle,
-    .import_handle = umemi_no_import_handle};
+    .import_handle = umemi_no_import_handle,
+    .can_reach = umemi_no_can_reach};
 
 /* --- construct ------------------------------------------------------------ */
 

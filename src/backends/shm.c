@@ -250,6 +250,7 @@ static struct umemVtbl const shm_vtbl = {
     .limits = shm_limits,
     .export_handle = shm_export_handle,
     .import_handle = shm_import_handle,
+    .can_reach = umemi_no_can_reach,
 };
 
 /* --- constructors --------------------------------------------------------- */

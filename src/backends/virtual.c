@@ -77,6 +77,7 @@ static struct umemVtbl const virtual_vtbl = {
     .limits = umemi_no_limits,
     .export_handle = umemi_no_export_handle,
     .import_handle = umemi_no_import_handle,
+    .can_reach = umemi_no_can_reach,
 };
 
 static umemStatusType virtual_ctor(umemVirtual *ctx, umemHost *host,

@@ -2,9 +2,9 @@
 /* The tier of buffers: objects, which get addresses from an arena. */
 #include "opencl.h"
 
-static bool buffers_find(struct umemiClSpace *space) {
+static clInt buffers_find(struct umemiClSpace *space) {
   (void)space;
-  return true;
+  return UMEMI_CL_SUCCESS;
 }
 
 /* Drivers allocate when a buffer is used first: this is a use, so that a device

@@ -70,16 +70,22 @@ static void devices_tell(struct umemiCl const *cl, clDevice device,
     info->total_bytes = bytes;
 }
 
-/* Goes through all platforms until so many devices have passed. */
+/* Goes through all platforms until so many devices have passed; one that fails
+   does not hide the others. */
 static umemStatusType devices_search(struct umemiCl const *cl, size_t index,
                                      umemDeviceInfo *info, umemError *error) {
   clPlatform platforms[IDS_MAX];
   clDevice devices[IDS_MAX];
   clUint nplatforms, ndevices;
+  umemStatusType failed = umemOK;
   umemStatusType status = devices_platforms(cl, platforms, &nplatforms, error);
-  for (clUint i = 0; status == umemOK && i < nplatforms; i++) {
+  if (status != umemOK)
+    return status;
+  for (clUint i = 0; i < nplatforms; i++) {
     status = devices_of(cl, platforms[i], devices, &ndevices, error);
-    if (status == umemOK && index < ndevices) {
+    failed = status == umemOK ? failed : status;
+    ndevices = status == umemOK ? ndevices : 0;
+    if (index < ndevices) {
       info->platform = (int)i;
       info->device = (int)index;
       devices_tell(cl, devices[index], info);
@@ -87,8 +93,8 @@ static umemStatusType devices_search(struct umemiCl const *cl, size_t index,
     }
     index -= ndevices;
   }
-  if (status != umemOK)
-    return status;
+  if (failed != umemOK)
+    return failed;
   return umem_error_fill(error, umemNotSupportedError, 0, 0,
                          "no device in any of %" PRIu32 " OpenCL platform(s)",
                          nplatforms);

@@ -24,10 +24,12 @@ enum {
   UMEMI_CL_VIEWS = 16  /* at once */
 };
 
-/* A range that is mapped. */
+/* A range that is mapped, and the queue that it was mapped in: unmapping needs
+   none that might not be had. */
 struct umemiClView {
   void *ptr; /* NULL: none is */
   struct umemiClPlace at;
+  clQueue queue;
 };
 
 /*
@@ -81,8 +83,9 @@ struct umemiClTier {
   struct {
     char const *read, *write, *fill, *copy, *map, *unmap, *set_arg;
   } names;
-  /* Does the device have it? Notes in `space` what it needs. */
-  bool (*find)(struct umemiClSpace *space);
+  /* Notes in `space` what it needs. CL_INVALID_VALUE: the device does not have
+     it. */
+  clInt (*find)(struct umemiClSpace *space);
   /* `block->base.nbytes` bytes: sets adr and mem. */
   umemStatusType (*alloc)(struct umemiClTurn const *turn,
                           struct umemiClBlock *block, umemError *error);
@@ -165,11 +168,11 @@ clInt umemi_cl_queues_end(struct umemiClSpace *space);
 
 /* views.c: which ranges are mapped -----------------------------------------*/
 
-/* Notes that `ptr` is where the range is mapped; false: there are too many. */
-bool umemi_cl_view_note(struct umemiClSpace *space, void *ptr,
-                        struct umemiClPlace const *at);
-/* Forgets one of that address, and tells its place. */
-struct umemiClPlace umemi_cl_view_forget(struct umemiClSpace *space, void *ptr);
+/* False: there are too many. */
+bool umemi_cl_view_note(struct umemiClSpace *space,
+                        struct umemiClView const *view);
+/* Forgets one of that address. */
+struct umemiClView umemi_cl_view_forget(struct umemiClSpace *space, void *ptr);
 
 /* arena.c: addresses for memory that has none ------------------------------*/
 

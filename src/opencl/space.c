@@ -81,11 +81,13 @@ static uint64_t space_number(struct umemiClSpace const *space, clUint what) {
   return size == sizeof half ? half : number;
 }
 
-/* What is asked of every device; one that does not answer has none of it. */
-static void space_ask(struct umemiClSpace *space) {
+/* What is asked of every device. Beside the platform, without which there is no
+   context, what it does not answer it has none of. */
+static umemStatusType space_ask(struct umemiClSpace *space, umemError *error) {
   struct umemiCl const *cl = space->cl;
-  cl->clGetDeviceInfo(space->device, UMEMI_CL_DEVICE_PLATFORM,
-                      sizeof space->platform, &space->platform, NULL);
+  clInt code =
+      cl->clGetDeviceInfo(space->device, UMEMI_CL_DEVICE_PLATFORM,
+                          sizeof space->platform, &space->platform, NULL);
   cl->clGetDeviceInfo(space->device, UMEMI_CL_DEVICE_NAME,
                       sizeof space->name - 1, space->name, NULL);
   space->total = space_number(space, UMEMI_CL_DEVICE_GLOBAL_MEM_SIZE);
@@ -93,23 +95,25 @@ static void space_ask(struct umemiClSpace *space) {
   space->unified = space_number(space, UMEMI_CL_DEVICE_HOST_UNIFIED_MEMORY) > 0;
   space->is_cpu = space_number(space, UMEMI_CL_DEVICE_TYPE) &
                   (uint64_t)UMEMI_CL_DEVICE_TYPE_CPU;
+  return umemi_cl_failed(umemRuntimeError, code, "clGetDeviceInfo", error);
 }
 
+/* The first one that is asked for and that the device has. */
 static umemStatusType space_find_tier(struct umemiClSpace *space,
                                       umemOpenCLTier number, umemError *error) {
   static struct umemiClTier const *const tiers[] = {
       &umemi_cl_usm, &umemi_cl_svm, &umemi_cl_buffers};
   for (size_t i = 0; i < sizeof tiers / sizeof *tiers; i++) {
-    struct umemiClTier const *tier = tiers[i];
-    if (number && number != tier->number)
+    if (number && number != tiers[i]->number)
       continue;
-    if (tier->find(space)) {
-      space->tier = tier;
-      return umemOK;
-    }
+    clInt code = tiers[i]->find(space);
+    if (code == UMEMI_CL_SUCCESS)
+      space->tier = tiers[i];
+    if (code != UMEMI_CL_INVALID_VALUE)
+      return umemi_cl_failed(umemRuntimeError, code, "clGetDeviceInfo", error);
     if (number)
       return umem_error_fill(error, umemNotSupportedError, 0, 0,
-                             "the device has no %s: \"%s\"", tier->name,
+                             "the device has no %s: \"%s\"", tiers[i]->name,
                              space->name);
   }
   return umem_error_fill(error, umemValueError, 0, 0, "tier %d is none",
@@ -179,8 +183,9 @@ umemStatusType umemi_cl_space_open(struct umemiCl const *cl, clDevice device,
   space->cl = cl;
   space->device = device;
   space->id = id;
-  space_ask(space);
-  umemStatusType status = space_find_tier(space, tier, error);
+  umemStatusType status = space_ask(space, error);
+  if (status == umemOK)
+    status = space_find_tier(space, tier, error);
   struct wanted wanted = {device, context, space->tier};
   *space_out = status == umemOK ? list_share(&wanted) : NULL;
   if (status == umemOK && !*space_out)

@@ -3,17 +3,20 @@
 #include "opencl.h"
 
 /* A device of OpenCL 1.x does not know the question. */
-static bool svm_find(struct umemiClSpace *space) {
+static clInt svm_find(struct umemiClSpace *space) {
   struct umemiCl const *cl = space->cl;
   clBits has = 0;
   if (!cl->clSVMAlloc || !cl->clSVMFree || !cl->clEnqueueSVMMemcpy ||
       !cl->clEnqueueSVMMemFill || !cl->clEnqueueSVMMap ||
       !cl->clEnqueueSVMUnmap || !cl->clSetKernelArgSVMPointer)
-    return false;
+    return UMEMI_CL_INVALID_VALUE;
   clInt code = cl->clGetDeviceInfo(
       space->device, UMEMI_CL_DEVICE_SVM_CAPABILITIES, sizeof has, &has, NULL);
-  return code == UMEMI_CL_SUCCESS &&
-         has & (clBits)UMEMI_CL_DEVICE_SVM_COARSE_GRAIN_BUFFER;
+  if (code != UMEMI_CL_SUCCESS)
+    return code;
+  return has & (clBits)UMEMI_CL_DEVICE_SVM_COARSE_GRAIN_BUFFER
+             ? UMEMI_CL_SUCCESS
+             : UMEMI_CL_INVALID_VALUE;
 }
 
 /* 0 bytes cannot be had, but an address has to be; and there is no code. */

@@ -3,7 +3,7 @@
    which the host cannot follow. */
 #include "opencl.h"
 
-static bool usm_find(struct umemiClSpace *space) {
+static clInt usm_find(struct umemiClSpace *space) {
   struct umemiCl const *cl = space->cl;
   bool all = true;
   void *found;
@@ -11,9 +11,10 @@ static bool usm_find(struct umemiClSpace *space) {
   clInt code = cl->clGetDeviceInfo(
       space->device, UMEMI_CL_DEVICE_DEVICE_MEM_CAPABILITIES_INTEL, sizeof has,
       &has, NULL);
-  if (code != UMEMI_CL_SUCCESS ||
-      !(has & (clBits)UMEMI_CL_UNIFIED_SHARED_MEMORY_ACCESS_INTEL))
-    return false;
+  if (code != UMEMI_CL_SUCCESS)
+    return code;
+  if (!(has & (clBits)UMEMI_CL_UNIFIED_SHARED_MEMORY_ACCESS_INTEL))
+    return UMEMI_CL_INVALID_VALUE;
 #define FIND(result, name, parameters, arguments)                              \
   found =                                                                      \
       cl->clGetExtensionFunctionAddressForPlatform(space->platform, #name);    \
@@ -21,7 +22,7 @@ static bool usm_find(struct umemiClSpace *space) {
   all = all && found;
   UMEMI_CL_USM(FIND)
 #undef FIND
-  return all;
+  return all ? UMEMI_CL_SUCCESS : UMEMI_CL_INVALID_VALUE;
 }
 
 static umemStatusType usm_alloc(struct umemiClTurn const *turn,

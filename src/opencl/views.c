@@ -3,27 +3,26 @@
    A few places are enough, for copies go other ways when there is none. */
 #include "opencl.h"
 
-bool umemi_cl_view_note(struct umemiClSpace *space, void *ptr,
-                        struct umemiClPlace const *at) {
-  struct umemiClView *view = space->views, *end = view + UMEMI_CL_VIEWS;
+bool umemi_cl_view_note(struct umemiClSpace *space,
+                        struct umemiClView const *view) {
+  struct umemiClView *place = space->views, *end = place + UMEMI_CL_VIEWS;
   umemi_lock(space->id);
-  while (view < end && view->ptr)
-    view++;
-  bool found = view < end;
+  while (place < end && place->ptr)
+    place++;
+  bool found = place < end;
   if (found)
-    *view = (struct umemiClView){ptr, *at};
+    *place = *view;
   umemi_unlock(space->id);
   return found;
 }
 
-struct umemiClPlace umemi_cl_view_forget(struct umemiClSpace *space,
-                                         void *ptr) {
-  struct umemiClView *view = space->views;
+struct umemiClView umemi_cl_view_forget(struct umemiClSpace *space, void *ptr) {
+  struct umemiClView *place = space->views;
   umemi_lock(space->id);
-  while (view->ptr != ptr) /* noted, so it is there */
-    view++;
-  struct umemiClPlace at = view->at;
-  view->ptr = NULL;
+  while (place->ptr != ptr) /* noted, so it is there */
+    place++;
+  struct umemiClView view = *place;
+  place->ptr = NULL;
   umemi_unlock(space->id);
-  return at;
+  return view;
 }

@@ -203,7 +203,8 @@ void faults_install(void) {
   umem_get_threads();
   umemi_slots_drop();
 #define FAULT_MEMBER(name) .name = faulty_##name,
-  umemi_os = (struct umemiOs){FAULT_CALLS(FAULT_MEMBER).rungs_off = 0};
+  umemi_os = (struct umemiOs){FAULT_CALLS(FAULT_MEMBER).dlopen = dlopen,
+                              .dlsym = dlsym};
 #undef FAULT_MEMBER
   faults_clear();
 }
