@@ -110,6 +110,10 @@ static umemStatusType cuda_set(void *state, uintptr_t adr, int c, size_t nbytes,
 
 /* --- copies within and between ------------------------------------ */
 
+static uintptr_t cuda_apart(uintptr_t a, uintptr_t b) {
+  return a < b ? b - a : a - b;
+}
+
 /* In pieces through a block that lies elsewhere, from the end where the
    destination lies behind: no byte is overwritten before it is read. */
 static umemStatusType cuda_move(struct umemiGpuTurn const *turn, uintptr_t src,
@@ -154,10 +158,9 @@ static umemStatusType cuda_copy_within(struct umemiGpuState *cuda,
                                        uintptr_t src, uintptr_t dest,
                                        size_t nbytes, umemError *error) {
   struct umemiGpuTurn turn;
-  uintptr_t apart = src < dest ? dest - src : src - dest;
-  if (apart == 0)
+  if (src == dest)
     return umemOK;
-  if (apart < nbytes)
+  if (cuda_apart(src, dest) < nbytes)
     return cuda_copy_overlapping(cuda, src, dest, nbytes, error);
   umemStatusType status = umemi_gpu_begin(cuda->gpu, cuda->after, &turn, error);
   if (status != umemOK)
@@ -188,18 +191,22 @@ static umemStatusType cuda_copy_peer(void *src_state, uintptr_t src_adr,
                                      void *dest_state, uintptr_t dest_adr,
                                      size_t nbytes, umemError *error) {
   struct umemiGpuState *src = src_state, *dest = dest_state;
-  umemStatusType status =
-      src->gpu == dest->gpu
-          ? cuda_copy_within(dest, src_adr, dest_adr, nbytes, error)
-          : cuda_copy_between(src, src_adr, dest, dest_adr, nbytes, error);
+  umemStatusType status;
+  if (src->gpu == dest->gpu)
+    status = cuda_copy_within(dest, src_adr, dest_adr, nbytes, error);
+  else if (cuda_apart(src_adr, dest_adr) < nbytes)
+    return UMEM_DECLINED; /* memory of one of them, known to both */
+  else
+    status = cuda_copy_between(src, src_adr, dest, dest_adr, nbytes, error);
   status = cuda_explain(src, status, src_adr, nbytes, error);
   return cuda_explain(dest, status, dest_adr, nbytes, error);
 }
 
 static size_t cuda_spaces(void *state, umemSpace out[UMEM_SPACES_MAX]) {
   struct umemiGpuState const *cuda = state;
-  out[0] = (umemSpace){umemCudaDevice, {(uint64_t)cuda->gpu->number, 0}};
-  return 1;
+  out[0] = umemi_gpu_space(cuda->gpu);
+  out[1] = umemi_gpu_common_space();
+  return 2;
 }
 
 /* Another device may, once it was let. */

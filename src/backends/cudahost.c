@@ -133,8 +133,9 @@ static struct umemVtbl const host_vtbl = {
 static size_t managed_spaces(void *state, umemSpace out[UMEM_SPACES_MAX]) {
   struct umemiGpuState const *cuda = state;
   out[0] = (umemSpace){UMEM_SPACE_PROCESS, {0, 0}};
-  out[1] = (umemSpace){umemCudaDevice, {(uint64_t)cuda->gpu->number, 0}};
-  return 2;
+  out[1] = umemi_gpu_space(cuda->gpu);
+  out[2] = umemi_gpu_common_space();
+  return 3;
 }
 
 static umemStatusType managed_alloc(void *state, size_t nbytes,

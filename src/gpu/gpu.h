@@ -250,6 +250,12 @@ umemStatusType umemi_gpu_dtor(void *state, umemError *error);
 umemStatusType umemi_gpu_check(void *state, uintptr_t adr, size_t nbytes,
                                umemAccess access, umemError *error);
 
+/* The home of what is on a device; */
+umemSpace umemi_gpu_space(struct umemiGpu const *gpu);
+/* and the space of the addresses of all, which has no home: no two bytes have
+   one address (unified addressing), whoever may use it. */
+umemSpace umemi_gpu_common_space(void);
+
 /* gpuhandle.c: their memory, told to other processes -----------------------*/
 
 umemStatusType umemi_gpu_export_handle(void *state, uintptr_t adr,

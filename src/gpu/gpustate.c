@@ -57,6 +57,16 @@ umemStatusType umemi_gpu_check(void *state, uintptr_t adr, size_t nbytes,
   return umemi_driver_guard(own->gpu->ops->driver, error);
 }
 
+/* --- spaces --------------------------------------------------------------- */
+
+umemSpace umemi_gpu_space(struct umemiGpu const *gpu) {
+  return (umemSpace){umemCudaDevice, {(uint64_t)gpu->number, 0}};
+}
+
+umemSpace umemi_gpu_common_space(void) {
+  return (umemSpace){umemCudaDevice, {UINT64_MAX, 0}};
+}
+
 /* --- construct ------------------------------------------------------------ */
 
 static umemStatusType state_make_pool(struct umemiGpuState *own,

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "doubles/rawcl.h"
+#include "doubles/rawcu.h"
 
 /* --- host ---------------------------------------------------------------- */
 
@@ -177,6 +178,61 @@ static void opencl_poke(struct subject const *subject, uintptr_t adr,
   rawcl_write(&subject->ctx.opencl, adr, in, nbytes);
 }
 
+/* --- CUDA ---------------------------------------------------------------- */
+
+static umemStatusType cuda_begin(struct subject *subject) {
+  return umemCuda_ctor(&subject->ctx.cuda, 0);
+}
+
+static umemStatusType cuda_pool_begin(struct subject *subject) {
+  umemCudaOptions options = {.size = sizeof options, .flags = UMEM_CUDA_POOL};
+  return umemCuda_ctor_ex(&subject->ctx.cuda, 0, &options);
+}
+
+/* Where there is none it is the first one. */
+static umemStatusType second_cuda_begin(struct subject *subject) {
+  umemStatusType status = umemCuda_ctor(&subject->ctx.cuda, 1);
+  return status == umemIndexError ? cuda_begin(subject) : status;
+}
+
+static umemStatusType cuda_twin(struct subject *subject,
+                                struct subject const *first) {
+  bool is_second = first->kind->begin == second_cuda_begin;
+  return is_second ? second_cuda_begin(subject) : cuda_begin(subject);
+}
+
+static umemStatusType cuda_host_begin(struct subject *subject) {
+  return umemCudaHost_ctor(&subject->ctx.cuda_host, 0);
+}
+
+static umemStatusType cuda_host_twin(struct subject *subject,
+                                     struct subject const *first) {
+  (void)first;
+  return cuda_host_begin(subject);
+}
+
+static umemStatusType cuda_managed_begin(struct subject *subject) {
+  return umemCudaManaged_ctor(&subject->ctx.cuda_managed, 0, false, NULL);
+}
+
+static umemStatusType cuda_managed_twin(struct subject *subject,
+                                        struct subject const *first) {
+  (void)first;
+  return cuda_managed_begin(subject);
+}
+
+static void cuda_peek(struct subject const *subject, uintptr_t adr, void *out,
+                      size_t nbytes) {
+  (void)subject;
+  rawcu_read(adr, out, nbytes);
+}
+
+static void cuda_poke(struct subject const *subject, uintptr_t adr,
+                      void const *in, size_t nbytes) {
+  (void)subject;
+  rawcu_write(adr, in, nbytes);
+}
+
 /* --- fake devices -------------------------------------------------------- */
 
 static umemStatusType fake_with(struct subject *subject,
@@ -249,6 +305,13 @@ static void fake_poke(struct subject const *subject, uintptr_t adr,
   .end = host_end, .peek = opencl_peek, .poke = opencl_poke,                   \
   .knows_blocks = true
 
+#define CUDA_ROW                                                               \
+  .family = "CUDA", .device_name = "Cuda", .twin = cuda_twin, .end = host_end, \
+  .peek = cuda_peek, .poke = cuda_poke, .knows_blocks = true
+#define CUDA_POINTER_ROW                                                       \
+  .family = "CUDA", .end = host_end, .peek = host_peek, .poke = host_poke,     \
+  .knows_blocks = true
+
 struct kind const kinds[] = {
     {.name = "Host", .begin = host_begin, HOST_ROW},
     {.name = "checked Host",
@@ -297,6 +360,19 @@ struct kind const kinds[] = {
     {.name = "OpenCL SVM", .begin = svm_begin, OPENCL_ROW},
     {.name = "OpenCL buffers", .begin = buffers_begin, OPENCL_ROW},
     {.name = "second OpenCL", .begin = second_device_begin, OPENCL_ROW},
+    {.name = "Cuda", .begin = cuda_begin, CUDA_ROW},
+    {.name = "Cuda pool", .begin = cuda_pool_begin, CUDA_ROW},
+    {.name = "second Cuda", .begin = second_cuda_begin, CUDA_ROW},
+    {.name = "CudaHost",
+     .device_name = "CudaHost",
+     .begin = cuda_host_begin,
+     .twin = cuda_host_twin,
+     CUDA_POINTER_ROW},
+    {.name = "CudaManaged",
+     .device_name = "CudaManaged",
+     .begin = cuda_managed_begin,
+     .twin = cuda_managed_twin,
+     CUDA_POINTER_ROW},
 };
 
 size_t const kind_count = sizeof kinds / sizeof *kinds;
