@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Capture of streams: what it forbids, and nothing of the graphs. */
+#include "inner.h"
+
+enum { ACTIVE = 1, INVALIDATED = 2, GLOBAL = 0 };
+enum { RELAXED = UMEMI_CU_STREAM_CAPTURE_MODE_RELAXED };
+
+static struct stream *captures;
+
+/* --- what is forbidden ---------------------------------------------------- */
+
+void sim_capture_broken(struct stream *stream) {
+  stream->capture = INVALIDATED;
+}
+
+/* By the modes of the capture and of the thread that calls. */
+static bool forbids(struct stream const *capture) {
+  if (capture->capture != ACTIVE || sim_mode() == RELAXED)
+    return false;
+  if (capture->capture_thread == sim_thread())
+    return capture->capture_mode != RELAXED;
+  return capture->capture_mode == GLOBAL && sim_mode() == GLOBAL;
+}
+
+cuCode sim_capture_unsafe(void) {
+  cuCode code = UMEMI_CUDA_SUCCESS;
+  for (struct stream *stream = captures; stream; stream = stream->next_capture)
+    if (forbids(stream)) {
+      sim_capture_broken(stream);
+      code = UMEMI_CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    }
+  return code;
+}
+
+/* The legacy stream would have to wait for what is not executed. */
+cuCode sim_capture_legacy(struct context const *context) {
+  cuCode code = UMEMI_CUDA_SUCCESS;
+  for (struct stream *stream = captures; stream; stream = stream->next_capture)
+    if (stream->context == context && !stream->non_blocking &&
+        stream->capture == ACTIVE) {
+      sim_capture_broken(stream);
+      code = UMEMI_CUDA_ERROR_STREAM_CAPTURE_IMPLICIT;
+    }
+  return code;
+}
+
+/* --- begin and end -------------------------------------------------------- */
+
+void sim_capture_end(struct stream *stream) {
+  struct stream **link = &captures;
+  while (*link && *link != stream)
+    link = &(*link)->next_capture;
+  if (*link)
+    *link = stream->next_capture;
+  stream->capture = UMEMI_CU_STREAM_CAPTURE_STATUS_NONE;
+}
+
+static cuCode capture_begin(struct stream *stream, cuCaptureMode mode) {
+  if (stream == &stream->context->legacy)
+    return UMEMI_CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+  if (stream->capture || mode < GLOBAL || mode > RELAXED)
+    return UMEMI_CUDA_ERROR_INVALID_VALUE;
+  stream->capture = ACTIVE;
+  stream->capture_mode = mode;
+  stream->capture_thread = sim_thread();
+  stream->next_capture = captures;
+  captures = stream;
+  return UMEMI_CUDA_SUCCESS;
+}
+
+cuCode cuStreamBeginCapture_v2(cuStream stream, cuCaptureMode mode) {
+  ENTER(cuStreamBeginCapture_v2, IN_CONTEXT);
+  struct stream *found;
+  cuCode code = sim_stream(stream, &found);
+  return sim_leave(code ? code : capture_begin(found, mode));
+}
+
+static cuCode capture_finish(struct stream *stream) {
+  bool is_valid = stream->capture == ACTIVE;
+  if (!stream->capture)
+    return SIM_ERROR_STREAM_CAPTURE_UNMATCHED;
+  if (stream->capture_mode != RELAXED && stream->capture_thread != sim_thread())
+    return SIM_ERROR_STREAM_CAPTURE_WRONG_THREAD;
+  sim_capture_end(stream);
+  return is_valid ? UMEMI_CUDA_SUCCESS
+                  : UMEMI_CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
+}
+
+/* The graph is a number that means nothing. */
+cuCode cuStreamEndCapture(cuStream stream, cuGraph *graph_out) {
+  ENTER(cuStreamEndCapture, IN_CONTEXT);
+  struct stream *found = sim_object(stream, OBJECT_STREAM);
+  cuCode code = found ? capture_finish(found) : UMEMI_CUDA_ERROR_INVALID_HANDLE;
+  *graph_out = code ? NULL : (cuGraph)found->object.handle;
+  return sim_leave(code);
+}
+
+cuCode cuStreamIsCapturing(cuStream stream, cuCaptureStatus *status_out) {
+  ENTER(cuStreamIsCapturing, IN_CONTEXT);
+  struct stream *found;
+  cuCode code = sim_stream(stream, &found);
+  if (code == UMEMI_CUDA_ERROR_STREAM_CAPTURE_INVALIDATED)
+    code = UMEMI_CUDA_SUCCESS;
+  if (!code)
+    *status_out = found->capture;
+  return sim_leave(code);
+}
+
+cuCode cuThreadExchangeStreamCaptureMode(cuCaptureMode *mode) {
+  ENTER(cuThreadExchangeStreamCaptureMode, NOTHING);
+  return sim_leave(sim_mode_exchange(mode));
+}

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Contexts, and each thread's stack of current ones. */
+#include "inner.h"
+
+#include <stdlib.h>
+
+enum { STACK_MOST = 64 };
+
+/* Handles and not pointers: a context may be destroyed while it is current. */
+static _Thread_local struct {
+  cuContext stack[STACK_MOST];
+  int depth;
+  cuCaptureMode mode;
+} mine;
+
+void *sim_thread(void) {
+  return &mine;
+}
+
+/* --- the current one ------------------------------------------------------ */
+
+/* A primary context that nobody retains is as good as destroyed. */
+static bool is_alive(struct context const *context) {
+  return context && context->retains;
+}
+
+struct context *sim_context(cuContext handle) {
+  struct context *context = sim_object(handle, OBJECT_CONTEXT);
+  return is_alive(context) ? context : NULL;
+}
+
+struct context *sim_current(void) {
+  return mine.depth ? sim_context(mine.stack[mine.depth - 1]) : NULL;
+}
+
+cuCode sim_current_code(void) {
+  struct context *context = sim_current();
+  if (!mine.depth)
+    return UMEMI_CUDA_ERROR_INVALID_CONTEXT;
+  return context ? context->sticky : SIM_ERROR_CONTEXT_IS_DESTROYED;
+}
+
+void sim_poison(struct context *context, cuCode code) {
+  bool is_fatal = code == UMEMI_CUDA_ERROR_ECC_UNCORRECTABLE ||
+                  code == UMEMI_CUDA_ERROR_ILLEGAL_ADDRESS ||
+                  code == UMEMI_CUDA_ERROR_LAUNCH_TIMEOUT ||
+                  (code >= UMEMI_CUDA_ERROR_HARDWARE_STACK_ERROR &&
+                   code <= UMEMI_CUDA_ERROR_LAUNCH_FAILED);
+  if (is_fatal && !context->sticky)
+    context->sticky = code;
+}
+
+cuCode cuCtxGetCurrent(cuContext *context_out) {
+  ENTER(cuCtxGetCurrent, NOTHING);
+  *context_out = mine.depth ? mine.stack[mine.depth - 1] : NULL;
+  return sim_leave(UMEMI_CUDA_SUCCESS);
+}
+
+cuCode cuCtxGetDevice(cuDevice *device_out) {
+  ENTER(cuCtxGetDevice, IN_CONTEXT);
+  *device_out = sim_current()->device;
+  return sim_leave(UMEMI_CUDA_SUCCESS);
+}
+
+static cuCode stack_push(cuContext handle) {
+  if (!sim_context(handle) || mine.depth == STACK_MOST)
+    return UMEMI_CUDA_ERROR_INVALID_CONTEXT;
+  mine.stack[mine.depth++] = handle;
+  return UMEMI_CUDA_SUCCESS;
+}
+
+cuCode cuCtxPushCurrent_v2(cuContext context) {
+  ENTER(cuCtxPushCurrent_v2, NOTHING);
+  return sim_leave(stack_push(context));
+}
+
+static cuCode stack_pop(cuContext *context_out) {
+  if (!mine.depth)
+    return UMEMI_CUDA_ERROR_INVALID_CONTEXT;
+  mine.depth--;
+  if (context_out)
+    *context_out = mine.stack[mine.depth];
+  return UMEMI_CUDA_SUCCESS;
+}
+
+cuCode cuCtxPopCurrent_v2(cuContext *context_out) {
+  ENTER(cuCtxPopCurrent_v2, NOTHING);
+  return sim_leave(stack_pop(context_out));
+}
+
+/* Takes the place of the current one. */
+static cuCode stack_set(cuContext handle) {
+  if (handle && !sim_context(handle))
+    return UMEMI_CUDA_ERROR_INVALID_CONTEXT;
+  if (mine.depth)
+    mine.depth--;
+  return handle ? stack_push(handle) : UMEMI_CUDA_SUCCESS;
+}
+
+cuCode cuCtxSetCurrent(cuContext context) {
+  ENTER(cuCtxSetCurrent, NOTHING);
+  return sim_leave(stack_set(context));
+}
+
+int simcu_stack_depth(void) {
+  return mine.depth;
+}
+
+uint64_t simcu_stack_state(void) {
+  uint64_t state = (uint64_t)mine.mode + 1;
+  for (int i = 0; i < mine.depth; i++)
+    state = (state ^ (uintptr_t)mine.stack[i]) * UINT64_C(0x100000001B3);
+  return state;
+}
+
+/* --- the thread's capture mode -------------------------------------------- */
+
+cuCaptureMode sim_mode(void) {
+  return mine.mode;
+}
+
+cuCode sim_mode_exchange(cuCaptureMode *mode) {
+  cuCaptureMode before = mine.mode;
+  if (!mode || *mode < 0 || *mode > UMEMI_CU_STREAM_CAPTURE_MODE_RELAXED)
+    return UMEMI_CUDA_ERROR_INVALID_VALUE;
+  mine.mode = *mode;
+  *mode = before;
+  return UMEMI_CUDA_SUCCESS;
+}
+
+/* --- the end of one ------------------------------------------------------- */
+
+static void end_block(struct block *block, void *context) {
+  if (block->context != context)
+    return;
+  if (!block->context->sticky)
+    sim_violation("the context ends with %zu bytes live at %#zx", block->nbytes,
+                  (size_t)block->start);
+  sim_free(block);
+}
+
+static void end_streams(struct context *context) {
+  if (!context->sticky && context->stream_count)
+    sim_violation("the context ends with %zu live streams",
+                  context->stream_count);
+  while (context->streams)
+    sim_stream_end(context->streams);
+}
+
+static void end_peers(int device) {
+  for (int i = 0; i < SIMCU_DEVICES_MAX; i++) {
+    sim.devices[device].accesses[i] = false;
+    sim.devices[i].accesses[device] = false;
+  }
+}
+
+/* Its events stay: they are done, and to destroy them is no crime. */
+static void context_end(struct context *context) {
+  sim_context_wait(context);
+  sim_block_each(end_block, context);
+  end_streams(context);
+  if (context->primary)
+    end_peers(context->device);
+  sim_op_drop(context->legacy.last);
+  context->legacy.last = NULL;
+  context->sticky = UMEMI_CUDA_SUCCESS;
+}
+
+/* --- primary contexts ----------------------------------------------------- */
+
+void sim_context_init(struct context *context, int device) {
+  context->device = device;
+  context->primary = context == &sim.devices[device].primary;
+  context->legacy.context = context;
+  sim_object_add(&context->object, OBJECT_CONTEXT,
+                 context->primary ? SIMCU_KINDS : SIMCU_CONTEXTS);
+}
+
+cuCode cuDevicePrimaryCtxRetain(cuContext *context_out, cuDevice device) {
+  ENTER(cuDevicePrimaryCtxRetain, NOTHING);
+  if (!sim_is_device(device))
+    return sim_leave(UMEMI_CUDA_ERROR_INVALID_DEVICE);
+  struct context *context = &sim.devices[device].primary;
+  context->retains++;
+  sim.live[SIMCU_RETAINS]++;
+  *context_out = (cuContext)context->object.handle;
+  return sim_leave(UMEMI_CUDA_SUCCESS);
+}
+
+static cuCode primary_release(struct context *context) {
+  if (!context->retains) {
+    sim_violation("the primary context of device %d is not retained",
+                  context->device);
+    return UMEMI_CUDA_ERROR_INVALID_CONTEXT;
+  }
+  if (context->retains == 1)
+    context_end(context);
+  context->retains--;
+  sim.live[SIMCU_RETAINS]--;
+  return UMEMI_CUDA_SUCCESS;
+}
+
+cuCode cuDevicePrimaryCtxRelease_v2(cuDevice device) {
+  ENTER(cuDevicePrimaryCtxRelease_v2, NOTHING);
+  if (!sim_is_device(device))
+    return sim_leave(UMEMI_CUDA_ERROR_INVALID_DEVICE);
+  return sim_leave(primary_release(&sim.devices[device].primary));
+}
+
+cuCode cuDevicePrimaryCtxGetState(cuDevice device, unsigned *flags_out,
+                                  int *is_active_out) {
+  ENTER(cuDevicePrimaryCtxGetState, NOTHING);
+  if (!sim_is_device(device))
+    return sim_leave(UMEMI_CUDA_ERROR_INVALID_DEVICE);
+  *flags_out = 0;
+  *is_active_out = is_alive(&sim.devices[device].primary);
+  return sim_leave(UMEMI_CUDA_SUCCESS);
+}
+
+/* --- others --------------------------------------------------------------- */
+
+cuCode cuCtxCreate_v2(cuContext *context_out, unsigned flags, cuDevice device) {
+  ENTER(cuCtxCreate_v2, NOTHING);
+  (void)flags;
+  if (!sim_is_device(device))
+    return sim_leave(UMEMI_CUDA_ERROR_INVALID_DEVICE);
+  struct context *context = sim_new(sizeof *context);
+  sim_context_init(context, device);
+  context->retains = 1;
+  *context_out = (cuContext)context->object.handle;
+  return sim_leave(stack_push(*context_out));
+}
+
+/* Not freed: events may still know them. */
+static struct context *destroyed;
+
+static cuCode context_destroy(struct context *context) {
+  cuContext handle = (cuContext)context->object.handle;
+  context_end(context);
+  if (mine.depth && mine.stack[mine.depth - 1] == handle)
+    mine.depth--;
+  sim_object_remove(&context->object);
+  context->retains = 0;
+  context->next = destroyed;
+  destroyed = context;
+  return UMEMI_CUDA_SUCCESS;
+}
+
+cuCode cuCtxDestroy_v2(cuContext context) {
+  ENTER(cuCtxDestroy_v2, NOTHING);
+  struct context *found = sim_context(context);
+  if (!found || found->primary)
+    return sim_leave(UMEMI_CUDA_ERROR_INVALID_CONTEXT);
+  return sim_leave(context_destroy(found));
+}
+
+/* --- waiting, peers ------------------------------------------------------- */
+
+cuCode cuCtxSynchronize(void) {
+  ENTER(cuCtxSynchronize, IN_CONTEXT | UNSAFE);
+  struct context *context = sim_current();
+  sim_context_wait(context);
+  sim_pools_trim(context->device, false);
+  return sim_leave(context->sticky);
+}
+
+static cuCode enable_peer(struct context const *context,
+                          struct context const *peer) {
+  struct device *device = &sim.devices[context->device];
+  if (!device->can_access[peer->device])
+    return UMEMI_CUDA_ERROR_PEER_ACCESS_UNSUPPORTED;
+  if (device->accesses[peer->device])
+    return UMEMI_CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED;
+  device->accesses[peer->device] = true;
+  return UMEMI_CUDA_SUCCESS;
+}
+
+cuCode cuCtxEnablePeerAccess(cuContext peer, unsigned flags) {
+  ENTER(cuCtxEnablePeerAccess, IN_CONTEXT);
+  struct context *other = sim_context(peer);
+  if (flags)
+    return sim_leave(UMEMI_CUDA_ERROR_INVALID_VALUE);
+  if (!other || other == sim_current())
+    return sim_leave(UMEMI_CUDA_ERROR_INVALID_CONTEXT);
+  return sim_leave(enable_peer(sim_current(), other));
+}
