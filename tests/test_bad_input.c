@@ -741,10 +741,11 @@ static struct function const device_info =
     FUNCTION(umem_device_info, call_device_info);
 
 static void device_info__of_no_kind_or_device_is_refused(void **state) {
-  static int const types[] = {-1, 7, 15, 17, 1023, 1024, INT_MAX, INT_MIN};
+  static int const types[] = {-1, 7, 15, 18, 1023, 1024, INT_MAX, INT_MIN};
   static umemDeviceType const kinds[] = {
-      umemVirtualDevice,  umemHostDevice, umemFileDevice, umemCudaDevice,
-      umemCudaHostDevice, umemMMapDevice, umemShmDevice,  umemCudaManagedDevice,
+      umemVirtualDevice, umemHostDevice,        umemFileDevice,
+      umemCudaDevice,    umemCudaHostDevice,    umemMMapDevice,
+      umemShmDevice,     umemCudaManagedDevice, umemOpenCLDevice,
   };
   (void)state;
   struct args args = {.a_size = sizeof(umemDeviceInfo)};
@@ -1131,6 +1132,103 @@ static void shm_unlink__of_bad_names(void **state) {
   assert_status(umemShm_unlink("/umem-test-there-is-none"), umemIOError);
 }
 
+/* --- OpenCL: without a device --------------------------------------------- */
+
+struct opencl_arg {
+  int platform, device;
+  umemOpenCLOptions const *options;
+};
+
+static umemStatusType ctor_opencl(umemContext *ctx, void const *what) {
+  struct opencl_arg const *arg = what;
+  umemOpenCL *opencl = ctx ? &ctx->opencl : NULL;
+  return arg->options ? umemOpenCL_ctor_ex(opencl, arg->platform, arg->device,
+                                           arg->options)
+                      : umemOpenCL_ctor(opencl, arg->platform, arg->device);
+}
+
+/* Where there is no platform no number is better than another. */
+static umemStatusType opencl_number_error(void) {
+  umemDeviceInfo info = {.size = sizeof info};
+  assert_ok(umem_device_info(umemOpenCLDevice, 0, &info));
+  bool any = info.usable || strstr(info.reason, "no device in any of");
+  return any ? umemIndexError : umemNotSupportedError;
+}
+
+static void opencl_ctor__with_bad_numbers(void **state) {
+  static int const bad[] = {-1, -2, 1000, INT_MAX, INT_MIN};
+  umemOpenCLOptions options = {.size = sizeof options};
+  (void)state;
+  umemStatusType const expected = opencl_number_error();
+  for (size_t i = 0; i < LENGTH(bad); i++) {
+    struct opencl_arg arg = {bad[i], 0, NULL};
+    run_ctor(ctor_opencl, &arg, expected, "OpenCL, platform", NULL);
+    arg.options = &options;
+    run_ctor(ctor_opencl, &arg, expected, "OpenCL, options", NULL);
+    arg.device = bad[i];
+    run_ctor(ctor_opencl, &arg, expected, "OpenCL, device", NULL);
+  }
+}
+
+static void opencl_ctor__with_options_of_bad_sizes(void **state) {
+  struct {
+    umemOpenCLOptions options;
+    unsigned char newer[8];
+  } given = {.options = {.size = sizeof given}};
+  (void)state;
+  struct opencl_arg arg = {0, 0, &given.options};
+  for (size_t i = 0; i < sizeof given.newer; i++) {
+    given.newer[i] = 1;
+    run_ctor(ctor_opencl, &arg, umemNotSupportedError, "OpenCL, excess", NULL);
+    given.newer[i] = 0;
+  }
+  for (size_t size = 0; size < sizeof size; size++) {
+    given.options.size = size;
+    run_ctor(ctor_opencl, &arg, umemValueError, "OpenCL, short size", NULL);
+  }
+  given.options.size = SIZE_MAX;
+  run_ctor(ctor_opencl, &arg, umemValueError, "OpenCL, a huge size", NULL);
+}
+
+static umemStatusType call_get_objects(struct args const *x) {
+  void *objects[] = {image, image, image};
+  umemStatusType status = umemOpenCL_get_objects(
+      x->a, &objects[0], x->no_out ? NULL : &objects[1], &objects[2]);
+  for (size_t i = 0; i < LENGTH(objects); i++)
+    CHECK(objects[i] == image);
+  return status;
+}
+
+static umemStatusType call_get_mem(struct args const *x) {
+  void *mem = image;
+  size_t offset = SENTINEL;
+  umemStatusType status = umemOpenCL_get_mem(
+      x->a, x->a_adr, x->no_out ? NULL : &mem, x->no_out ? NULL : &offset);
+  CHECK(mem == image && offset == SENTINEL);
+  return status;
+}
+
+CALL(call_get_tier, unless(umemOpenCL_get_tier(x->a) != umemOpenCLBest, x->a))
+CALL(call_set_arg,
+     umemOpenCL_set_arg(x->a, x->no_out ? NULL : image, 0, x->a_adr))
+
+static void opencl__functions_of_what_is_no_OpenCL_are_type_errors(void **st) {
+  static struct function const functions[] = {
+      FUNCTION(umemOpenCL_get_tier, call_get_tier),
+      FUNCTION(umemOpenCL_get_objects, call_get_objects),
+      FUNCTION(umemOpenCL_get_mem, call_get_mem),
+      FUNCTION(umemOpenCL_set_arg, call_set_arg)};
+  (void)st;
+  for (size_t i = 0; i < LENGTH(functions); i++)
+    for (enum who who = HOST; who <= EVERYONE; who++) {
+      struct args args = {.a = bad_context(who), .a_adr = block[HOST]};
+      run(&functions[i], &args, umemTypeError, bad_name(who));
+      args.no_out = true;
+      args.a_adr = 0;
+      run(&functions[i], &args, umemTypeError, bad_name(who));
+    }
+}
+
 static umemStatusType ctor_cuda(umemContext *ctx, void const *what) {
   int const *device = what;
   return umemCuda_ctor(ctx ? &ctx->cuda : NULL, *device);
@@ -1240,6 +1338,9 @@ int main(void) {
       cmocka_unit_test(shm_ctor_fd__with_bad_descriptors),
       cmocka_unit_test(shm_get_fd__of_what_is_no_shm_is_a_type_error),
       cmocka_unit_test(shm_unlink__of_bad_names),
+      cmocka_unit_test(opencl_ctor__with_bad_numbers),
+      cmocka_unit_test(opencl_ctor__with_options_of_bad_sizes),
+      cmocka_unit_test(opencl__functions_of_what_is_no_OpenCL_are_type_errors),
       cmocka_unit_test(cuda_ctor__is_not_supported_yet),
       cmocka_unit_test(virtual_ctor__needs_a_live_host),
       cmocka_unit_test(dtor__of_what_is_not_live_is_ok),

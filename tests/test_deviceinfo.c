@@ -3,6 +3,7 @@
 #include "core.h"
 
 #include "internal.h"
+#include "opencl/cl.h"
 
 #define NODES "/sys/devices/system/node/"
 
@@ -18,6 +19,10 @@ static umemDeviceInfo info_of(umemDeviceType type, size_t index) {
   assert_true(strnlen(info.reason, sizeof info.reason) < sizeof info.reason);
   assert_int_equal(info.usable, info.reason[0] == '\0');
   assert_int_equal(info.usable, info.name[0] != '\0');
+  if (type != umemOpenCLDevice) {
+    assert_int_equal(info.platform, 0);
+    assert_int_equal(info.device, index);
+  }
   return info;
 }
 
@@ -183,6 +188,12 @@ static void a_directory__that_cannot_be_had_is_no_device(void **state) {
   assert_string_equal(info_of(umemFileDevice, 0).name, ".");
 }
 
+/* What a process has loaded stays loaded: these tests come before others. */
+static void *no_library(char const *name, int flags) {
+  (void)name, (void)flags;
+  return NULL;
+}
+
 /* --- kinds without devices ------------------------------------------------ */
 
 static void kinds_without_devices__say_why(void **state) {
@@ -192,9 +203,10 @@ static void kinds_without_devices__say_why(void **state) {
     char const *why;
   } const cases[] = {
       {umemVirtualDevice, "made of a Host: has no memory of its own"},
-      {umemCudaDevice, "libumem " UMEM_VERSION_STRING " has no CUDA support"},
-      {umemCudaHostDevice, "no driver was looked for"},
-      {umemCudaManagedDevice, "no driver was looked for"}};
+      {umemCudaDevice, "no usable CUDA driver: libcuda.so.1 was not found"},
+      {umemCudaHostDevice, "libcuda.so.1"},
+      {umemCudaManagedDevice, "libcuda.so.1"}};
+  umemi_os.dlopen = no_library;
   for (size_t i = 0; i < LENGTH(cases); i++) {
     umemDeviceInfo info = info_of(cases[i].type, 0);
     assert_int_equal(umem_device_count(cases[i].type), 0);
@@ -208,6 +220,163 @@ static void kinds_without_devices__say_why(void **state) {
   assert_status(umemCuda_ctor(&cuda, 0), umemNotSupportedError);
   assert_has(umem_get_message(&cuda), info_of(umemCudaDevice, 0).reason);
   assert_ok(umem_dtor(&cuda));
+}
+
+/* --- OpenCL --------------------------------------------------------------- */
+
+static void opencl__that_is_not_installed_says_what_was_looked_for(void **st) {
+  (void)st;
+  umemi_os.dlopen = no_library;
+  assert_int_equal(umem_device_count(umemOpenCLDevice), 0);
+  umemDeviceInfo info = info_of(umemOpenCLDevice, 0);
+  assert_int_equal(info.usable, 0);
+  assert_int_equal(info.numa_node, -1);
+  assert_int_equal(info.total_bytes, 0);
+  assert_has(info.reason, "libOpenCL.so.1 was not found");
+  assert_status(umem_device_info(umemOpenCLDevice, 1, &info), umemIndexError);
+}
+
+/* An OpenCL of ours: so many devices each of its platforms has, or an error. */
+static int cl_devices[8];
+static clUint cl_platforms;
+static char const *cl_name;
+static char cl_ids[8][8]; /* their addresses are ids */
+
+static clInt give_platforms(clUint room, clPlatform *out, clUint *count_out) {
+  for (clUint i = 0; out && i < cl_platforms && i < room; i++)
+    out[i] = (clPlatform)cl_ids[i];
+  *count_out = cl_platforms;
+  return UMEMI_CL_SUCCESS;
+}
+
+static clInt give_devices(clPlatform platform, clBits type, clUint room,
+                          clDevice *out, clUint *count_out) {
+  char *ids = (char *)platform;
+  int count = cl_devices[(ids - cl_ids[0]) / 8];
+  assert_true(type == UMEMI_CL_DEVICE_TYPE_ALL);
+  if (count < 0)
+    return count;
+  for (int i = 0; out && i < count && (clUint)i < room; i++)
+    out[i] = (clDevice)&ids[i];
+  *count_out = (clUint)count;
+  return UMEMI_CL_SUCCESS;
+}
+
+/* Too little room is an error, as everywhere in OpenCL. */
+static clInt give_info(clDevice device, clUint what, size_t room, void *out,
+                       size_t *size_out) {
+  uint64_t bytes = (uint64_t)((char *)device - cl_ids[0] + 1) << 30;
+  void const *from = &bytes;
+  size_t size = sizeof bytes;
+  if (what == UMEMI_CL_DEVICE_NAME) {
+    from = cl_name;
+    size = strlen(cl_name) + 1;
+  } else if (what != UMEMI_CL_DEVICE_GLOBAL_MEM_SIZE)
+    return UMEMI_CL_INVALID_VALUE;
+  if (size_out)
+    *size_out = size;
+  if (out && size > room)
+    return UMEMI_CL_INVALID_VALUE;
+  if (out)
+    memcpy(out, from, size);
+  return UMEMI_CL_SUCCESS;
+}
+
+static void never_called(void) {
+  fail_msg("not needed to tell what there is");
+}
+
+static void *a_library(char const *name, int flags) {
+  (void)flags;
+  return strcmp(name, "libOpenCL.so.1") == 0 ? cl_ids : NULL;
+}
+
+static void *a_function(void *library, char const *name) {
+  assert_ptr_equal(library, cl_ids);
+  if (strcmp(name, "clGetPlatformIDs") == 0)
+    return (void *)give_platforms;
+  if (strcmp(name, "clGetDeviceIDs") == 0)
+    return (void *)give_devices;
+  if (strcmp(name, "clGetDeviceInfo") == 0)
+    return (void *)give_info;
+  return (void *)never_called;
+}
+
+static void cl_begin(int const *devices, size_t platforms) {
+  umemi_os.dlopen = a_library;
+  umemi_os.dlsym = a_function;
+  memcpy(cl_devices, devices, platforms * sizeof *devices);
+  cl_platforms = (clUint)platforms;
+  cl_name = "An OpenCL device";
+}
+
+static void assert_listed(size_t index, int platform, int device) {
+  umemDeviceInfo info = info_of(umemOpenCLDevice, index);
+  assert_int_equal(info.usable, 1);
+  assert_int_equal(info.platform, platform);
+  assert_int_equal(info.device, device);
+  assert_int_equal(info.numa_node, -1);
+  assert_true(info.total_bytes == (uint64_t)(8 * platform + device + 1) << 30);
+  assert_int_equal(info.free_bytes, 0);
+  assert_string_equal(info.name, cl_name);
+}
+
+static void opencl__has_the_devices_of_all_platforms(void **state) {
+  static int const devices[] = {UMEMI_CL_DEVICE_NOT_FOUND, 2, 0, 3};
+  (void)state;
+  umemDeviceInfo info = {.size = sizeof info};
+  cl_begin(devices, LENGTH(devices));
+  assert_int_equal(umem_device_count(umemOpenCLDevice), 5);
+  assert_listed(0, 1, 0);
+  assert_listed(1, 1, 1);
+  assert_listed(2, 3, 0);
+  assert_listed(3, 3, 1);
+  assert_listed(4, 3, 2);
+  assert_status(umem_device_info(umemOpenCLDevice, 5, &info), umemIndexError);
+  assert_status(umem_device_info(umemOpenCLDevice, SIZE_MAX, &info),
+                umemIndexError);
+}
+
+static void opencl__without_platform_or_device_says_which(void **state) {
+  static int const none[] = {UMEMI_CL_DEVICE_NOT_FOUND, 0};
+  (void)state;
+  cl_begin(none, 0);
+  assert_int_equal(umem_device_count(umemOpenCLDevice), 0);
+  assert_has(info_of(umemOpenCLDevice, 0).reason, "no OpenCL platform");
+  cl_begin(none, 2);
+  assert_int_equal(umem_device_count(umemOpenCLDevice), 0);
+  assert_has(info_of(umemOpenCLDevice, 0).reason,
+             "no device in any of 2 OpenCL platform");
+}
+
+/* One driver that is out of order takes nobody else's devices away. */
+static void opencl__with_a_platform_that_fails_has_the_others(void **state) {
+  static int const devices[] = {UMEMI_CL_OUT_OF_HOST_MEMORY, 1,
+                                UMEMI_CL_OUT_OF_RESOURCES, 1};
+  (void)state;
+  cl_begin(devices, 1);
+  assert_int_equal(umem_device_count(umemOpenCLDevice), 0);
+  assert_has(info_of(umemOpenCLDevice, 0).reason,
+             "clGetDeviceIDs: CL_OUT_OF_HOST_MEMORY (-6)");
+  cl_begin(devices, LENGTH(devices));
+  assert_int_equal(umem_device_count(umemOpenCLDevice), 2);
+  assert_listed(0, 1, 0);
+  assert_listed(1, 3, 0);
+}
+
+static void opencl__names_are_cut_where_they_are_too_long(void **state) {
+  static int const one = 1;
+  (void)state;
+  char name[200];
+  memset(name, 'x', sizeof name);
+  for (size_t length = 126; length < 130; length++) {
+    cl_begin(&one, 1);
+    name[length] = '\0';
+    cl_name = name;
+    umemDeviceInfo info = info_of(umemOpenCLDevice, 0);
+    assert_int_equal(strlen(info.name), length < 127 ? length : 127);
+    name[length] = 'x';
+  }
 }
 
 /* --- sizes ---------------------------------------------------------------- */
@@ -242,7 +411,12 @@ int main(void) {
       shown_test(file_and_mmap__are_the_working_directory),
       shown_test(shm__is_where_shared_memory_lies),
       shown_test(a_directory__that_cannot_be_had_is_no_device),
-      shown_test(kinds_without_devices__say_why),
+      faulty_test(kinds_without_devices__say_why),
+      faulty_test(opencl__that_is_not_installed_says_what_was_looked_for),
+      faulty_test(opencl__has_the_devices_of_all_platforms),
+      faulty_test(opencl__without_platform_or_device_says_which),
+      faulty_test(opencl__with_a_platform_that_fails_has_the_others),
+      faulty_test(opencl__names_are_cut_where_they_are_too_long),
       shown_test(info__is_written_as_far_as_asked),
   };
   return cmocka_run_group_tests(tests, temp_setup, temp_teardown);

@@ -61,11 +61,11 @@ typedef struct umemOpenCLOptions {
  *
  * umem_device_info() lists both. Contexts for one device are one address space:
  * each can use blocks of the other as long as that lives. Blocks start at
- * multiples of 64, in the device's own memory up to what the device grants
- * (CL_DEVICE_MEM_BASE_ADDR_ALIGN), and belong to the context that allocated
- * them. Copies and sets have to lie in one live block: OpenCL checks nothing.
- * The commands of a kernel that uses a block must be through before it is
- * freed.
+ * multiples of 64 and belong to the context that allocated them. Alignment is
+ * that of addresses: what kernels see of a buffer lies as the device lays it
+ * (CL_DEVICE_MEM_BASE_ADDR_ALIGN). Copies and sets have to lie in one live
+ * block: OpenCL checks nothing. The commands of a kernel that uses a block must
+ * be through before it is freed.
  *
  * Errors: umemNotSupportedError if there is no libOpenCL.so.1, no platform or
  * no device; umemIndexError for a number that is too large or negative;
@@ -109,8 +109,9 @@ UMEM_API umemStatusType umemOpenCL_get_objects(umemOpenCL const *ctx,
  * the tier has instead.
  *
  * @param kernel  A cl_kernel of the context's cl_context.
- * @param adr  In a live block. With umemOpenCLBuffers the start of one: a
- *   buffer is passed as a whole, so pass the offset in another argument.
+ * @param adr  In a live block. With umemOpenCLBuffers the start of one that is
+ *   not aligned to more than 4096: a buffer is passed as a whole, so pass an
+ *   offset in another argument.
  *
  * As clSetKernelArg() this is not for several threads and one kernel at once.
  *

@@ -191,7 +191,11 @@ static umemStatusType cuda_copy_peer(void *src_state, uintptr_t src_adr,
                                      void *dest_state, uintptr_t dest_adr,
                                      size_t nbytes, umemError *error) {
   struct umemiGpuState *src = src_state, *dest = dest_state;
-  umemStatusType status;
+  umemStatusType status = umemOK;
+  if (src->gpu == dest->gpu && src->after != dest->after)
+    status = umemi_gpu_settle(src, error);
+  if (status != umemOK)
+    return status;
   if (src->gpu == dest->gpu)
     status = cuda_copy_within(dest, src_adr, dest_adr, nbytes, error);
   else if (cuda_apart(src_adr, dest_adr) < nbytes)
@@ -263,6 +267,8 @@ static umemStatusType cuda_ctor(umemCuda *ctx, int device,
   umemStatusType status = umemi_ctor_begin(ctx, cuda_vtbl.name, error);
   if (status == umemOK && given)
     status = umemi_take_options(options, sizeof *options, given, error);
+  if (status == umemOK && options->reserved)
+    status = umem_error_fill(error, umemValueError, 0, 0, "reserved is not 0");
   if (status != umemOK)
     return status;
   struct umemiGpuPlan plan = {.ops = &umemi_cuda,

@@ -4,19 +4,11 @@
 
 /* --- pointers ------------------------------------------------------------- */
 
-/* What is begun on the device is through, and the host may come. */
-static umemStatusType pointer_settle(struct umemiGpuState *cuda,
-                                     umemError *error) {
-  struct umemiGpuTurn turn;
-  umemStatusType status = umemi_gpu_begin(cuda->gpu, cuda->after, &turn, error);
-  return status == umemOK ? umemi_gpu_end(&turn, umemOK, error) : status;
-}
-
 static umemStatusType pointer_view_begin(void *state, uintptr_t adr,
                                          size_t nbytes, umemAccess access,
                                          void **ptr_out, umemError *error) {
   (void)nbytes, (void)access;
-  umemStatusType status = pointer_settle(state, error);
+  umemStatusType status = umemi_gpu_settle(state, error);
   if (status == umemOK)
     *ptr_out = (void *)adr;
   return status;
@@ -24,7 +16,7 @@ static umemStatusType pointer_view_begin(void *state, uintptr_t adr,
 
 static umemStatusType pointer_read(void *state, uintptr_t adr, void *out,
                                    size_t nbytes, umemError *error) {
-  umemStatusType status = pointer_settle(state, error);
+  umemStatusType status = umemi_gpu_settle(state, error);
   if (status == umemOK)
     umemi_host_copy(out, (void const *)adr, nbytes);
   return status;
@@ -32,7 +24,7 @@ static umemStatusType pointer_read(void *state, uintptr_t adr, void *out,
 
 static umemStatusType pointer_write(void *state, uintptr_t adr, void const *in,
                                     size_t nbytes, umemError *error) {
-  umemStatusType status = pointer_settle(state, error);
+  umemStatusType status = umemi_gpu_settle(state, error);
   if (status == umemOK)
     umemi_host_copy((void *)adr, in, nbytes);
   return status;
@@ -41,9 +33,9 @@ static umemStatusType pointer_write(void *state, uintptr_t adr, void const *in,
 static umemStatusType pointer_copy_peer(void *src_state, uintptr_t src_adr,
                                         void *dest_state, uintptr_t dest_adr,
                                         size_t nbytes, umemError *error) {
-  umemStatusType status = pointer_settle(src_state, error);
+  umemStatusType status = umemi_gpu_settle(src_state, error);
   if (status == umemOK && src_state != dest_state)
-    status = pointer_settle(dest_state, error);
+    status = umemi_gpu_settle(dest_state, error);
   if (status == umemOK)
     umemi_host_copy((void *)dest_adr, (void const *)src_adr, nbytes);
   return status;
@@ -51,7 +43,7 @@ static umemStatusType pointer_copy_peer(void *src_state, uintptr_t src_adr,
 
 static umemStatusType pointer_set(void *state, uintptr_t adr, int c,
                                   size_t nbytes, umemError *error) {
-  umemStatusType status = pointer_settle(state, error);
+  umemStatusType status = umemi_gpu_settle(state, error);
   if (status == umemOK)
     memset((void *)adr, c, nbytes);
   return status;

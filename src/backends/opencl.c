@@ -28,7 +28,7 @@ static umemStatusType opencl_alloc(void *state, size_t nbytes, size_t alignment,
                                    uintptr_t *adr_out, umemError *error) {
   struct umemiOpenCl *opencl = state;
   struct umemiClBlock block;
-  (void)alignment; /* the fundamental one at most */
+  (void)alignment; /* of what the table says, all have it */
   umemStatusType status = umemi_cl_guard(error);
   if (status == umemOK)
     status = umemi_cl_space_alloc(opencl, nbytes, &block, error);
@@ -196,6 +196,8 @@ static umemStatusType opencl_copy_peer(void *src_state, uintptr_t src_adr,
   if (src_adr == dest_adr)
     return umemOK;
   umemStatusType status = opencl_find(src, src_adr, nbytes, &from, error);
+  if (status == umemOK && src != dest) /* whose own is waited for below */
+    status = umemi_cl_wait_for_user(src, error);
   if (status == umemOK)
     status = opencl_find(dest, dest_adr, nbytes, &to, error);
   return status == umemOK ? opencl_copy_within(dest, &from, &to, nbytes, error)
@@ -261,31 +263,24 @@ static void opencl_limits(void *state, unsigned access, uintptr_t adr,
                                       : tier->names.copy;
 }
 
-static struct umemVtbl const opencl_vtbl = {
-    .size = sizeof opencl_vtbl,
-    .type = umemOpenCLDevice,
-    .name = "OpenCL",
-    .fundamental_align = 64,
-    .max_align = 64,
-    .dtor = opencl_dtor,
-    .alloc = opencl_alloc,
-    .free = opencl_free,
-    .read = opencl_read,
-    .write = opencl_write,
-    .spaces = opencl_spaces,
-    .check = opencl_check,
-    .calloc = umemi_no_calloc,
-    .flush = umemi_no_flush,
-    .discard = umemi_no_discard,
-    .copy_peer = opencl_copy_peer,
-    .view_begin = opencl_view_begin,
-    .view_end = opencl_view_end,
-    .set = opencl_set,
-    .next_data = umemi_no_next_data,
-    .limits = opencl_limits,
-    .export_handle = umemi_no_export_handle,
-    .import_handle = umemi_no_import_handle,
-    .can_reach = umemi_no_can_reach};
+#define OPENCL_METHODS                                                         \
+  .size = sizeof(struct umemVtbl), .type = umemOpenCLDevice, .name = "OpenCL", \
+  .fundamental_align = 64, .dtor = opencl_dtor, .alloc = opencl_alloc,         \
+  .free = opencl_free, .read = opencl_read, .write = opencl_write,             \
+  .spaces = opencl_spaces, .check = opencl_check, .calloc = umemi_no_calloc,   \
+  .flush = umemi_no_flush, .discard = umemi_no_discard,                        \
+  .copy_peer = opencl_copy_peer, .view_begin = opencl_view_begin,              \
+  .view_end = opencl_view_end, .set = opencl_set,                              \
+  .next_data = umemi_no_next_data, .limits = opencl_limits,                    \
+  .export_handle = umemi_no_export_handle,                                     \
+  .import_handle = umemi_no_import_handle, .can_reach = umemi_no_can_reach
+
+static struct umemVtbl const opencl_vtbl = {OPENCL_METHODS, .max_align = 64};
+
+/* Addresses of buffers are ours, and start on pages: what is aligned is then
+   still the start of a buffer, as kernels need it. */
+static struct umemVtbl const opencl_buffers_vtbl = {OPENCL_METHODS,
+                                                    .max_align = UMEMI_PAGE};
 
 /* --- construct ------------------------------------------------------------ */
 
@@ -385,6 +380,8 @@ static umemStatusType opencl_ctor(umemOpenCL *ctx, struct opencl_plan *plan,
   if (status == umemOK && given)
     status =
         umemi_take_options(&plan->options, sizeof plan->options, given, error);
+  if (status == umemOK && plan->options.reserved)
+    status = umem_error_fill(error, umemValueError, 0, 0, "reserved is not 0");
   if (status == umemOK)
     status = plan_make(plan, error);
   if (status != umemOK)
@@ -397,7 +394,9 @@ static umemStatusType opencl_ctor(umemOpenCL *ctx, struct opencl_plan *plan,
     free(opencl);
     return status;
   }
-  umemi_ctor_end(ctx, &opencl_vtbl, opencl, opencl->space->name, 0);
+  bool buffers = opencl->space->tier == &umemi_cl_buffers;
+  umemi_ctor_end(ctx, buffers ? &opencl_buffers_vtbl : &opencl_vtbl, opencl,
+                 opencl->space->name, 0);
   return umemOK;
 }
 
@@ -419,133 +418,4 @@ umemStatusType umemOpenCL_ctor_ex(umemOpenCL *ctx, int platform, int device,
   return umemi_end(&call, status, ctx,
                    "umemOpenCL_ctor_ex(platform %d, device %d, tier %d)",
                    platform, device, (int)plan.options.tier);
-}
-
-/* --- for kernels ---------------------------------------------------------- */
-
-static struct umemiOpenCl *opencl_of(umemOpenCL const *ctx) {
-  return umemi_context(ctx)->state;
-}
-
-umemOpenCLTier umemOpenCL_get_tier(umemOpenCL const *ctx) {
-  struct umemiCall call;
-  umemOpenCLTier tier = umemOpenCLBest;
-  umemi_begin(&call);
-  umemStatusType status = umemi_need_kind(ctx, umemOpenCLDevice, &call.error);
-  if (status == umemOK)
-    tier = opencl_of(ctx)->space->tier->number;
-  umemi_end(&call, status, ctx, "umemOpenCL_get_tier(%s)", umemi_name(ctx));
-  return tier;
-}
-
-/* Made when it is asked for first: from then on our commands wait for what is
-   in it. */
-static umemStatusType opencl_user_queue(struct umemiOpenCl *opencl,
-                                        umemError *error) {
-  struct umemiClSpace *space = opencl->space;
-  clInt code = UMEMI_CL_SUCCESS;
-  clQueue none = NULL;
-  if (atomic_load(&opencl->queue))
-    return umemOK;
-  clQueue queue =
-      space->cl->clCreateCommandQueue(space->context, space->device, 0, &code);
-  if (code == UMEMI_CL_SUCCESS &&
-      !atomic_compare_exchange_strong(&opencl->queue, &none, queue))
-    space->cl->clReleaseCommandQueue(queue); /* another thread's was first */
-  return opencl_result(code, "clCreateCommandQueue", error);
-}
-
-static umemStatusType opencl_get_objects(umemOpenCL const *ctx,
-                                         void **context_out, void **device_out,
-                                         void **queue_out, umemError *error) {
-  umemStatusType status = umemi_need_kind(ctx, umemOpenCLDevice, error);
-  if (status != umemOK)
-    return status;
-  struct umemiOpenCl *opencl = opencl_of(ctx);
-  status = umemi_cl_guard(error);
-  if (status == umemOK && queue_out)
-    status = opencl_user_queue(opencl, error);
-  if (status != umemOK)
-    return status;
-  if (context_out)
-    *context_out = opencl->space->context;
-  if (device_out)
-    *device_out = opencl->space->device;
-  if (queue_out)
-    *queue_out = atomic_load(&opencl->queue);
-  return umemOK;
-}
-
-umemStatusType umemOpenCL_get_objects(umemOpenCL const *ctx, void **context_out,
-                                      void **device_out, void **queue_out) {
-  struct umemiCall call;
-  umemi_begin(&call);
-  umemStatusType status =
-      opencl_get_objects(ctx, context_out, device_out, queue_out, &call.error);
-  return umemi_end(&call, status, ctx, "umemOpenCL_get_objects(%s)",
-                   umemi_name(ctx));
-}
-
-/* The place of an address, even in a block of 0 bytes. */
-static umemStatusType opencl_look_up(umemOpenCL const *ctx, uintptr_t adr,
-                                     struct umemiClPlace *at,
-                                     umemError *error) {
-  umemStatusType status = umemi_need_kind(ctx, umemOpenCLDevice, error);
-  return status == umemOK ? opencl_find(opencl_of(ctx), adr, 0, at, error)
-                          : status;
-}
-
-static umemStatusType opencl_set_arg(umemOpenCL const *ctx, clKernel kernel,
-                                     clUint index, uintptr_t adr,
-                                     umemError *error) {
-  struct umemiClPlace at;
-  umemStatusType status = opencl_look_up(ctx, adr, &at, error);
-  if (status != umemOK)
-    return status;
-  if (!kernel)
-    return umemi_null(error, "kernel");
-  struct umemiOpenCl *opencl = opencl_of(ctx);
-  struct umemiClTier const *tier = opencl->space->tier;
-  if (tier->number == umemOpenCLBuffers && at.offset)
-    return umem_error_fill(error, umemValueError, 0, 0,
-                           "is %zu bytes inside a buffer, which is passed as a "
-                           "whole: pass its start, and the offset in another "
-                           "argument",
-                           at.offset);
-  return opencl_result(tier->set_arg(opencl->space, kernel, index, &at),
-                       tier->names.set_arg, error);
-}
-
-umemStatusType umemOpenCL_set_arg(umemOpenCL const *ctx, void *kernel,
-                                  unsigned index, uintptr_t adr) {
-  struct umemiCall call;
-  umemi_begin(&call);
-  umemStatusType status = opencl_set_arg(ctx, kernel, index, adr, &call.error);
-  return umemi_end(&call, status, ctx,
-                   "umemOpenCL_set_arg(%s, argument %u, 0x%" PRIxPTR ")",
-                   umemi_name(ctx), index, adr);
-}
-
-static umemStatusType opencl_get_mem(umemOpenCL const *ctx, uintptr_t adr,
-                                     void **mem_out, size_t *offset_out,
-                                     umemError *error) {
-  struct umemiClPlace at;
-  umemStatusType status = opencl_look_up(ctx, adr, &at, error);
-  if (status != umemOK)
-    return status;
-  if (!mem_out || !offset_out)
-    return umemi_null(error, mem_out ? "offset_out" : "mem_out");
-  *mem_out = at.mem;
-  *offset_out = at.mem ? at.offset : 0;
-  return umemOK;
-}
-
-umemStatusType umemOpenCL_get_mem(umemOpenCL const *ctx, uintptr_t adr,
-                                  void **mem_out, size_t *offset_out) {
-  struct umemiCall call;
-  umemi_begin(&call);
-  umemStatusType status =
-      opencl_get_mem(ctx, adr, mem_out, offset_out, &call.error);
-  return umemi_end(&call, status, ctx, "umemOpenCL_get_mem(%s 0x%" PRIxPTR ")",
-                   umemi_name(ctx), adr);
 }

@@ -1,147 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The operations of a GPU by the CUDA driver API; see cu.h. */
-#include "gpu.h"
-
-#include "cu.h"
-
-/* --- the library ---------------------------------------------------------- */
-
-static _Atomic(struct umemiCu *) loaded;
-static struct umemiDriver driver = {.name = "CUDA"};
-
-static struct umemiCu const *cu(void) {
-  return atomic_load_explicit(&loaded, memory_order_acquire);
-}
-
-/* The first function that is missing, or NULL. */
-static char const *cuda_fill(void *library, struct umemiCu *table) {
-  char const *missing = NULL;
-  void *found;
-#define FIND(name, symbol, parameters)                                         \
-  found = umemi_os.dlsym(library, #symbol);                                    \
-  memcpy(&table->name, &found, sizeof found); /* POSIX: they fit */
-#define FIND_REQUIRED(name, symbol, parameters)                                \
-  FIND(name, symbol, parameters)                                               \
-  missing = missing || found ? missing : #symbol;
-  UMEMI_CU_REQUIRED(FIND_REQUIRED)
-  UMEMI_CU_OPTIONAL(FIND)
-#undef FIND_REQUIRED
-#undef FIND
-  return missing;
-}
-
-static umemStatusType cuda_open(struct umemiCu *table, umemError *error) {
-  void *library = umemi_os.dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
-  if (!library)
-    return umem_error_fill(error, umemNotSupportedError, 0, 0,
-                           "no usable CUDA driver: libcuda.so.1 was not found, "
-                           "or cannot be loaded: %s",
-                           dlerror());
-  char const *missing = cuda_fill(library, table);
-  if (missing)
-    return umem_error_fill(error, umemNotSupportedError, 0, 0,
-                           "no usable CUDA driver: libcuda.so.1 has no %s(); "
-                           "CUDA 11.0 (R450) or later is needed",
-                           missing);
-  return umemOK;
-}
-
-/* --- results -------------------------------------------------------------- */
-
-static bool cuda_is_sticky(int64_t code) {
-  return code == UMEMI_CUDA_ERROR_ECC_UNCORRECTABLE ||
-         code == UMEMI_CUDA_ERROR_ILLEGAL_ADDRESS ||
-         code == UMEMI_CUDA_ERROR_LAUNCH_TIMEOUT ||
-         (code >= UMEMI_CUDA_ERROR_HARDWARE_STACK_ERROR &&
-          code <= UMEMI_CUDA_ERROR_LAUNCH_FAILED);
-}
-
-/* What a caller can do about it. */
-static umemStatusType cuda_type(cuCode code) {
-  switch (code) {
-  case UMEMI_CUDA_ERROR_OUT_OF_MEMORY:
-    return umemMemoryError;
-  case UMEMI_CUDA_ERROR_INVALID_VALUE:
-  case UMEMI_CUDA_ERROR_INVALID_DEVICE:
-    return umemValueError;
-  case UMEMI_CUDA_ERROR_NOT_INITIALIZED:
-  case UMEMI_CUDA_ERROR_STUB_LIBRARY:
-  case UMEMI_CUDA_ERROR_NO_DEVICE:
-  case UMEMI_CUDA_ERROR_NOT_SUPPORTED:
-  case UMEMI_CUDA_ERROR_SYSTEM_NOT_READY:
-  case UMEMI_CUDA_ERROR_SYSTEM_DRIVER_MISMATCH:
-  case UMEMI_CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE:
-    return umemNotSupportedError;
-  default:
-    return umemRuntimeError;
-  }
-}
-
-/* For drivers that do not tell it. */
-static char const *cuda_name(cuCode code) {
-#define NAMED(name, number)                                                    \
-  case number:                                                                 \
-    return "CUDA_" #name;
-  switch ((int)code) {
-    UMEMI_CU_CODES(NAMED)
-  default:
-    return "a code without a name";
-  }
-#undef NAMED
-}
-
-static char const *cuda_text(struct umemiCu const *table, cuCode code) {
-  char const *text = NULL;
-  if (code == UMEMI_CUDA_ERROR_STUB_LIBRARY)
-    return "this libcuda.so.1 is the toolkit's stub, to link with, and no "
-           "driver";
-  table->GetErrorString(code, &text);
-  return text ? text : "the driver does not say more";
-}
-
-static umemStatusType cuda_failed(struct umemiCu const *table, cuCode code,
-                                  char const *function, umemError *error) {
-  char const *name = NULL;
-  if (UMEMI_LIKELY(code == UMEMI_CUDA_SUCCESS))
-    return umemOK;
-  table->GetErrorName(code, &name);
-  return umem_error_fill(error, cuda_type(code), 0, code, "%s: %s (%d): %s",
-                         function, name ? name : cuda_name(code), (int)code,
-                         cuda_text(table, code));
-}
-
-/* One call of the driver, with its arguments in parentheses. */
-#define CUDA(name, arguments)                                                  \
-  cuda_failed(cu(), cu()->name arguments, "cu" #name, error)
-
-/* --- beginning ------------------------------------------------------------ */
-
-static umemStatusType cuda_init(struct umemiCu const *table, umemError *error) {
-  umemStatusType status = cuda_failed(table, table->Init(0),
-                                      "no usable CUDA driver: cuInit", error);
-  if (status == umemOK)
-    umemi_driver_started(&driver);
-  else if (status == umemValueError || status == umemRuntimeError)
-    error->type = status = umemNotSupportedError;
-  return status;
-}
-
-/* Of several threads that load it, one's table is kept. */
-static umemStatusType cuda_load(umemError *error) {
-  struct umemiCu *mine, *none = NULL;
-  if (cu())
-    return umemi_driver_guard(&driver, error);
-  mine = umemi_os.malloc(sizeof *mine);
-  if (!mine)
-    return umemi_no_memory(error, "the functions of CUDA", sizeof *mine);
-  umemStatusType status = cuda_open(mine, error);
-  if (status == umemOK)
-    status = cuda_init(mine, error);
-  if (status == umemOK && atomic_compare_exchange_strong(&loaded, &none, mine))
-    return umemOK;
-  free(mine);
-  return status;
-}
+/* The operations of a GPU by the CUDA driver API: one call each. */
+#include "cudriver.h"
 
 /* --- devices and contexts ------------------------------------------------- */
 
@@ -151,7 +10,7 @@ static umemStatusType cuda_count(int *count_out, umemError *error) {
 
 static int cuda_attribute(cuDevice device, int which) {
   int value = 0;
-  cu()->DeviceGetAttribute(&value, (cuDeviceAttribute)which, device);
+  umemi_cu()->DeviceGetAttribute(&value, (cuDeviceAttribute)which, device);
   return value;
 }
 
@@ -165,8 +24,8 @@ static void cuda_identify(cuDevice device, unsigned char id[UMEMI_GPU_ID]) {
   _Static_assert(sizeof where == UMEMI_GPU_ID && sizeof uuid == UMEMI_GPU_ID,
                  "either fills it");
   memcpy(id, where, sizeof where);
-  if (cu()->DeviceGetUuid &&
-      cu()->DeviceGetUuid(&uuid, device) == UMEMI_CUDA_SUCCESS)
+  if (umemi_cu()->DeviceGetUuid &&
+      umemi_cu()->DeviceGetUuid(&uuid, device) == UMEMI_CUDA_SUCCESS)
     memcpy(id, &uuid, sizeof uuid);
 }
 
@@ -202,9 +61,9 @@ static umemStatusType cuda_describe(int number, struct umemiGpuFacts *out,
   out->concurrent = cuda_attribute(
       device, UMEMI_CU_DEVICE_ATTRIBUTE_CONCURRENT_MANAGED_ACCESS);
   out->pools =
-      cu()->MemPoolCreate && cu()->MemPoolDestroy &&
-      cu()->MemPoolSetAttribute && cu()->MemAllocFromPoolAsync &&
-      cu()->MemFreeAsync &&
+      umemi_cu()->MemPoolCreate && umemi_cu()->MemPoolDestroy &&
+      umemi_cu()->MemPoolSetAttribute && umemi_cu()->MemAllocFromPoolAsync &&
+      umemi_cu()->MemFreeAsync &&
       cuda_attribute(device, UMEMI_CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED);
   return umemOK;
 }
@@ -253,10 +112,11 @@ static umemStatusType cuda_leave(bool pushed, umemError *error) {
 }
 
 static umemStatusType cuda_enable_peer(umemiGpuContext peer, umemError *error) {
-  cuCode code = cu()->CtxEnablePeerAccess(peer, 0);
+  cuCode code = umemi_cu()->CtxEnablePeerAccess(peer, 0);
   return code == UMEMI_CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED
              ? umemOK
-             : cuda_failed(cu(), code, "cuCtxEnablePeerAccess", error);
+             : umemi_cu_failed(umemi_cu(), code, "cuCtxEnablePeerAccess",
+                               error);
 }
 
 /* --- captures ------------------------------------------------------------- */
@@ -271,11 +131,11 @@ static umemStatusType cuda_relax(int *mode, umemError *error) {
 /* The question itself ends no capture (cuStreamIsCapturing). */
 static umemStatusType cuda_default_is_free(bool *free_out, umemError *error) {
   cuCaptureStatus capture = UMEMI_CU_STREAM_CAPTURE_STATUS_NONE;
-  cuCode code = cu()->StreamIsCapturing(NULL, &capture);
+  cuCode code = umemi_cu()->StreamIsCapturing(NULL, &capture);
   *free_out = code == UMEMI_CUDA_SUCCESS;
   return code == UMEMI_CUDA_ERROR_STREAM_CAPTURE_IMPLICIT
              ? umemOK
-             : cuda_failed(cu(), code, "cuStreamIsCapturing", error);
+             : umemi_cu_failed(umemi_cu(), code, "cuStreamIsCapturing", error);
 }
 
 /* --- memory --------------------------------------------------------------- */
@@ -478,7 +338,7 @@ static umemStatusType cuda_pool_new(int number, umemiGpuPool *pool_out,
   if (status == umemOK)
     *pool_out = pool;
   else
-    cuda_failed(cu(), cu()->MemPoolDestroy(pool), "", &ignored);
+    umemi_cu_failed(umemi_cu(), umemi_cu()->MemPoolDestroy(pool), "", &ignored);
   return status;
 }
 
@@ -532,9 +392,9 @@ static umemStatusType cuda_ipc_close(uintptr_t adr, umemError *error) {
 }
 
 struct umemiGpuOps const umemi_cuda = {.name = "CUDA",
-                                       .driver = &driver,
-                                       .load = cuda_load,
-                                       .is_sticky = cuda_is_sticky,
+                                       .driver = &umemi_cu_driver,
+                                       .load = umemi_cu_load,
+                                       .is_sticky = umemi_cu_is_sticky,
                                        .count = cuda_count,
                                        .describe = cuda_describe,
                                        .retain = cuda_retain,

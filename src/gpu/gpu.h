@@ -250,6 +250,8 @@ umemStatusType umemi_gpu_dtor(void *state, umemError *error);
 umemStatusType umemi_gpu_check(void *state, uintptr_t adr, size_t nbytes,
                                umemAccess access, umemError *error);
 
+/* Waits for what the context's work comes after. */
+umemStatusType umemi_gpu_settle(struct umemiGpuState *own, umemError *error);
 /* The home of what is on a device; */
 umemSpace umemi_gpu_space(struct umemiGpu const *gpu);
 /* and the space of the addresses of all, which has no home: no two bytes have

@@ -57,6 +57,12 @@ umemStatusType umemi_gpu_check(void *state, uintptr_t adr, size_t nbytes,
   return umemi_driver_guard(own->gpu->ops->driver, error);
 }
 
+umemStatusType umemi_gpu_settle(struct umemiGpuState *own, umemError *error) {
+  struct umemiGpuTurn turn;
+  umemStatusType status = umemi_gpu_begin(own->gpu, own->after, &turn, error);
+  return status == umemOK ? umemi_gpu_end(&turn, umemOK, error) : status;
+}
+
 /* --- spaces --------------------------------------------------------------- */
 
 umemSpace umemi_gpu_space(struct umemiGpu const *gpu) {

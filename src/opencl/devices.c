@@ -60,11 +60,19 @@ umemStatusType umemi_cl_device(struct umemiCl const *cl, int platform,
 
 /* --- without a context ---------------------------------------------------- */
 
+/* A driver gives all of the name or nothing. */
+void umemi_cl_name(struct umemiCl const *cl, clDevice device, char *out,
+                   size_t room) {
+  char name[1024] = "";
+  cl->clGetDeviceInfo(device, UMEMI_CL_DEVICE_NAME, sizeof name - 1, name,
+                      NULL);
+  snprintf(out, room, "%.*s", (int)room - 1, name);
+}
+
 static void devices_tell(struct umemiCl const *cl, clDevice device,
                          umemDeviceInfo *info) {
   uint64_t bytes = 0;
-  cl->clGetDeviceInfo(device, UMEMI_CL_DEVICE_NAME, sizeof info->name - 1,
-                      info->name, NULL);
+  umemi_cl_name(cl, device, info->name, sizeof info->name);
   if (cl->clGetDeviceInfo(device, UMEMI_CL_DEVICE_GLOBAL_MEM_SIZE, sizeof bytes,
                           &bytes, NULL) == UMEMI_CL_SUCCESS)
     info->total_bytes = bytes;

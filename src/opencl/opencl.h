@@ -133,6 +133,10 @@ clInt umemi_cl_wait(struct umemiClTurn const *turn, clInt code, clEvent event);
 umemStatusType umemi_cl_device(struct umemiCl const *cl, int platform,
                                int device, clDevice *device_out,
                                umemError *error);
+/* Its name, of which the end is cut off where there is no room; "" if it does
+   not tell. */
+void umemi_cl_name(struct umemiCl const *cl, clDevice device, char *out,
+                   size_t room);
 /* For umem_device_info(): number `index` of all. */
 bool umemi_cl_describe(char const *what, size_t index, umemDeviceInfo *info);
 
@@ -158,7 +162,10 @@ umemStatusType umemi_cl_space_find(struct umemiClSpace *space, uintptr_t adr,
 
 /* queues.c: one for every command ------------------------------------------*/
 
-/* After what the user has put into his queue, which is waited for. */
+/* Waits for what the user has put into the context's queue. */
+umemStatusType umemi_cl_wait_for_user(struct umemiOpenCl const *opencl,
+                                      umemError *error);
+/* After that. */
 umemStatusType umemi_cl_turn_begin(struct umemiOpenCl *opencl,
                                    struct umemiClTurn *turn, umemError *error);
 /* `code` is what came of it. */

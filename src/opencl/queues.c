@@ -24,18 +24,20 @@ static bool queues_keep(struct umemiClSpace *space, clQueue queue) {
   return false;
 }
 
-/* What the user has put into his queue comes first. */
-static clInt queues_wait_for_user(struct umemiOpenCl const *opencl) {
+umemStatusType umemi_cl_wait_for_user(struct umemiOpenCl const *opencl,
+                                      umemError *error) {
   clQueue queue = atomic_load(&opencl->queue);
-  return queue ? opencl->space->cl->clFinish(queue) : UMEMI_CL_SUCCESS;
+  clInt code = queue ? opencl->space->cl->clFinish(queue) : UMEMI_CL_SUCCESS;
+  return umemi_cl_failed(umemRuntimeError, code, "clFinish", error);
 }
 
 umemStatusType umemi_cl_turn_begin(struct umemiOpenCl *opencl,
                                    struct umemiClTurn *turn, umemError *error) {
   struct umemiClSpace *space = opencl->space;
-  clInt code = queues_wait_for_user(opencl);
-  if (code != UMEMI_CL_SUCCESS)
-    return umemi_cl_failed(umemRuntimeError, code, "clFinish", error);
+  clInt code = UMEMI_CL_SUCCESS;
+  umemStatusType status = umemi_cl_wait_for_user(opencl, error);
+  if (status != umemOK)
+    return status;
   turn->space = space;
   turn->queue = queues_reuse(space);
   if (!turn->queue)

@@ -88,8 +88,7 @@ static umemStatusType space_ask(struct umemiClSpace *space, umemError *error) {
   clInt code =
       cl->clGetDeviceInfo(space->device, UMEMI_CL_DEVICE_PLATFORM,
                           sizeof space->platform, &space->platform, NULL);
-  cl->clGetDeviceInfo(space->device, UMEMI_CL_DEVICE_NAME,
-                      sizeof space->name - 1, space->name, NULL);
+  umemi_cl_name(cl, space->device, space->name, sizeof space->name);
   space->total = space_number(space, UMEMI_CL_DEVICE_GLOBAL_MEM_SIZE);
   space->largest = space_number(space, UMEMI_CL_DEVICE_MAX_MEM_ALLOC_SIZE);
   space->unified = space_number(space, UMEMI_CL_DEVICE_HOST_UNIFIED_MEMORY) > 0;

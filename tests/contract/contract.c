@@ -63,6 +63,39 @@ static int situation_end(void **state) {
   return 0;
 }
 
+/* --- a family ------------------------------------------------------------- */
+
+/* How many of its kinds, or of those called `name`, can be constructed. */
+static int family_count(struct situation *s, char const *family,
+                        char const *name) {
+  int count = 0;
+  for (size_t i = 0; i < kind_count; i++)
+    if (kinds[i].family && strcmp(kinds[i].family, family) == 0 &&
+        (!name || strcmp(kinds[i].name, name) == 0)) {
+      count += subject_try(&s->src, &kinds[i]);
+      subject_end(&s->src);
+    }
+  return count;
+}
+
+/* What is not there is skipped, and so all would be skipped where there is
+   nothing: of a family one kind has to be there, and all that UMEM_TEST_KINDS
+   names. */
+static void family__that_is_asked_for_is_here(void **state) {
+  char const *family = getenv("UMEM_TEST_FAMILY");
+  char const *needed = getenv("UMEM_TEST_KINDS");
+  char list[256], *rest = list;
+  snprintf(list, sizeof list, "%s", needed ? needed : "");
+  if (family_count(*state, family, NULL) == 0)
+    fail_msg("no kind of %s can be constructed", family);
+  for (char *name; (name = strtok_r(rest, ",", &rest));)
+    if (family_count(*state, family, name) == 0)
+      fail_msg("no %s, which has to be here", name);
+}
+
+static struct CMUnitTest const family_test =
+    cmocka_unit_test(family__that_is_asked_for_is_here);
+
 /* --- the list of all ------------------------------------------------------ */
 
 enum { TESTS_MAX = 8192, NAME_SIZE = 128 };
@@ -131,6 +164,9 @@ static void list_ladder(struct ladder const *ladder) {
 }
 
 int main(void) {
+  char const *family = getenv("UMEM_TEST_FAMILY");
+  if (family && family[0])
+    list(&family_test, NULL, NULL, &ladders[0]);
   if (!HOOKS) {
     list_single(single_tests(), &ladders[0]);
     list_single(thread_tests(), &ladders[0]);
