@@ -299,11 +299,10 @@ static umemStatusType plan_ask_queue(struct opencl_plan *plan,
                                      umemError *error) {
   clContext context;
   clInt code = plan->cl->clGetCommandQueueInfo(
-      plan->queue, UMEMI_CL_QUEUE_CONTEXT, sizeof context, &context, NULL);
+      plan->queue, UMEMI_CL_QUEUE_CONTEXT, sizeof(void *), &context, NULL);
   if (code == UMEMI_CL_SUCCESS)
     code = plan->cl->clGetCommandQueueInfo(plan->queue, UMEMI_CL_QUEUE_DEVICE,
-                                           sizeof plan->device, &plan->device,
-                                           NULL);
+                                           sizeof(void *), &plan->device, NULL);
   if (code != UMEMI_CL_SUCCESS)
     return opencl_result(code, "clGetCommandQueueInfo", error);
   if (plan->context && plan->context != context)
@@ -322,7 +321,7 @@ static umemStatusType plan_ask_context(struct opencl_plan const *plan,
       plan->context, UMEMI_CL_CONTEXT_DEVICES, sizeof devices, devices, &size);
   if (code != UMEMI_CL_SUCCESS)
     return opencl_result(code, "clGetContextInfo", error);
-  for (size_t i = 0; i < size / sizeof *devices; i++)
+  for (size_t i = 0; i < size / sizeof(void *); i++)
     if (devices[i] == plan->device)
       return umemOK;
   return umem_error_fill(error, umemValueError, 0, 0,

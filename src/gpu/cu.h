@@ -222,7 +222,8 @@ enum { UMEMI_CU_NUMBERS(UMEMI_CU_NUMBER) };
   X(MemFreeAsync, cuMemFreeAsync, (cuAddress adr, cuStream stream))            \
   X(DeviceGetUuid, cuDeviceGetUuid_v2, (cuUuid * uuid_out, cuDevice device))
 
-#define UMEMI_CU_MEMBER(name, symbol, parameters) cuCode(*name) parameters;
+#define UMEMI_CU_MEMBER(name, symbol, parameters)                              \
+  cuCode(*(name)) parameters; /* NOLINT(bugprone-macro-parentheses) */
 /* The functions of libcuda.so.1. */
 struct umemiCu {
   UMEMI_CU_REQUIRED(UMEMI_CU_MEMBER)

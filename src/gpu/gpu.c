@@ -124,7 +124,8 @@ static void gpu_note(struct umemiGpu *gpu, umemError *error) {
 umemStatusType umemi_gpu_leave(struct umemiGpuVisit const *visit,
                                umemStatusType status, umemError *error) {
   struct umemiGpu *gpu = visit->gpu;
-  umemError later, *told = status == umemOK ? error : &later;
+  umemError later;
+  umemError *told = status == umemOK ? error : &later;
   int mode = visit->mode;
   if (status != umemOK)
     gpu_note(gpu, error);
@@ -220,11 +221,12 @@ umemStatusType umemi_gpu_begin(struct umemiGpu *gpu, umemiGpuStream after,
   status = lane_take(gpu, &turn->lane, error);
   if (status == umemOK) {
     status = turn_order(gpu, turn->lane, after, error);
-    if (status != umemOK)
-      lane_free(gpu, turn->lane);
+    if (status == umemOK)
+      return umemOK;
+    lane_free(gpu, turn->lane);
   }
-  return status == umemOK ? umemOK
-                          : umemi_gpu_leave(&turn->visit, status, error);
+  umemi_gpu_leave(&turn->visit, status, error);
+  return status;
 }
 
 umemStatusType umemi_gpu_end(struct umemiGpuTurn *turn, umemStatusType status,

@@ -145,33 +145,30 @@ umemStatusType umemi_gpu_ctor(void *ctx, struct umemiGpuPlan const *plan,
 
 /* --- memory of others ----------------------------------------------------- */
 
-static umemStatusType
-state_find(void const *ctx, struct umemiGpuState **own_out, umemError *error) {
-  umemStatusType status = umemi_need_live(ctx, "", error);
-  if (status != umemOK)
-    return status;
+/* The state of a context of CUDA; NULL, and a TypeError, of others. */
+static struct umemiGpuState *state_find(void const *ctx, umemError *error) {
+  if (umemi_need_live(ctx, "", error) != umemOK)
+    return NULL;
   umemDeviceType type = umemi_context(ctx)->vtbl->type;
-  if (type != umemCudaDevice && type != umemCudaHostDevice &&
-      type != umemCudaManagedDevice)
-    return umem_error_fill(error, umemTypeError, 0, 0,
-                           "context is a %s, and not one of CUDA",
-                           umemi_name(ctx));
-  *own_out = umemi_context(ctx)->state;
-  return umemOK;
+  if (type == umemCudaDevice || type == umemCudaHostDevice ||
+      type == umemCudaManagedDevice)
+    return umemi_context(ctx)->state;
+  umem_error_fill(error, umemTypeError, 0, 0,
+                  "context is a %s, and not one of CUDA", umemi_name(ctx));
+  return NULL;
 }
 
 static umemStatusType state_pin(void const *ctx, uintptr_t adr, size_t nbytes,
                                 umemError *error) {
   struct umemiGpuVisit visit;
-  struct umemiGpuState *own;
-  umemStatusType status = state_find(ctx, &own, error);
-  if (status != umemOK)
-    return status;
+  struct umemiGpuState *own = state_find(ctx, error);
+  if (!own)
+    return error->type;
   if (!adr || nbytes == 0)
     return umem_error_fill(error, umemValueError, 0, 0, "there is no memory");
   if (umemi_wraps(adr, nbytes))
     return umem_error_fill(error, umemIndexError, 0, 0, "the range wraps");
-  status = umemi_gpu_enter(own->gpu, &visit, error);
+  umemStatusType status = umemi_gpu_enter(own->gpu, &visit, error);
   if (status != umemOK)
     return status;
   status = own->gpu->ops->pin((void *)adr, nbytes, error);
@@ -191,12 +188,12 @@ umemStatusType umem_pin(void const *ctx, uintptr_t adr, size_t nbytes) {
 static umemStatusType state_unpin(void const *ctx, uintptr_t adr,
                                   umemError *error) {
   struct umemiGpuTurn turn;
-  struct umemiGpuState *own;
-  umemStatusType status = state_find(ctx, &own, error);
-  if (status == umemOK && !adr)
-    status = umem_error_fill(error, umemValueError, 0, 0, "there is no memory");
-  if (status == umemOK)
-    status = umemi_gpu_begin(own->gpu, own->after, &turn, error);
+  struct umemiGpuState *own = state_find(ctx, error);
+  if (!own)
+    return error->type;
+  if (!adr)
+    return umem_error_fill(error, umemValueError, 0, 0, "there is no memory");
+  umemStatusType status = umemi_gpu_begin(own->gpu, own->after, &turn, error);
   if (status != umemOK)
     return status;
   status = own->gpu->ops->stream_wait(turn.lane->stream, error);

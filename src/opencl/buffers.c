@@ -124,7 +124,7 @@ static clInt buffers_unmap(struct umemiClTurn const *turn,
 
 static clInt buffers_set_arg(struct umemiClSpace *space, clKernel kernel,
                              clUint index, struct umemiClPlace const *at) {
-  return space->cl->clSetKernelArg(kernel, index, sizeof at->mem, &at->mem);
+  return space->cl->clSetKernelArg(kernel, index, sizeof(void *), &at->mem);
 }
 
 struct umemiClTier const umemi_cl_buffers = {

@@ -233,7 +233,7 @@ enum { UMEMI_CL_NUMBERS(UMEMI_CL_NUMBER) };
     (clKernel kernel, clUint index, void const *ptr), (kernel, index, ptr))
 
 #define UMEMI_CL_MEMBER(result, name, parameters, arguments)                   \
-  result(*name) parameters;
+  result(*(name)) parameters; /* NOLINT(bugprone-macro-parentheses) */
 /* The functions of libOpenCL.so.1; those of SVM may be missing. */
 struct umemiCl {
   UMEMI_CL_REQUIRED(UMEMI_CL_MEMBER)

@@ -85,9 +85,8 @@ static uint64_t space_number(struct umemiClSpace const *space, clUint what) {
    context, what it does not answer it has none of. */
 static umemStatusType space_ask(struct umemiClSpace *space, umemError *error) {
   struct umemiCl const *cl = space->cl;
-  clInt code =
-      cl->clGetDeviceInfo(space->device, UMEMI_CL_DEVICE_PLATFORM,
-                          sizeof space->platform, &space->platform, NULL);
+  clInt code = cl->clGetDeviceInfo(space->device, UMEMI_CL_DEVICE_PLATFORM,
+                                   sizeof(void *), &space->platform, NULL);
   umemi_cl_name(cl, space->device, space->name, sizeof space->name);
   space->total = space_number(space, UMEMI_CL_DEVICE_GLOBAL_MEM_SIZE);
   space->largest = space_number(space, UMEMI_CL_DEVICE_MAX_MEM_ALLOC_SIZE);
@@ -100,9 +99,10 @@ static umemStatusType space_ask(struct umemiClSpace *space, umemError *error) {
 /* The first one that is asked for and that the device has. */
 static umemStatusType space_find_tier(struct umemiClSpace *space,
                                       umemOpenCLTier number, umemError *error) {
-  static struct umemiClTier const *const tiers[] = {
+  enum { TIERS = 3 };
+  static struct umemiClTier const *const tiers[TIERS] = {
       &umemi_cl_usm, &umemi_cl_svm, &umemi_cl_buffers};
-  for (size_t i = 0; i < sizeof tiers / sizeof *tiers; i++) {
+  for (size_t i = 0; i < TIERS; i++) {
     if (number && number != tiers[i]->number)
       continue;
     clInt code = tiers[i]->find(space);
@@ -212,7 +212,7 @@ static umemStatusType blocks_add(struct umemiClSpace *space,
       umemi_os.tsearch(block, &space->blocks, umemi_block_compare);
   umemi_unlock(space->id);
   if (!node)
-    return umemi_no_memory(error, "the table of blocks", sizeof *node);
+    return umemi_no_memory(error, "the table of blocks", sizeof(void *));
   return umemOK;
 }
 
