@@ -213,10 +213,10 @@ static size_t cuda_spaces(void *state, umemSpace out[UMEM_SPACES_MAX]) {
   return 2;
 }
 
-/* Another device may, once it was let. */
+/* Another device may, once it was let; but not to what is in a pool. */
 static bool cuda_can_reach(void *state, void *dest_state) {
   struct umemiGpuState const *cuda = state, *dest = dest_state;
-  return atomic_load(&dest->gpu->peers) >> cuda->gpu->number & 1;
+  return !cuda->pool && atomic_load(&dest->gpu->peers) >> cuda->gpu->number & 1;
 }
 
 static void cuda_limits(void *state, unsigned access, uintptr_t adr,

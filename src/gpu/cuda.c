@@ -295,9 +295,12 @@ static umemStatusType cuda_read(uintptr_t adr, void *out, size_t nbytes,
   return CUDA(MemcpyDtoHAsync, (out, adr, nbytes, stream));
 }
 
+/* From memory that can be paged out the call returns when the bytes are on
+   their way ("API synchronization behavior" of the driver API). */
 static umemStatusType cuda_write_now(uintptr_t adr, void const *in,
                                      size_t nbytes, umemError *error) {
-  return CUDA(MemcpyHtoD, (adr, in, nbytes));
+  umemStatusType status = CUDA(MemcpyHtoD, (adr, in, nbytes));
+  return status == umemOK ? CUDA(StreamSynchronize, (NULL)) : status;
 }
 
 static umemStatusType cuda_read_now(uintptr_t adr, void *out, size_t nbytes,

@@ -29,26 +29,33 @@ static umemStatusType gpu_check_number(struct umemiGpuOps const *ops,
 
 /* The context is retained once, and never given back: what is allocated in it
    would end with the last one that gives it back. */
+static umemStatusType gpu_begin(struct umemiGpu *gpu, umemError *error) {
+  struct umemiGpuOps const *ops = gpu->ops;
+  umemStatusType status = ops->describe(gpu->number, &gpu->facts, error);
+  if (status == umemOK && !gpu->facts.unified_addressing)
+    return umem_error_fill(error, umemNotSupportedError, 0, 0,
+                           "the device has no unified addressing");
+  return status == umemOK ? ops->retain(gpu->number, &gpu->context, error)
+                          : status;
+}
+
 static umemStatusType gpu_new(struct umemiGpuOps const *ops, int number,
                               struct umemiGpu **gpu_out, umemError *error) {
-  struct umemiGpu *gpu = umemi_os.calloc(1, sizeof *gpu), *none = NULL;
+  struct umemiGpu *gpu = umemi_os.calloc(1, sizeof *gpu), *other = NULL;
+  umemError ignored;
   if (!gpu)
     return umemi_no_memory(error, "a GPU", sizeof *gpu);
   gpu->ops = ops;
   gpu->number = number;
-  umemStatusType status = ops->describe(number, &gpu->facts, error);
-  if (status == umemOK && !gpu->facts.unified_addressing)
-    status = umem_error_fill(error, umemNotSupportedError, 0, 0,
-                             "the device has no unified addressing");
-  if (status == umemOK)
-    status = ops->retain(number, &gpu->context, error);
-  if (status == umemOK &&
-      atomic_compare_exchange_strong(&gpus[number], &none, gpu)) {
-    *gpu_out = gpu;
-    return umemOK;
+  umemStatusType status = gpu_begin(gpu, error);
+  *gpu_out = gpu;
+  if (status != umemOK) {
+    free(gpu);
+  } else if (!atomic_compare_exchange_strong(&gpus[number], &other, gpu)) {
+    ops->release(number, &ignored); /* another thread's was first */
+    free(gpu);
+    *gpu_out = other;
   }
-  free(gpu);
-  *gpu_out = none; /* another thread's was first */
   return status;
 }
 

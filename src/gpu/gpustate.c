@@ -78,6 +78,7 @@ umemSpace umemi_gpu_common_space(void) {
 static umemStatusType state_make_pool(struct umemiGpuState *own,
                                       umemError *error) {
   struct umemiGpuVisit visit;
+  umemError ignored;
   if (!own->gpu->facts.pools)
     return umem_error_fill(error, umemNotSupportedError, 0, 0,
                            "the device, or its driver, has no memory pools");
@@ -85,7 +86,10 @@ static umemStatusType state_make_pool(struct umemiGpuState *own,
   if (status != umemOK)
     return status;
   status = own->gpu->ops->pool_new(own->gpu->number, &own->pool, error);
-  return umemi_gpu_leave(&visit, status, error);
+  umemStatusType left = umemi_gpu_leave(&visit, status, error);
+  if (left != status)
+    own->gpu->ops->pool_free(own->pool, &ignored);
+  return left;
 }
 
 /* Is the stream one of the device's? */

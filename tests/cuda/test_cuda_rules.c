@@ -511,6 +511,26 @@ static void work__of_the_contexts_own_stream_comes_first(void **state) {
   run_order(3, 0);
 }
 
+/* What is queued elsewhere is not our business, and may take long. */
+static void work__of_other_streams_is_not_waited_for(void **state) {
+  (void)state;
+  char const *mode = getenv("SIMCU_MODE");
+  struct order o;
+  need_simulation();
+  if (mode && strcmp(mode, "lazy") != 0)
+    skip(); /* it may be done by chance */
+  order_begin(&o, 2, 100, 0);
+  uintptr_t adr = allocated(&o.ctx, 100);
+  must(MemsetD8Async(adr, 'x', 100, NULL));
+  size_t const pending = client.sim.pending();
+  assert_true(pending > 0);
+  assert_ok(umem_try_set(&o.ctx, o.a, 'w', 100));
+  assert_true(holds_only(&o, o.a, 'w'));
+  assert_int_equal(client.sim.pending(), pending);
+  client.sim.finish();
+  order_end(&o);
+}
+
 /* Work of both devices' default streams. */
 static void work__of_both_devices_comes_first(void **state) {
   (void)state;
@@ -682,6 +702,26 @@ static void driver__is_called_once_for_a_copy(void **state) {
   assert_ok(umem_dtor(&ctx));
 }
 
+/* Devices move managed memory, too, whoever gives its address. */
+static void driver__is_called_once_for_managed_memory(void **state) {
+  (void)state;
+  enum { SIZE = 5 * MIB };
+  umemCuda ctx;
+  umemCudaManaged managed;
+  need_simulation();
+  open_device(&ctx, 0, 0, NULL);
+  assert_ok(umemCudaManaged_ctor(&managed, 0, false, NULL));
+  uintptr_t page = allocated(&managed, SIZE), adr = allocated(&ctx, SIZE);
+  client.sim.forget();
+  assert_ok(umem_copy_to(&host, page, &ctx, adr, SIZE));
+  assert_ok(umem_copy_to(&ctx, adr, &host, page, SIZE));
+  assert_calls("cuMemcpyHtoDAsync_v2", 1);
+  assert_calls("cuMemcpyDtoHAsync_v2", 1);
+  assert_calls("cuMemHostAlloc", 0);
+  assert_ok(umem_dtor(&managed));
+  assert_ok(umem_dtor(&ctx));
+}
+
 /* Pageable memory goes through slots, and none is copied twice. */
 static void driver__gets_a_slot_at_a_time(void **state) {
   (void)state;
@@ -742,7 +782,8 @@ static void contexts__share_what_a_device_keeps(void **state) {
   open_device(&ctx, 0, 0, NULL);
   uintptr_t adr = allocated(&ctx, 1);
   assert_ok(umem_try_set(&ctx, adr, 1, 1));
-  size_t const streams = client.sim.live(SIMCU_STREAMS);
+  size_t const streams = client.sim.live(SIMCU_STREAMS),
+               retains = client.sim.live(SIMCU_RETAINS);
   for (int i = 0; i < 10; i++) {
     umemCuda other;
     open_device(&other, 0, 0, NULL);
@@ -751,7 +792,7 @@ static void contexts__share_what_a_device_keeps(void **state) {
     assert_ok(umem_dtor(&other));
   }
   assert_int_equal(client.sim.live(SIMCU_STREAMS), streams);
-  assert_int_equal(client.sim.live(SIMCU_RETAINS), 1);
+  assert_int_equal(client.sim.live(SIMCU_RETAINS), retains);
   assert_ok(umem_dtor(&ctx));
 }
 
@@ -1116,11 +1157,13 @@ int main(int argc, char **argv) {
       rules_test(work__of_the_default_stream_comes_first),
       rules_test(work__of_a_blocking_stream_comes_first),
       rules_test(work__of_the_contexts_own_stream_comes_first),
+      rules_test(work__of_other_streams_is_not_waited_for),
       rules_test(work__of_both_devices_comes_first),
       rules_test(calls__are_through_when_they_return),
       rules_test(calls__between_devices_are_through_when_they_return),
       rules_test(copies__do_not_look_at_the_host_later),
       rules_test(driver__is_called_once_for_a_copy),
+      rules_test(driver__is_called_once_for_managed_memory),
       rules_test(driver__gets_a_slot_at_a_time),
       rules_test(driver__makes_nothing_in_the_long_run),
       rules_test(contexts__share_what_a_device_keeps),

@@ -32,16 +32,30 @@ cuCode sim_capture_unsafe(void) {
   return code;
 }
 
+static bool blocks_legacy(struct stream const *stream,
+                          struct context const *context) {
+  return stream->context == context && !stream->non_blocking &&
+         stream->capture == ACTIVE;
+}
+
 /* The legacy stream would have to wait for what is not executed. */
 cuCode sim_capture_legacy(struct context const *context) {
   cuCode code = UMEMI_CUDA_SUCCESS;
   for (struct stream *stream = captures; stream; stream = stream->next_capture)
-    if (stream->context == context && !stream->non_blocking &&
-        stream->capture == ACTIVE) {
+    if (blocks_legacy(stream, context)) {
       sim_capture_broken(stream);
       code = UMEMI_CUDA_ERROR_STREAM_CAPTURE_IMPLICIT;
     }
   return code;
+}
+
+/* Merely asked: "the blocking stream capture is not invalidated"
+   (cuStreamIsCapturing). */
+static bool legacy_is_blocked(struct context const *context) {
+  for (struct stream *stream = captures; stream; stream = stream->next_capture)
+    if (blocks_legacy(stream, context))
+      return true;
+  return false;
 }
 
 /* --- begin and end -------------------------------------------------------- */
@@ -98,9 +112,10 @@ cuCode cuStreamEndCapture(cuStream stream, cuGraph *graph_out) {
 cuCode cuStreamIsCapturing(cuStream stream, cuCaptureStatus *status_out) {
   ENTER(cuStreamIsCapturing, IN_CONTEXT);
   struct stream *found;
-  cuCode code = sim_stream(stream, &found);
-  if (code == UMEMI_CUDA_ERROR_STREAM_CAPTURE_INVALIDATED)
-    code = UMEMI_CUDA_SUCCESS;
+  cuCode code = sim_stream_find(stream, &found);
+  if (!code && found == &found->context->legacy &&
+      legacy_is_blocked(found->context))
+    code = UMEMI_CUDA_ERROR_STREAM_CAPTURE_IMPLICIT;
   if (!code)
     *status_out = found->capture;
   return sim_leave(code);

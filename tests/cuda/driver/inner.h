@@ -291,6 +291,8 @@ struct op {
 
 /** A stream by its handle, with work to be put in it. */
 cuCode sim_stream(cuStream handle, struct stream **stream_out);
+/* The same without saying that it is used. */
+cuCode sim_stream_find(cuStream handle, struct stream **stream_out);
 struct op *sim_op(enum opKind kind, struct stream const *stream);
 /** Reads a source in pageable memory now. */
 void sim_op_stage(struct op *op);

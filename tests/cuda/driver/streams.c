@@ -11,7 +11,7 @@ static bool is_legacy(cuStream handle) {
   return (uintptr_t)handle <= 2;
 }
 
-static cuCode stream_find(cuStream handle, struct stream **stream_out) {
+cuCode sim_stream_find(cuStream handle, struct stream **stream_out) {
   *stream_out = is_legacy(handle) ? &sim_current()->legacy
                                   : sim_object(handle, OBJECT_STREAM);
   if (*stream_out)
@@ -21,7 +21,7 @@ static cuCode stream_find(cuStream handle, struct stream **stream_out) {
 }
 
 cuCode sim_stream(cuStream handle, struct stream **stream_out) {
-  cuCode code = stream_find(handle, stream_out);
+  cuCode code = sim_stream_find(handle, stream_out);
   if (code)
     return code;
   if ((*stream_out)->capture > 1)
@@ -124,7 +124,7 @@ cuCode cuStreamQuery(cuStream stream) {
 cuCode cuStreamGetCtx(cuStream stream, cuContext *context_out) {
   ENTER(cuStreamGetCtx, IN_CONTEXT);
   struct stream *found;
-  cuCode code = stream_find(stream, &found);
+  cuCode code = sim_stream_find(stream, &found);
   if (!code)
     *context_out = (cuContext)found->context->object.handle;
   return sim_leave(code);
