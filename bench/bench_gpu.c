@@ -54,7 +54,7 @@ static void cu_load(void) {
 #undef FIND
   need(cu.Init(0), "cuInit");
   need(cu.DeviceGet(&device, 0), "cuDeviceGet");
-  need(cu.PrimaryCtxRetain(&context, device), "cuDevicePrimaryCtxRetain");
+  need(cu.DevicePrimaryCtxRetain(&context, device), "cuDevicePrimaryCtxRetain");
   need(cu.CtxPushCurrent(context), "cuCtxPushCurrent");
 }
 

@@ -4,6 +4,16 @@
 
 /* --- alloc and free --------------------------------------------------- */
 
+/* Nobody will know of it. */
+static void cuda_pool_give_back(struct umemiGpuState *cuda, uintptr_t adr) {
+  struct umemiGpuVisit visit;
+  umemError ignored;
+  if (umemi_gpu_enter(cuda->gpu, &visit, &ignored) != umemOK)
+    return;
+  cuda->gpu->ops->pool_give(adr, NULL, &ignored);
+  umemi_gpu_leave(&visit, umemOK, &ignored);
+}
+
 /* Through when it returns, so that any stream can use it. */
 static umemStatusType cuda_pool_alloc(struct umemiGpuState *cuda, size_t nbytes,
                                       uintptr_t *adr_out, umemError *error) {
@@ -13,7 +23,10 @@ static umemStatusType cuda_pool_alloc(struct umemiGpuState *cuda, size_t nbytes,
     return status;
   status = cuda->gpu->ops->pool_alloc(cuda->pool, nbytes, turn.lane->stream,
                                       adr_out, error);
-  return umemi_gpu_end(&turn, status, error);
+  umemStatusType ended = umemi_gpu_end(&turn, status, error);
+  if (status == umemOK && ended != umemOK)
+    cuda_pool_give_back(cuda, *adr_out);
+  return ended;
 }
 
 static umemStatusType cuda_alloc(void *state, size_t nbytes, size_t alignment,
@@ -28,29 +41,30 @@ static umemStatusType cuda_alloc(void *state, size_t nbytes, size_t alignment,
   if (status != umemOK)
     return status;
   status = cuda->gpu->ops->alloc(nbytes, adr_out, error);
-  return umemi_gpu_leave(&visit, status, error);
+  return umemi_gpu_leave_with(&visit, status, cuda->gpu->ops->free, *adr_out,
+                              error);
 }
 
-/* After all that may use it: in order, or because the driver waits. */
+/* In the order of its stream. */
+static umemStatusType cuda_pool_free(struct umemiGpuState *cuda, uintptr_t adr,
+                                     umemError *error) {
+  struct umemiGpuTurn turn;
+  umemStatusType status = umemi_gpu_begin_anyway(cuda, &turn, error);
+  if (status != umemOK)
+    return status;
+  status = cuda->gpu->ops->pool_give(adr, turn.lane->stream, error);
+  return umemi_gpu_end(&turn, status, error);
+}
+
 static umemStatusType cuda_free(void *state, uintptr_t adr, size_t nbytes,
                                 umemError *error) {
   struct umemiGpuState *cuda = state;
-  struct umemiGpuOps const *ops = cuda->gpu->ops;
-  struct umemiGpuTurn turn;
   (void)nbytes;
   if (!umemi_driver_is_usable(cuda->gpu->ops->driver))
     return umemOK;
-  umemStatusType status = umemi_gpu_begin(cuda->gpu, cuda->after, &turn, error);
-  if (status != umemOK)
-    return status;
-  if (cuda->pool) {
-    status = ops->pool_give(adr, turn.lane->stream, error);
-  } else {
-    status = ops->stream_wait(turn.lane->stream, error);
-    if (status == umemOK)
-      status = ops->free(adr, error);
-  }
-  return umemi_gpu_end(&turn, status, error);
+  if (cuda->pool)
+    return cuda_pool_free(cuda, adr, error);
+  return umemi_gpu_give(cuda, cuda->gpu->ops->free, adr, error);
 }
 
 /* --- bytes ---------------------------------------------------------- */

@@ -77,25 +77,15 @@ static umemStatusType host_alloc(void *state, size_t nbytes, size_t alignment,
       error);
   if (status == umemOK)
     *adr_out = (uintptr_t)ptr;
-  return umemi_gpu_leave(&visit, status, error);
+  return umemi_gpu_leave_with(&visit, status, cuda->gpu->ops->host_free,
+                              *adr_out, error);
 }
 
-/* After all that the device does with it: drivers do not wait for themselves.
- */
 static umemStatusType pointer_free(struct umemiGpuState *cuda, uintptr_t adr,
-                                   umemStatusType (*give)(uintptr_t adr,
-                                                          umemError *error),
-                                   umemError *error) {
-  struct umemiGpuTurn turn;
+                                   umemiGpuGive *give, umemError *error) {
   if (!umemi_driver_is_usable(cuda->gpu->ops->driver))
     return umemOK;
-  umemStatusType status = umemi_gpu_begin(cuda->gpu, cuda->after, &turn, error);
-  if (status != umemOK)
-    return status;
-  status = cuda->gpu->ops->stream_wait(turn.lane->stream, error);
-  if (status == umemOK)
-    status = give(adr, error);
-  return umemi_gpu_end(&turn, status, error);
+  return umemi_gpu_give(cuda, give, adr, error);
 }
 
 static umemStatusType host_free(void *state, uintptr_t adr, size_t nbytes,
@@ -141,7 +131,8 @@ static umemStatusType managed_alloc(void *state, size_t nbytes,
     return status;
   status = cuda->gpu->ops->managed_alloc(
       nbytes + !nbytes, cuda->flags & UMEM_CUDA_MANAGED_HOST, adr_out, error);
-  return umemi_gpu_leave(&visit, status, error);
+  return umemi_gpu_leave_with(&visit, status, cuda->gpu->ops->free, *adr_out,
+                              error);
 }
 
 static umemStatusType managed_free(void *state, uintptr_t adr, size_t nbytes,

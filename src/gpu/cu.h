@@ -149,10 +149,10 @@ enum { UMEMI_CU_NUMBERS(UMEMI_CU_NUMBER) };
     (size_t * nbytes_out, cuDevice device))                                    \
   X(DeviceCanAccessPeer, cuDeviceCanAccessPeer,                                \
     (int *can_out, cuDevice device, cuDevice peer))                            \
-  X(PrimaryCtxRetain, cuDevicePrimaryCtxRetain,                                \
+  X(DevicePrimaryCtxRetain, cuDevicePrimaryCtxRetain,                          \
     (cuContext * context_out, cuDevice device))                                \
-  X(PrimaryCtxRelease, cuDevicePrimaryCtxRelease_v2, (cuDevice device))        \
-  X(PrimaryCtxGetState, cuDevicePrimaryCtxGetState,                            \
+  X(DevicePrimaryCtxRelease, cuDevicePrimaryCtxRelease_v2, (cuDevice device))  \
+  X(DevicePrimaryCtxGetState, cuDevicePrimaryCtxGetState,                      \
     (cuDevice device, unsigned *flags_out, int *is_active_out))                \
   X(CtxPushCurrent, cuCtxPushCurrent_v2, (cuContext context))                  \
   X(CtxPopCurrent, cuCtxPopCurrent_v2, (cuContext * context_out))              \

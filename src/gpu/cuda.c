@@ -8,63 +8,92 @@ static umemStatusType cuda_count(int *count_out, umemError *error) {
   return CUDA(DeviceGetCount, (count_out));
 }
 
-static int cuda_attribute(cuDevice device, int which) {
-  int value = 0;
-  umemi_cu()->DeviceGetAttribute(&value, (cuDeviceAttribute)which, device);
-  return value;
+/* 0 of what the driver does not know. */
+static umemStatusType cuda_attribute(cuDevice device, int which, int *value_out,
+                                     umemError *error) {
+  cuCode code = umemi_cu()->DeviceGetAttribute(
+      value_out, (cuDeviceAttribute)which, device);
+  if (code == UMEMI_CUDA_SUCCESS)
+    return umemOK;
+  *value_out = 0;
+  return code == UMEMI_CUDA_ERROR_INVALID_VALUE
+             ? umemOK
+             : umemi_cu_failed(umemi_cu(), code, "cuDeviceGetAttribute", error);
+}
+
+/* What is asked of a device. */
+enum { ADDRESSING, MANAGED, CONCURRENT, POOLS, DOMAIN_ID, BUS, SLOT, ANSWERS };
+
+static umemStatusType cuda_ask(cuDevice device, int answers[ANSWERS],
+                               umemError *error) {
+  static int const which[ANSWERS] = {
+      [ADDRESSING] = UMEMI_CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING,
+      [MANAGED] = UMEMI_CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY,
+      [CONCURRENT] = UMEMI_CU_DEVICE_ATTRIBUTE_CONCURRENT_MANAGED_ACCESS,
+      [POOLS] = UMEMI_CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED,
+      [DOMAIN_ID] = UMEMI_CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID,
+      [BUS] = UMEMI_CU_DEVICE_ATTRIBUTE_PCI_BUS_ID,
+      [SLOT] = UMEMI_CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID};
+  umemStatusType status = umemOK;
+  for (int i = 0; status == umemOK && i < ANSWERS; i++)
+    status = cuda_attribute(device, which[i], &answers[i], error);
+  return status;
 }
 
 /* Its UUID, or, with a driver before 11.4, where it is plugged in. */
-static void cuda_identify(cuDevice device, unsigned char id[UMEMI_GPU_ID]) {
+static umemStatusType cuda_identify(cuDevice device, int const answers[ANSWERS],
+                                    unsigned char id[UMEMI_GPU_ID],
+                                    umemError *error) {
   cuUuid uuid;
-  int const where[] = {
-      cuda_attribute(device, UMEMI_CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID),
-      cuda_attribute(device, UMEMI_CU_DEVICE_ATTRIBUTE_PCI_BUS_ID),
-      cuda_attribute(device, UMEMI_CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID), 0};
+  int const where[] = {answers[DOMAIN_ID], answers[BUS], answers[SLOT], 0};
   _Static_assert(sizeof where == UMEMI_GPU_ID && sizeof uuid == UMEMI_GPU_ID,
                  "either fills it");
   memcpy(id, where, sizeof where);
-  if (umemi_cu()->DeviceGetUuid &&
-      umemi_cu()->DeviceGetUuid(&uuid, device) == UMEMI_CUDA_SUCCESS)
+  if (!umemi_cu()->DeviceGetUuid)
+    return umemOK;
+  umemStatusType status = CUDA(DeviceGetUuid, (&uuid, device));
+  if (status == umemOK)
     memcpy(id, &uuid, sizeof uuid);
+  return status;
 }
 
 /* The NUMA node that the device is nearest to: -1 where none is. */
-static int cuda_node(cuDevice device) {
+static int cuda_node(int const answers[ANSWERS]) {
   char path[96], text[32];
   snprintf(path, sizeof path, "/sys/bus/pci/devices/%04x:%02x:%02x.0/numa_node",
-           cuda_attribute(device, UMEMI_CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID),
-           cuda_attribute(device, UMEMI_CU_DEVICE_ATTRIBUTE_PCI_BUS_ID),
-           cuda_attribute(device, UMEMI_CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID));
+           answers[DOMAIN_ID], answers[BUS], answers[SLOT]);
   umemi_read_text(path, text, sizeof text);
   return text[0] >= '0' && text[0] <= '9' ? (int)umemi_bytes_of(text) : -1;
+}
+
+static bool cuda_has_pools(void) {
+  struct umemiCu const *cu = umemi_cu();
+  return cu->MemPoolCreate && cu->MemPoolDestroy && cu->MemPoolSetAttribute &&
+         cu->MemAllocFromPoolAsync && cu->MemFreeAsync;
 }
 
 static umemStatusType cuda_describe(int number, struct umemiGpuFacts *out,
                                     umemError *error) {
   cuDevice device;
   size_t total = 0;
+  int answers[ANSWERS] = {0};
   umemStatusType status = CUDA(DeviceGet, (&device, number));
   if (status == umemOK)
     status = CUDA(DeviceGetName, (out->name, (int)sizeof out->name, device));
   if (status == umemOK)
     status = CUDA(DeviceTotalMem, (&total, device));
+  if (status == umemOK)
+    status = cuda_ask(device, answers, error);
+  if (status == umemOK)
+    status = cuda_identify(device, answers, out->id, error);
   if (status != umemOK)
     return status;
   out->total = total;
-  cuda_identify(device, out->id);
-  out->numa_node = cuda_node(device);
-  out->unified_addressing =
-      cuda_attribute(device, UMEMI_CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING);
-  out->managed =
-      cuda_attribute(device, UMEMI_CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY);
-  out->concurrent = cuda_attribute(
-      device, UMEMI_CU_DEVICE_ATTRIBUTE_CONCURRENT_MANAGED_ACCESS);
-  out->pools =
-      umemi_cu()->MemPoolCreate && umemi_cu()->MemPoolDestroy &&
-      umemi_cu()->MemPoolSetAttribute && umemi_cu()->MemAllocFromPoolAsync &&
-      umemi_cu()->MemFreeAsync &&
-      cuda_attribute(device, UMEMI_CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED);
+  out->numa_node = cuda_node(answers);
+  out->unified_addressing = answers[ADDRESSING];
+  out->managed = answers[MANAGED];
+  out->concurrent = answers[CONCURRENT];
+  out->pools = answers[POOLS] && cuda_has_pools();
   return umemOK;
 }
 
@@ -74,7 +103,7 @@ static umemStatusType cuda_retain(int number, umemiGpuContext *context_out,
   cuContext context;
   umemStatusType status = CUDA(DeviceGet, (&device, number));
   if (status == umemOK)
-    status = CUDA(PrimaryCtxRetain, (&context, device));
+    status = CUDA(DevicePrimaryCtxRetain, (&context, device));
   if (status == umemOK)
     *context_out = context;
   return status;
@@ -83,7 +112,7 @@ static umemStatusType cuda_retain(int number, umemiGpuContext *context_out,
 static umemStatusType cuda_release(int number, umemError *error) {
   cuDevice device;
   umemStatusType status = CUDA(DeviceGet, (&device, number));
-  return status == umemOK ? CUDA(PrimaryCtxRelease, (device)) : status;
+  return status == umemOK ? CUDA(DevicePrimaryCtxRelease, (device)) : status;
 }
 
 static umemStatusType cuda_can_peer(int number, int peer, bool *can_out,
@@ -178,8 +207,8 @@ static umemStatusType cuda_pin(void *ptr, size_t nbytes, umemError *error) {
               (ptr, nbytes, UMEMI_CU_MEMHOSTREGISTER_PORTABLE));
 }
 
-static umemStatusType cuda_unpin(void *ptr, umemError *error) {
-  return CUDA(MemHostUnregister, (ptr));
+static umemStatusType cuda_unpin(uintptr_t adr, umemError *error) {
+  return CUDA(MemHostUnregister, ((void *)adr));
 }
 
 static umemStatusType cuda_managed_alloc(size_t nbytes, bool host_first,

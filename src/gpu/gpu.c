@@ -145,11 +145,29 @@ umemStatusType umemi_gpu_leave(struct umemiGpuVisit const *visit,
   return status == umemOK ? left : status;
 }
 
+umemStatusType umemi_gpu_leave_with(struct umemiGpuVisit const *visit,
+                                    umemStatusType status, umemiGpuGive *give,
+                                    uintptr_t made, umemError *error) {
+  struct umemiGpuVisit again;
+  umemError ignored;
+  umemStatusType left = umemi_gpu_leave(visit, status, error);
+  if (status != umemOK || left == umemOK)
+    return left;
+  if (umemi_gpu_enter(visit->gpu, &again, &ignored) == umemOK) {
+    give(made, &ignored);
+    umemi_gpu_leave(&again, umemOK, &ignored);
+  }
+  return left;
+}
+
 /* --- lanes ---------------------------------------------------------------- */
 
+/* What is queued in it may still use the slots. */
 static void lane_free(struct umemiGpu *gpu, struct umemiGpuLane *lane) {
   struct umemiGpuOps const *ops = gpu->ops;
   umemError ignored;
+  if (lane->stream)
+    ops->stream_wait(lane->stream, &ignored);
   if (lane->slots)
     ops->host_free((uintptr_t)lane->slots, &ignored);
   if (lane->stream)

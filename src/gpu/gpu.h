@@ -74,7 +74,7 @@ struct umemiGpuOps {
                                void **ptr_out, umemError *error);
   umemStatusType (*host_free)(uintptr_t adr, umemError *error);
   umemStatusType (*pin)(void *ptr, size_t nbytes, umemError *error);
-  umemStatusType (*unpin)(void *ptr, umemError *error);
+  umemStatusType (*unpin)(uintptr_t adr, umemError *error);
   umemStatusType (*managed_alloc)(size_t nbytes, bool host_first,
                                   uintptr_t *adr_out, umemError *error);
   umemStatusType (*memory_of)(uintptr_t adr, enum umemiGpuMemory *memory_out,
@@ -183,6 +183,13 @@ umemStatusType umemi_gpu_enter(struct umemiGpu *gpu,
 umemStatusType umemi_gpu_leave(struct umemiGpuVisit const *visit,
                                umemStatusType status, umemError *error);
 
+/* The same after something was made: it is given back if leaving fails, for
+   nobody will know of it. */
+typedef umemStatusType umemiGpuGive(uintptr_t made, umemError *error);
+umemStatusType umemi_gpu_leave_with(struct umemiGpuVisit const *visit,
+                                    umemStatusType status, umemiGpuGive *give,
+                                    uintptr_t made, umemError *error);
+
 /* A visit with a lane. */
 struct umemiGpuTurn {
   struct umemiGpuVisit visit;
@@ -250,6 +257,14 @@ umemStatusType umemi_gpu_dtor(void *state, umemError *error);
 umemStatusType umemi_gpu_check(void *state, uintptr_t adr, size_t nbytes,
                                umemAccess access, umemError *error);
 
+/* A turn in which something is given back: see there. */
+umemStatusType umemi_gpu_begin_anyway(struct umemiGpuState *own,
+                                      struct umemiGpuTurn *turn,
+                                      umemError *error);
+/* Gives back what the device may still use, when it does no more. As nobody
+   will know of it afterwards, what fails before is tried twice. */
+umemStatusType umemi_gpu_give(struct umemiGpuState *own, umemiGpuGive *give,
+                              uintptr_t adr, umemError *error);
 /* Waits for what the context's work comes after. */
 umemStatusType umemi_gpu_settle(struct umemiGpuState *own, umemError *error);
 /* The home of what is on a device; */

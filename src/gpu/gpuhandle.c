@@ -88,7 +88,8 @@ payload_import(struct umemiGpuState *own, struct payload const *payload,
   if (status != umemOK)
     return status;
   status = payload_open(own, payload, nbytes, import, error);
-  return umemi_gpu_leave(&visit, status, error);
+  return umemi_gpu_leave_with(&visit, status, own->gpu->ops->ipc_close,
+                              import->adr, error);
 }
 
 /* The block stays open as long as the context lives. */

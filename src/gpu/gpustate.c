@@ -31,8 +31,9 @@ static umemStatusType state_close(struct umemiGpuState *own, umemError *error) {
   struct umemiGpuVisit visit;
   if ((!own->pool && !own->imports) || !state_is_usable(own))
     return umemOK;
+  umemError ignored;
   umemStatusType status = umemi_gpu_enter(own->gpu, &visit, error);
-  if (status != umemOK)
+  if (status != umemOK && umemi_gpu_enter(own->gpu, &visit, &ignored) != umemOK)
     return status;
   status = state_give_back(own, error);
   return umemi_gpu_leave(&visit, status, error);
@@ -61,6 +62,29 @@ umemStatusType umemi_gpu_settle(struct umemiGpuState *own, umemError *error) {
   struct umemiGpuTurn turn;
   umemStatusType status = umemi_gpu_begin(own->gpu, own->after, &turn, error);
   return status == umemOK ? umemi_gpu_end(&turn, umemOK, error) : status;
+}
+
+umemStatusType umemi_gpu_begin_anyway(struct umemiGpuState *own,
+                                      struct umemiGpuTurn *turn,
+                                      umemError *error) {
+  umemStatusType status = umemi_gpu_begin(own->gpu, own->after, turn, error);
+  return status == umemOK ? umemOK
+                          : umemi_gpu_begin(own->gpu, own->after, turn, error);
+}
+
+umemStatusType umemi_gpu_give(struct umemiGpuState *own, umemiGpuGive *give,
+                              uintptr_t adr, umemError *error) {
+  struct umemiGpuOps const *ops = own->gpu->ops;
+  struct umemiGpuTurn turn;
+  umemStatusType status = umemi_gpu_begin_anyway(own, &turn, error);
+  if (status != umemOK)
+    return status;
+  status = ops->stream_wait(turn.lane->stream, error);
+  if (status != umemOK)
+    status = ops->stream_wait(turn.lane->stream, error);
+  if (status == umemOK)
+    status = give(adr, error);
+  return umemi_gpu_end(&turn, status, error);
 }
 
 /* --- spaces --------------------------------------------------------------- */
@@ -176,7 +200,7 @@ static umemStatusType state_pin(void const *ctx, uintptr_t adr, size_t nbytes,
   if (status != umemOK)
     return status;
   status = own->gpu->ops->pin((void *)adr, nbytes, error);
-  return umemi_gpu_leave(&visit, status, error);
+  return umemi_gpu_leave_with(&visit, status, own->gpu->ops->unpin, adr, error);
 }
 
 umemStatusType umem_pin(void const *ctx, uintptr_t adr, size_t nbytes) {
@@ -188,22 +212,14 @@ umemStatusType umem_pin(void const *ctx, uintptr_t adr, size_t nbytes) {
                    adr, nbytes);
 }
 
-/* What the device does with the memory is through before it is let go. */
 static umemStatusType state_unpin(void const *ctx, uintptr_t adr,
                                   umemError *error) {
-  struct umemiGpuTurn turn;
   struct umemiGpuState *own = state_find(ctx, error);
   if (!own)
     return error->type;
   if (!adr)
     return umem_error_fill(error, umemValueError, 0, 0, "there is no memory");
-  umemStatusType status = umemi_gpu_begin(own->gpu, own->after, &turn, error);
-  if (status != umemOK)
-    return status;
-  status = own->gpu->ops->stream_wait(turn.lane->stream, error);
-  if (status == umemOK)
-    status = own->gpu->ops->unpin((void *)adr, error);
-  return umemi_gpu_end(&turn, status, error);
+  return umemi_gpu_give(own, own->gpu->ops->unpin, adr, error);
 }
 
 umemStatusType umem_unpin(void const *ctx, uintptr_t adr) {

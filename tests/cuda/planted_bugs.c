@@ -49,7 +49,7 @@ static void begin(void) {
     exit(BROKEN);
   must(c.cu.Init(0));
   for (int i = 0; i < 2; i++)
-    must(c.cu.PrimaryCtxRetain(&primary[i], i));
+    must(c.cu.DevicePrimaryCtxRetain(&primary[i], i));
   must(c.cu.CtxPushCurrent(primary[0]));
   must(c.cu.MemAlloc(&device, NBYTES));
   begin_pipeline();
@@ -69,7 +69,7 @@ static void end(void) {
     must(c.cu.MemFree(device));
   must(c.cu.CtxPopCurrent(NULL));
   for (int i = 0; i < 2; i++)
-    must(c.cu.PrimaryCtxRelease(i));
+    must(c.cu.DevicePrimaryCtxRelease(i));
 }
 
 /* --- a copy in chunks, with what can be wrong about it -------------------- */
@@ -188,9 +188,9 @@ static int context_left(void) {
 }
 
 static int over_released(void) {
-  must(c.cu.PrimaryCtxRelease(1));
-  c.cu.PrimaryCtxRelease(1);
-  must(c.cu.PrimaryCtxRetain(&primary[1], 1));
+  must(c.cu.DevicePrimaryCtxRelease(1));
+  c.cu.DevicePrimaryCtxRelease(1);
+  must(c.cu.DevicePrimaryCtxRetain(&primary[1], 1));
   return 0;
 }
 

@@ -273,7 +273,7 @@ static void ctor__tells_what_it_made(void **state) {
 static cuStream stream_of(int device, unsigned flags) {
   cuContext context;
   cuStream stream;
-  assert_int_equal(client.cu.PrimaryCtxRetain(&context, device), 0);
+  assert_int_equal(client.cu.DevicePrimaryCtxRetain(&context, device), 0);
   assert_int_equal(client.cu.CtxPushCurrent(context), 0);
   assert_int_equal(client.cu.StreamCreate(&stream, flags), 0);
   assert_int_equal(client.cu.CtxPopCurrent(&context), 0);
@@ -282,12 +282,12 @@ static cuStream stream_of(int device, unsigned flags) {
 
 static void stream_end(int device, cuStream stream) {
   cuContext context;
-  assert_int_equal(client.cu.PrimaryCtxRetain(&context, device), 0);
+  assert_int_equal(client.cu.DevicePrimaryCtxRetain(&context, device), 0);
   assert_int_equal(client.cu.CtxPushCurrent(context), 0);
   assert_int_equal(client.cu.StreamDestroy(stream), 0);
   assert_int_equal(client.cu.CtxPopCurrent(&context), 0);
-  assert_int_equal(client.cu.PrimaryCtxRelease(device), 0);
-  assert_int_equal(client.cu.PrimaryCtxRelease(device), 0);
+  assert_int_equal(client.cu.DevicePrimaryCtxRelease(device), 0);
+  assert_int_equal(client.cu.DevicePrimaryCtxRelease(device), 0);
 }
 
 static void ctor__takes_streams_of_the_device_only(void **state) {
@@ -359,7 +359,8 @@ static umemDeviceType const kinds[] = {umemCudaDevice, umemCudaHostDevice,
 static bool is_active(int device) {
   unsigned flags;
   int active;
-  assert_int_equal(client.cu.PrimaryCtxGetState(device, &flags, &active), 0);
+  assert_int_equal(client.cu.DevicePrimaryCtxGetState(device, &flags, &active),
+                   0);
   return active;
 }
 

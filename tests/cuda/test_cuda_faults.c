@@ -577,7 +577,7 @@ static cuContext primaries[2];
 static void around_begin(void) {
   cuContext context;
   for (int i = 0; i < 2; i++)
-    must(PrimaryCtxRetain(&primaries[i], i));
+    must(DevicePrimaryCtxRetain(&primaries[i], i));
   must(CtxPushCurrent(primaries[0]));
   must(StreamCreate(&users_stream, UMEMI_CU_STREAM_NON_BLOCKING));
   must(StreamCreate(&captured, UMEMI_CU_STREAM_DEFAULT));
@@ -608,11 +608,11 @@ static void around_end(void) {
     must(CtxPopCurrent(&context));
   for (int i = 0; i < 2; i++) {
     forgive(primaries[i]);
-    must(PrimaryCtxRelease(i));
+    must(DevicePrimaryCtxRelease(i));
   }
   if (c.sim.live(SIMCU_RETAINS) > 0)
     complain("a context is still retained", "");
-  while (c.sim.live(SIMCU_RETAINS) > 0 && !c.cu.PrimaryCtxRelease(0))
+  while (c.sim.live(SIMCU_RETAINS) > 0 && !c.cu.DevicePrimaryCtxRelease(0))
     continue;
   c.sim.forget();
 }

@@ -101,14 +101,14 @@ static unsigned char *bytes_new(size_t nbytes, uint64_t seed) {
 /* The program's own work on a device is done with its context current. */
 static void program_enter(int device) {
   cuContext context;
-  must(PrimaryCtxRetain(&context, device));
+  must(DevicePrimaryCtxRetain(&context, device));
   must(CtxPushCurrent(context));
 }
 
 static void program_leave(int device) {
   cuContext context;
   must(CtxPopCurrent(&context));
-  must(PrimaryCtxRelease(device));
+  must(DevicePrimaryCtxRelease(device));
 }
 
 static void assert_role_succeeds(char const *role, char const *setting) {

@@ -34,7 +34,7 @@ static cuDevice rawcu_enter(uintptr_t adr) {
   cuContext context;
   must(PointerGetAttributes(1, which, values, adr));
   must(DeviceGet(&device, number));
-  must(PrimaryCtxRetain(&context, device));
+  must(DevicePrimaryCtxRetain(&context, device));
   must(CtxPushCurrent(context));
   return device;
 }
@@ -42,7 +42,7 @@ static cuDevice rawcu_enter(uintptr_t adr) {
 static void rawcu_leave(cuDevice device) {
   cuContext context;
   must(CtxPopCurrent(&context));
-  must(PrimaryCtxRelease(device));
+  must(DevicePrimaryCtxRelease(device));
 }
 
 void rawcu_read(uintptr_t adr, void *out, size_t nbytes) {

@@ -65,27 +65,27 @@ static void primary__contexts_are_released_once(void **state) {
   (void)state;
   unsigned flags;
   int is_active;
-  ok(c.cu.PrimaryCtxGetState(1, &flags, &is_active));
+  ok(c.cu.DevicePrimaryCtxGetState(1, &flags, &is_active));
   assert_int_equal(is_active, 1);
-  ok(c.cu.PrimaryCtxRelease(1));
-  ok(c.cu.PrimaryCtxGetState(1, &flags, &is_active));
+  ok(c.cu.DevicePrimaryCtxRelease(1));
+  ok(c.cu.DevicePrimaryCtxGetState(1, &flags, &is_active));
   assert_int_equal(is_active, 0);
   fails(c.cu.CtxPushCurrent(primary[1]), INVALID_CONTEXT);
-  fails(c.cu.PrimaryCtxRelease(1), INVALID_CONTEXT);
+  fails(c.cu.DevicePrimaryCtxRelease(1), INVALID_CONTEXT);
   violates("is not retained");
-  ok(c.cu.PrimaryCtxRetain(&primary[1], 1));
+  ok(c.cu.DevicePrimaryCtxRetain(&primary[1], 1));
 }
 
 static void primary__contexts_end_with_nothing_in_them(void **state) {
   (void)state;
   allocated(8);
-  ok(c.cu.PrimaryCtxRelease(0));
+  ok(c.cu.DevicePrimaryCtxRelease(0));
   violates("ends with 8 bytes live");
-  ok(c.cu.PrimaryCtxRetain(&primary[0], 0));
+  ok(c.cu.DevicePrimaryCtxRetain(&primary[0], 0));
   new_stream(0);
-  ok(c.cu.PrimaryCtxRelease(0));
+  ok(c.cu.DevicePrimaryCtxRelease(0));
   violates("ends with 1 live streams");
-  ok(c.cu.PrimaryCtxRetain(&primary[0], 0));
+  ok(c.cu.DevicePrimaryCtxRetain(&primary[0], 0));
 }
 
 /* --- several devices ------------------------------------------------------ */

@@ -47,8 +47,8 @@ static void fatal__codes_stay_with_the_context(void **state) {
     assert_int_equal(c.cu.MemcpyHtoD(adr, host, 8), codes[i]);
     assert_int_equal(c.cu.MemGetInfo(&left, &total), codes[i]);
     assert_int_equal(c.cu.MemFree(adr), codes[i]);
-    ok(c.cu.PrimaryCtxRelease(0)); /* what is lost is nobody's leak */
-    ok(c.cu.PrimaryCtxRetain(&primary[0], 0));
+    ok(c.cu.DevicePrimaryCtxRelease(0)); /* what is lost is nobody's leak */
+    ok(c.cu.DevicePrimaryCtxRetain(&primary[0], 0));
     ok(c.cu.MemGetInfo(&left, &total));
   }
 }

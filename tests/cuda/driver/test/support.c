@@ -27,7 +27,7 @@ int driver_begin(void **state) {
   c.sim.set_mode(SIMCU_LAZY, 1);
   ok(c.cu.Init(0));
   for (int i = 0; i < 2; i++)
-    ok(c.cu.PrimaryCtxRetain(&primary[i], i));
+    ok(c.cu.DevicePrimaryCtxRetain(&primary[i], i));
   ok(c.cu.CtxPushCurrent(primary[0]));
   c.sim.forget();
   return 0;
@@ -37,7 +37,7 @@ int driver_end(void **state) {
   (void)state;
   ok(c.cu.CtxPopCurrent(NULL));
   for (int i = 0; i < 2; i++)
-    ok(c.cu.PrimaryCtxRelease(i));
+    ok(c.cu.DevicePrimaryCtxRelease(i));
   assert_int_equal(c.sim.stack_depth(), 0);
   assert_int_equal(c.sim.violations(), 0);
   for (int kind = 0; kind < SIMCU_KINDS; kind++)
