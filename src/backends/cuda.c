@@ -4,20 +4,22 @@
 
 /* --- alloc and free --------------------------------------------------- */
 
-/* Nobody will know of it. */
-static void cuda_pool_give_back(struct umemiGpuState *cuda, uintptr_t adr) {
-  struct umemiGpuVisit visit;
-  umemError ignored;
-  if (umemi_gpu_enter(cuda->gpu, &visit, &ignored) != umemOK)
-    return;
-  cuda->gpu->ops->pool_give(adr, NULL, &ignored);
-  umemi_gpu_leave(&visit, umemOK, &ignored);
+/* In the order of its stream. */
+static umemStatusType cuda_pool_free(struct umemiGpuState *cuda, uintptr_t adr,
+                                     umemError *error) {
+  struct umemiGpuTurn turn;
+  umemStatusType status = umemi_gpu_begin_anyway(cuda, &turn, error);
+  if (status != umemOK)
+    return status;
+  status = cuda->gpu->ops->pool_give(adr, turn.lane->stream, error);
+  return umemi_gpu_end(&turn, status, error);
 }
 
 /* Through when it returns, so that any stream can use it. */
 static umemStatusType cuda_pool_alloc(struct umemiGpuState *cuda, size_t nbytes,
                                       uintptr_t *adr_out, umemError *error) {
   struct umemiGpuTurn turn;
+  umemError ignored;
   umemStatusType status = umemi_gpu_begin(cuda->gpu, cuda->after, &turn, error);
   if (status != umemOK)
     return status;
@@ -25,7 +27,7 @@ static umemStatusType cuda_pool_alloc(struct umemiGpuState *cuda, size_t nbytes,
                                       adr_out, error);
   umemStatusType ended = umemi_gpu_end(&turn, status, error);
   if (status == umemOK && ended != umemOK)
-    cuda_pool_give_back(cuda, *adr_out);
+    cuda_pool_free(cuda, *adr_out, &ignored); /* nobody will know of it */
   return ended;
 }
 
@@ -43,17 +45,6 @@ static umemStatusType cuda_alloc(void *state, size_t nbytes, size_t alignment,
   status = cuda->gpu->ops->alloc(nbytes, adr_out, error);
   return umemi_gpu_leave_with(&visit, status, cuda->gpu->ops->free, *adr_out,
                               error);
-}
-
-/* In the order of its stream. */
-static umemStatusType cuda_pool_free(struct umemiGpuState *cuda, uintptr_t adr,
-                                     umemError *error) {
-  struct umemiGpuTurn turn;
-  umemStatusType status = umemi_gpu_begin_anyway(cuda, &turn, error);
-  if (status != umemOK)
-    return status;
-  status = cuda->gpu->ops->pool_give(adr, turn.lane->stream, error);
-  return umemi_gpu_end(&turn, status, error);
 }
 
 static umemStatusType cuda_free(void *state, uintptr_t adr, size_t nbytes,

@@ -76,13 +76,13 @@ umemStatusType umemi_gpu_give(struct umemiGpuState *own, umemiGpuGive *give,
                               uintptr_t adr, umemError *error) {
   struct umemiGpuOps const *ops = own->gpu->ops;
   struct umemiGpuTurn turn;
+  umemError ignored;
   umemStatusType status = umemi_gpu_begin_anyway(own, &turn, error);
   if (status != umemOK)
     return status;
   status = ops->stream_wait(turn.lane->stream, error);
-  if (status != umemOK)
-    status = ops->stream_wait(turn.lane->stream, error);
-  if (status == umemOK)
+  if (status == umemOK ||
+      ops->stream_wait(turn.lane->stream, &ignored) == umemOK)
     status = give(adr, error);
   return umemi_gpu_end(&turn, status, error);
 }

@@ -101,7 +101,9 @@ static enum kind kind;
 static enum around around;
 static cuStream users_stream, captured;
 static struct point now;
-static bool is_lost; /* a device, to a sticky code */
+static bool is_lost;      /* a device, to a sticky code */
+static bool giving;       /* something is given back now */
+static bool while_giving; /* it went wrong where something was */
 static unsigned complaints;
 static unsigned char in[ROOM], out[ROOM], want[ROOM];
 /* The symbols of the calls of a good run, from 1, as far as they are known. */
@@ -166,8 +168,8 @@ static bool names_function(char const *text, char const *symbol) {
   return name[0] && strstr(text, name);
 }
 
-/* Without which nothing goes wrong: a question whose answer is not needed, and
-   what makes things faster. */
+/* Without which nothing goes wrong: a question whose answer is not needed, what
+   makes things faster, and what is tried again: giving back. */
 static bool may_be_survived(void) {
   static char const *const names[] = {
       "cuDeviceGetAttribute",  "cuDeviceGetUuid_v2", "cuDeviceCanAccessPeer",
@@ -176,7 +178,8 @@ static bool may_be_survived(void) {
   for (size_t i = 0; i < LENGTH(names); i++)
     if (has_failed(names[i]))
       return true;
-  return now.scenario->declines || now.scenario->program == lists_devices ||
+  return giving || while_giving || now.scenario->declines ||
+         now.scenario->program == lists_devices ||
          (kind != HOST && has_failed("cuMemHostAlloc"));
 }
 
@@ -255,7 +258,7 @@ static void hold(struct world *w, void const *ctx, uintptr_t adr,
   w->held[w->held_count++] = (struct held){ctx, adr, give};
 }
 
-static bool give_back(struct world *w, struct held const *held) {
+static bool give_one(struct world *w, struct held const *held) {
   switch (held->give) {
   case FREE:
     return did(w, held->ctx, umem_free(held->ctx, held->adr));
@@ -269,6 +272,24 @@ static bool give_back(struct world *w, struct held const *held) {
         umem_disconnect(&w->host, (uintptr_t)in, held->ctx, held->adr, 0));
   }
   return false;
+}
+
+static bool give_back(struct world *w, struct held const *held) {
+  bool before = c.sim.injected() != NULL;
+  giving = true;
+  bool ok = give_one(w, held);
+  giving = false;
+  while_giving |= !before && c.sim.injected();
+  return ok;
+}
+
+static bool destroyed(struct world *w, void const *ctx) {
+  bool before = c.sim.injected() != NULL;
+  giving = true;
+  bool ok = did(w, ctx, umem_dtor(ctx));
+  giving = false;
+  while_giving |= !before && c.sim.injected();
+  return ok;
 }
 
 /* The library knows a block no more that could not be freed. */
@@ -343,7 +364,7 @@ static bool constructs(struct world *w) {
 
 static bool constructs_two(struct world *w) {
   return constructed(w, &w->a, 0) && constructed(w, &w->b, 0) &&
-         did(w, &w->a, umem_dtor(&w->a)) && no_bytes(w);
+         destroyed(w, &w->a) && no_bytes(w);
 }
 
 /* What has no context to tell a failure: `reason` does. */
@@ -750,11 +771,11 @@ static void world_prepare(struct world *w, struct scenario const *scenario) {
 
 static bool world_end(struct world *w) {
   bool ok = give_all(w);
-  ok &= did(w, &w->f, umem_dtor(&w->f));
-  ok &= did(w, &w->b, umem_dtor(&w->b));
-  ok &= did(w, &w->a, umem_dtor(&w->a));
-  ok &= did(w, &w->pinned, umem_dtor(&w->pinned));
-  ok &= did(w, &w->host, umem_dtor(&w->host));
+  ok &= destroyed(w, &w->f);
+  ok &= destroyed(w, &w->b);
+  ok &= destroyed(w, &w->a);
+  ok &= destroyed(w, &w->pinned);
+  ok &= destroyed(w, &w->host);
   umem_clean_status(&w->f);
   umem_clean_status(&w->b);
   umem_clean_status(&w->a);
@@ -864,6 +885,7 @@ static void run_again_well(void) {
 static bool point_run(struct point point) {
   struct world w;
   now = point;
+  while_giving = false;
   around_begin();
   struct balance before = balance_take();
   uint64_t state = c.sim.stack_state();
