@@ -132,16 +132,14 @@ umemStatusType umemi_gpu_leave(struct umemiGpuVisit const *visit,
                                umemStatusType status, umemError *error) {
   struct umemiGpu *gpu = visit->gpu;
   umemError later;
-  umemError *told = status == umemOK ? error : &later;
   int mode = visit->mode;
   if (status != umemOK)
     gpu_note(gpu, error);
-  umemStatusType relaxed = gpu->ops->relax(&mode, told);
-  if (status == umemOK && relaxed != umemOK) {
-    status = relaxed;
-    told = &later;
-  }
-  umemStatusType left = gpu->ops->leave(visit->pushed, told);
+  umemStatusType relaxed =
+      gpu->ops->relax(&mode, status == umemOK ? error : &later);
+  status = status == umemOK ? relaxed : status;
+  umemStatusType left =
+      gpu->ops->leave(visit->pushed, status == umemOK ? error : &later);
   return status == umemOK ? left : status;
 }
 
