@@ -188,6 +188,19 @@ umemStatusType umemi_device_import_handle(struct umemiContext *ctx,
       error);
 }
 
+umemStatusType umemi_device_stage_alloc(struct umemiContext *ctx, size_t nbytes,
+                                        void **ptr_out, umemError *error) {
+  error->type = umemOK;
+  return device_end_optional(
+      ctx, "stage_alloc",
+      ctx->vtbl->stage_alloc(ctx->state, nbytes, ptr_out, error), error);
+}
+
+void umemi_device_stage_free(struct umemiContext *ctx, void *ptr,
+                             size_t nbytes) {
+  ctx->vtbl->stage_free(ctx->state, ptr, nbytes);
+}
+
 bool umemi_device_can_reach(struct umemiContext *ctx,
                             struct umemiContext *dest) {
   return ctx->vtbl->can_reach(ctx->state, dest->state);

@@ -184,6 +184,10 @@ umemStatusType umemi_device_import_handle(struct umemiContext *ctx,
                                           unsigned char const *payload,
                                           size_t nbytes, uintptr_t *adr_out,
                                           umemError *error);
+umemStatusType umemi_device_stage_alloc(struct umemiContext *ctx, size_t nbytes,
+                                        void **ptr_out, umemError *error);
+void umemi_device_stage_free(struct umemiContext *ctx, void *ptr,
+                             size_t nbytes);
 /* Of two of one kind. */
 bool umemi_device_can_reach(struct umemiContext *ctx,
                             struct umemiContext *dest);
@@ -217,6 +221,9 @@ umemStatusType umemi_no_export_handle(void *state, uintptr_t adr, size_t nbytes,
 umemStatusType umemi_no_import_handle(void *state, unsigned char const *payload,
                                       size_t nbytes, uintptr_t *adr_out,
                                       umemError *error);
+umemStatusType umemi_no_stage_alloc(void *state, size_t nbytes, void **ptr_out,
+                                    umemError *error);
+void umemi_no_stage_free(void *state, void *ptr, size_t nbytes);
 bool umemi_no_can_reach(void *state, void *dest_state);
 void umemi_no_limits(void *state, unsigned access, uintptr_t adr, size_t nbytes,
                      struct umemLimits *out);
@@ -446,6 +453,7 @@ struct umemiLanes {
   bool spare;       /* it is of use, but a step can do without: slot NULL */
   unsigned helpers; /* besides the calling thread */
   bool backward;    /* from the end; for one lane only */
+  struct umemiContext *stage; /* whose memory is the first choice, or NULL */
   umemiLaneStep *step;
   void *arg;
   atomic_size_t end; /* no chunk from here on is begun; set by the run */

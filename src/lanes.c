@@ -14,6 +14,7 @@ struct lanes_run {
   size_t chunk;
   atomic_size_t next;   /* number of the chunk that nobody has begun */
   _Atomic(void *) slot; /* that was taken beforehand, for who comes first */
+  bool slot_is_staged;  /* it is of lanes->stage */
   size_t slot_size;     /* of that one; others' must not be smaller */
   pthread_mutex_t lock; /* over what follows */
   size_t failed_at;     /* where the first failure is, or SIZE_MAX */
@@ -57,21 +58,44 @@ static void lanes_loop(struct lanes_run *run, void *slot) {
       lanes_failed(run, offset, &error);
 }
 
+/* --- slots: the device's own, if it has some ------------------------------ */
+
+static umemStatusType lanes_take(struct umemiLanes const *lanes,
+                                 struct umemiSlot *slot, size_t wanted,
+                                 bool *staged_out, umemError *error) {
+  umemError ignored;
+  slot->size = umemi_tuning()->slot;
+  *staged_out =
+      lanes->stage && umemi_device_stage_alloc(lanes->stage, slot->size,
+                                               &slot->ptr, &ignored) == umemOK;
+  return *staged_out ? umemOK : umemi_slot_take(slot, wanted, error);
+}
+
+static void lanes_give(struct umemiLanes const *lanes, struct umemiSlot *slot,
+                       bool staged) {
+  if (staged)
+    umemi_device_stage_free(lanes->stage, slot->ptr, slot->size);
+  else
+    umemi_slot_give(slot);
+}
+
 /* A lane that gets no memory leaves its share to the others. */
 static void lanes_main(void *arg) {
   struct lanes_run *run = arg;
   struct umemiSlot slot = {.ptr = atomic_exchange(&run->slot, NULL),
                            .size = run->slot_size};
+  bool staged = run->slot_is_staged;
   umemError ignored;
   if (run->slot_size == 0) {
     lanes_loop(run, NULL);
     return;
   }
-  if (!slot.ptr && umemi_slot_take(&slot, run->slot_size, &ignored) != umemOK)
+  if (!slot.ptr && lanes_take(run->lanes, &slot, run->slot_size, &staged,
+                              &ignored) != umemOK)
     return;
   if (slot.size >= run->slot_size)
     lanes_loop(run, slot.ptr);
-  umemi_slot_give(&slot);
+  lanes_give(run->lanes, &slot, staged);
 }
 
 /* Cuts the chunks down to the memory that can be had. */
@@ -80,7 +104,8 @@ static umemStatusType lanes_take_slot(struct lanes_run *run, umemError *error) {
   struct umemiSlot slot;
   size_t most = lanes->nbytes < run->chunk ? lanes->nbytes : run->chunk;
   size_t wanted = (most + lanes->grain - 1) / lanes->grain * lanes->room;
-  umemStatusType status = umemi_slot_take(&slot, wanted, error);
+  umemStatusType status =
+      lanes_take(lanes, &slot, wanted, &run->slot_is_staged, error);
   if (status != umemOK)
     return status;
   size_t fits = slot.size / lanes->room * lanes->grain;

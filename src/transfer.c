@@ -267,6 +267,15 @@ static umemStatusType staged_step(struct umemiLanes *lanes, size_t offset,
   return status == umemOK ? status : umemi_blame(error, "destination", r->dest);
 }
 
+/* Who has memory of its own to stage through, if that is worth while. */
+static struct umemiContext *staged_by(struct umemiRoute const *r) {
+  if (r->nbytes < umemi_tuning()->slot)
+    return NULL;
+  if (r->dest->vtbl->stage_alloc != umemi_no_stage_alloc)
+    return r->dest;
+  return r->src->vtbl->stage_alloc != umemi_no_stage_alloc ? r->src : NULL;
+}
+
 /* From the end where the destination lies behind the source in the same range,
    so that no byte is overwritten before it is read. */
 static umemStatusType staged_move(struct umemiRoute const *r,
@@ -280,6 +289,7 @@ static umemStatusType staged_move(struct umemiRoute const *r,
       .room = 1,
       .helpers = r->nbytes < umemi_tuning()->lanes_from ? 0 : way->helpers,
       .backward = r->overlap && r->dest_adr > r->src_adr,
+      .stage = staged_by(r),
       .step = staged_step,
       .arg = &t};
   return umemi_lanes_run(&lanes, error);

@@ -83,6 +83,16 @@ umemStatusType umemi_no_import_handle(void *state, unsigned char const *payload,
   return umemi_no_export_handle(state, 0, nbytes, NULL, error);
 }
 
+umemStatusType umemi_no_stage_alloc(void *state, size_t nbytes, void **ptr_out,
+                                    umemError *error) {
+  (void)state, (void)nbytes, (void)ptr_out, (void)error;
+  return UMEM_DECLINED;
+}
+
+void umemi_no_stage_free(void *state, void *ptr, size_t nbytes) {
+  (void)state, (void)ptr, (void)nbytes;
+}
+
 bool umemi_no_can_reach(void *state, void *dest_state) {
   (void)state, (void)dest_state;
   return false;
@@ -113,6 +123,10 @@ static void vtbl_complete(struct umemVtbl *vtbl) {
     vtbl->export_handle = umemi_no_export_handle;
     vtbl->import_handle = umemi_no_import_handle;
   }
+  if (!vtbl->stage_alloc) {
+    vtbl->stage_alloc = umemi_no_stage_alloc;
+    vtbl->stage_free = umemi_no_stage_free;
+  }
   if (!vtbl->can_reach)
     vtbl->can_reach = umemi_no_can_reach;
   if (vtbl->fundamental_align == 0)
@@ -136,6 +150,8 @@ static char const *vtbl_fault(struct umemVtbl const *vtbl) {
     return "view_begin and view_end come together";
   if (!vtbl->export_handle != !vtbl->import_handle)
     return "export_handle and import_handle come together";
+  if (!vtbl->stage_alloc != !vtbl->stage_free)
+    return "stage_alloc and stage_free come together";
   if ((vtbl->fundamental_align && !umem_ispowerof2(vtbl->fundamental_align)) ||
       (vtbl->max_align && !umem_ispowerof2(vtbl->max_align)))
     return "an alignment is not a power of 2";

@@ -38,6 +38,28 @@ static void ctor_ex__refuses_a_table_without_a_required_method(void **state) {
   }
 }
 
+/* Memory to stage through, as a device that has some of its own offers it. */
+static struct {
+  _Atomic int live, taken;
+  bool declines;
+} stage;
+
+static umemStatusType stage_alloc(void *state, size_t nbytes, void **ptr_out,
+                                  umemError *error) {
+  (void)state, (void)error;
+  if (stage.declines || !(*ptr_out = malloc(nbytes)))
+    return UMEM_DECLINED;
+  stage.live++;
+  stage.taken++;
+  return umemOK;
+}
+
+static void stage_free(void *state, void *ptr, size_t nbytes) {
+  (void)state, (void)nbytes;
+  free(ptr);
+  stage.live--;
+}
+
 static void ctor_ex__refuses_half_a_group(void **state) {
   (void)state;
   for (unsigned slot = FAKE_VIEW_BEGIN; slot <= FAKE_VIEW_END; slot++) {
@@ -46,11 +68,51 @@ static void ctor_ex__refuses_half_a_group(void **state) {
     expect_refusal(&vtbl, umemValueError,
                    "vtbl: view_begin and view_end come together");
   }
+  struct umemVtbl vtbl = fake_vtbl(&(struct fakeConfig){.caps = 0});
+  vtbl.stage_alloc = stage_alloc;
+  expect_refusal(&vtbl, umemValueError,
+                 "vtbl: stage_alloc and stage_free come together");
+}
+
+/* A device without views, whose copies to others are staged. */
+static void staged_begin(umemVirtual *ctx, struct fake *device) {
+  struct fakeConfig const config = {.without = FAKE_OPTIONAL};
+  fake_init(device, &config);
+  struct umemVtbl vtbl = fake_vtbl(&device->config);
+  vtbl.stage_alloc = stage_alloc;
+  vtbl.stage_free = stage_free;
+  assert_ok(umemVirtual_ctor_ex(ctx, &vtbl, device));
+}
+
+static void copies__are_staged_in_memory_of_the_device(void **state) {
+  enum { SIZE = 3 << 20 };
+  (void)state;
+  struct fake from, to;
+  umemVirtual src, dest;
+  uintptr_t a, b;
+  staged_begin(&src, &from);
+  staged_begin(&dest, &to);
+  assert_ok(umem_try_alloc(&src, SIZE, &a));
+  assert_ok(umem_try_alloc(&dest, SIZE, &b));
+  random_bytes(fake_at(&from, a), SIZE, 1);
+  for (int round = 0; round < 2; round++) {
+    stage.taken = 0;
+    stage.declines = round == 1; /* then in other memory */
+    memset(fake_at(&to, b), 0, SIZE);
+    assert_ok(umem_copy_to(&src, a, &dest, b, SIZE));
+    assert_memory_equal(fake_at(&from, a), fake_at(&to, b), SIZE);
+    assert_true((stage.taken > 0) == (round == 0));
+    assert_int_equal(stage.live, 0);
+  }
+  assert_ok(umem_dtor(&src));
+  assert_ok(umem_dtor(&dest));
+  fake_end(&from);
+  fake_end(&to);
 }
 
 static void ctor_ex__refuses_types_of_the_library(void **state) {
   (void)state;
-  int const types[] = {-1, 0, umemHostDevice, umemMMapDevice, 7, 16, 1023};
+  int const types[] = {-1, 0, umemHostDevice, umemMMapDevice, 7, 16, 17, 1023};
   for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
     struct umemVtbl vtbl = fake_vtbl(&(struct fakeConfig){.caps = 0});
     vtbl.type = (umemDeviceType)types[i];
@@ -618,6 +680,7 @@ int main(void) {
   struct CMUnitTest const tests[] = {
       cmocka_unit_test(ctor_ex__refuses_a_table_without_a_required_method),
       cmocka_unit_test(ctor_ex__refuses_half_a_group),
+      cmocka_unit_test(copies__are_staged_in_memory_of_the_device),
       cmocka_unit_test(ctor_ex__refuses_types_of_the_library),
       cmocka_unit_test(ctor_ex__refuses_a_table_without_a_name),
       cmocka_unit_test(ctor_ex__refuses_unknown_caps),

@@ -185,6 +185,16 @@ struct umemVtbl {
       void *state, unsigned char const payload[UMEM_HANDLE_PAYLOAD],
       size_t nbytes, uintptr_t *adr_out, umemError *error);
 
+  /** Memory to stage copies of this device through, which it reads and writes
+      faster than other memory: `nbytes` bytes on whole pages. Asked for each
+      lane of a copy, so keep what is given back. May answer UMEM_DECLINED. With
+      stage_free. Default: declined; the library's own. */
+  umemStatusType (*stage_alloc)(void *state, size_t nbytes, void **ptr_out,
+                                umemError *error);
+
+  /** Take it back. */
+  void (*stage_free)(void *state, void *ptr, size_t nbytes);
+
   /** May `dest_state`, of this very kind, use addresses of `state` as they are,
       besides those in a space that both have? Default: no. */
   bool (*can_reach)(void *state, void *dest_state);

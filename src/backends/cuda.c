@@ -237,6 +237,19 @@ static void cuda_limits(void *state, unsigned access, uintptr_t adr,
   out->chunk = out->lanes > 1 ? tuning->gpu_piece : 0;
 }
 
+/* --- staging -------------------------------------------------------------- */
+
+static umemStatusType cuda_stage_alloc(void *state, size_t nbytes,
+                                       void **ptr_out, umemError *error) {
+  struct umemiGpuState *cuda = state;
+  return umemi_gpu_stage_take(cuda->gpu, nbytes, ptr_out, error);
+}
+
+static void cuda_stage_free(void *state, void *ptr, size_t nbytes) {
+  struct umemiGpuState *cuda = state;
+  umemi_gpu_stage_give(cuda->gpu, ptr, nbytes);
+}
+
 static struct umemVtbl const cuda_vtbl = {
     .size = sizeof cuda_vtbl,
     .type = umemCudaDevice,
@@ -261,6 +274,8 @@ static struct umemVtbl const cuda_vtbl = {
     .limits = cuda_limits,
     .export_handle = umemi_gpu_export_handle,
     .import_handle = umemi_gpu_import_handle,
+    .stage_alloc = cuda_stage_alloc,
+    .stage_free = cuda_stage_free,
     .can_reach = cuda_can_reach};
 
 /* --- construct ------------------------------------------------------------ */

@@ -104,7 +104,9 @@ static umemStatusType host_free(void *state, uintptr_t adr, size_t nbytes,
   .view_end = umemi_no_view_end, .set = pointer_set,                           \
   .next_data = umemi_no_next_data, .limits = pointer_limits,                   \
   .export_handle = umemi_no_export_handle,                                     \
-  .import_handle = umemi_no_import_handle, .can_reach = umemi_no_can_reach
+  .import_handle = umemi_no_import_handle,                                     \
+  .stage_alloc = umemi_no_stage_alloc, .stage_free = umemi_no_stage_free,      \
+  .can_reach = umemi_no_can_reach
 
 static struct umemVtbl const host_vtbl = {
     POINTER_METHODS,     .type = umemCudaHostDevice, .name = "CudaHost",

@@ -39,6 +39,8 @@ static struct umemVtbl const file_vtbl = {
     .limits = umemi_store_limits,
     .export_handle = umemi_store_export_handle,
     .import_handle = umemi_store_import_handle,
+    .stage_alloc = umemi_no_stage_alloc,
+    .stage_free = umemi_no_stage_free,
     .can_reach = umemi_no_can_reach,
 };
 

@@ -273,7 +273,9 @@ static void opencl_limits(void *state, unsigned access, uintptr_t adr,
   .view_end = opencl_view_end, .set = opencl_set,                              \
   .next_data = umemi_no_next_data, .limits = opencl_limits,                    \
   .export_handle = umemi_no_export_handle,                                     \
-  .import_handle = umemi_no_import_handle, .can_reach = umemi_no_can_reach
+  .import_handle = umemi_no_import_handle,                                     \
+  .stage_alloc = umemi_no_stage_alloc, .stage_free = umemi_no_stage_free,      \
+  .can_reach = umemi_no_can_reach
 
 static struct umemVtbl const opencl_vtbl = {OPENCL_METHODS, .max_align = 64};
 

@@ -250,6 +250,8 @@ static struct umemVtbl const shm_vtbl = {
     .limits = shm_limits,
     .export_handle = shm_export_handle,
     .import_handle = shm_import_handle,
+    .stage_alloc = umemi_no_stage_alloc,
+    .stage_free = umemi_no_stage_free,
     .can_reach = umemi_no_can_reach,
 };
 

@@ -77,6 +77,8 @@ static struct umemVtbl const virtual_vtbl = {
     .limits = umemi_no_limits,
     .export_handle = umemi_no_export_handle,
     .import_handle = umemi_no_import_handle,
+    .stage_alloc = umemi_no_stage_alloc,
+    .stage_free = umemi_no_stage_free,
     .can_reach = umemi_no_can_reach,
 };
 

@@ -298,6 +298,55 @@ bool umemi_gpu_reach(struct umemiGpu *gpu, struct umemiGpu *peer) {
   return true;
 }
 
+/* --- staging -------------------------------------------------------------- */
+
+static void *stage_reuse(struct umemiGpu *gpu) {
+  for (size_t i = 0; i < UMEMI_GPU_LANES; i++) {
+    void *ptr = atomic_exchange(&gpu->stages[i], NULL);
+    if (ptr)
+      return ptr;
+  }
+  return NULL;
+}
+
+static bool stage_keep(struct umemiGpu *gpu, void *ptr) {
+  for (size_t i = 0; i < UMEMI_GPU_LANES; i++) {
+    void *none = NULL;
+    if (atomic_compare_exchange_strong(&gpu->stages[i], &none, ptr))
+      return true;
+  }
+  return false;
+}
+
+/* All are of one size; whatever fails, other memory does, too. */
+umemStatusType umemi_gpu_stage_take(struct umemiGpu *gpu, size_t nbytes,
+                                    void **ptr_out, umemError *error) {
+  struct umemiGpuVisit visit;
+  if (nbytes != umemi_tuning()->slot ||
+      !umemi_driver_is_usable(gpu->ops->driver))
+    return UMEM_DECLINED;
+  *ptr_out = stage_reuse(gpu);
+  if (*ptr_out)
+    return umemOK;
+  umemStatusType status = umemi_gpu_enter(gpu, &visit, error);
+  if (status != umemOK)
+    return UMEM_DECLINED;
+  status = gpu->ops->host_alloc(nbytes, false, ptr_out, error);
+  status = umemi_gpu_leave_with(&visit, status, gpu->ops->host_free,
+                                (uintptr_t)*ptr_out, error);
+  return status == umemOK ? umemOK : UMEM_DECLINED;
+}
+
+void umemi_gpu_stage_give(struct umemiGpu *gpu, void *ptr, size_t nbytes) {
+  struct umemiGpuVisit visit;
+  umemError ignored;
+  (void)nbytes;
+  if (stage_keep(gpu, ptr) || umemi_gpu_enter(gpu, &visit, &ignored) != umemOK)
+    return;
+  gpu->ops->host_free((uintptr_t)ptr, &ignored);
+  umemi_gpu_leave(&visit, umemOK, &ignored);
+}
+
 /* --- drop ----------------------------------------------------------------- */
 
 static void gpu_drop(struct umemiGpu *gpu) {
@@ -309,6 +358,8 @@ static void gpu_drop(struct umemiGpu *gpu) {
       if (lane)
         lane_free(gpu, lane);
     }
+    for (void *ptr = stage_reuse(gpu); ptr; ptr = stage_reuse(gpu))
+      gpu->ops->host_free((uintptr_t)ptr, &ignored);
     umemi_gpu_leave(&visit, umemOK, &ignored);
     gpu->ops->release(gpu->number, &ignored);
   }

@@ -148,7 +148,7 @@ struct umemiGpuLane {
 enum {
   UMEMI_GPU_MAX = 64,      /* devices that are seen */
   UMEMI_GPU_LANES = 8,     /* that a device keeps */
-  UMEMI_GPU_SLOT = 1 << 20 /* of a lane: 16 MiB a device */
+  UMEMI_GPU_SLOT = 512 << 10 /* of a lane: with the stages 16 MiB a device */
 };
 
 /* One device. Its context is kept until the process ends: others share it, and
@@ -159,6 +159,7 @@ struct umemiGpu {
   umemiGpuContext context;
   struct umemiGpuFacts facts;
   _Atomic(struct umemiGpuLane *) lanes[UMEMI_GPU_LANES];
+  _Atomic(void *) stages[UMEMI_GPU_LANES]; /* pinned, of tuning's slot */
   _Atomic uint64_t peers; /* bit k: it reaches the memory of device k */
   atomic_int broken;      /* the first sticky code, or 0 */
 };
@@ -208,6 +209,10 @@ umemStatusType umemi_gpu_follow(struct umemiGpuTurn *turn, struct umemiGpu *gpu,
 /* Lets `gpu` reach the memory of `peer`, if it can. */
 bool umemi_gpu_reach(struct umemiGpu *gpu, struct umemiGpu *peer);
 
+/* Pinned memory that copies are staged through, kept for the next one. */
+umemStatusType umemi_gpu_stage_take(struct umemiGpu *gpu, size_t nbytes,
+                                    void **ptr_out, umemError *error);
+void umemi_gpu_stage_give(struct umemiGpu *gpu, void *ptr, size_t nbytes);
 /* Gives back what is kept of all, while nobody uses any. */
 void umemi_gpus_drop(void);
 

@@ -722,6 +722,37 @@ static void driver__is_called_once_for_managed_memory(void **state) {
   assert_ok(umem_dtor(&ctx));
 }
 
+/* What can reach no device is staged in memory that the device can reach, which
+   is made once. */
+static void driver__reads_files_from_pinned_memory(void **state) {
+  (void)state;
+  enum { SIZE = 5 * MIB };
+  umemCuda ctx;
+  umemFile file;
+  unsigned char *bytes = bytes_new(2 * SIZE, 7);
+  unsigned const threads = umem_get_threads();
+  need_simulation();
+  assert_ok(umem_set_threads(0)); /* who help one time may not the next */
+  file_put(temp_path("pinned"), bytes, SIZE);
+  assert_ok(umemFile_ctor(&file, temp_path("pinned"), "r+"));
+  open_device(&ctx, 0, 0, NULL);
+  uintptr_t adr = allocated(&ctx, SIZE);
+  for (int round = 0; round < 2; round++) {
+    client.sim.forget();
+    assert_ok(umem_copy_to(&file, 0, &ctx, adr, SIZE));
+    assert_ok(umem_copy_to(&ctx, adr, &file, SIZE, SIZE));
+    assert_true((calls("cuMemHostAlloc") > 0) == (round == 0));
+    assert_calls("cuMemcpyHtoD_v2", 0);
+  }
+  assert_ok(umem_copy_to(&file, SIZE, &host, (uintptr_t)bytes + SIZE, SIZE));
+  assert_memory_equal(bytes, bytes + SIZE, SIZE);
+  assert_ok(umem_free(&ctx, adr));
+  assert_ok(umem_dtor(&ctx));
+  assert_ok(umem_dtor(&file));
+  assert_ok(umem_set_threads(threads));
+  free(bytes);
+}
+
 /* Pageable memory goes through slots, and none is copied twice. */
 static void driver__gets_a_slot_at_a_time(void **state) {
   (void)state;
@@ -1164,6 +1195,7 @@ int main(int argc, char **argv) {
       rules_test(copies__do_not_look_at_the_host_later),
       rules_test(driver__is_called_once_for_a_copy),
       rules_test(driver__is_called_once_for_managed_memory),
+      rules_test(driver__reads_files_from_pinned_memory),
       rules_test(driver__gets_a_slot_at_a_time),
       rules_test(driver__makes_nothing_in_the_long_run),
       rules_test(contexts__share_what_a_device_keeps),
@@ -1189,5 +1221,5 @@ int main(int argc, char **argv) {
   if (argc > 1)
     return play(argv[1]);
   print_message("CUDA device \"%s\"\n", first.name);
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return cmocka_run_group_tests(tests, temp_setup, temp_teardown);
 }
