@@ -5,34 +5,16 @@
  * their roles). What only the simulated driver can show is skipped on a real
  * one; the rules of CUDA that nobody sees are in test_cuda_rules.c.
  */
-#include "core.h"
-
-#include "driver/client.h"
-#include "gpu/gpu.h"
+#include "rig.h"
 
 #include <inttypes.h>
 #include <limits.h>
 #include <sys/wait.h>
 
-enum { KIB = 1 << 10, MIB = 1 << 20, SKIPPED = 77 };
-
-static struct client client; /* cu: CUDA past the library; sim: or NULLs */
-static umemHost host;
 static umemCuda ours;
 static uintptr_t our_block;
 
 /* --- support -------------------------------------------------------------- */
-
-static bool is_simulated(void) {
-  return client.sim.violations != NULL;
-}
-
-static void need_simulation(void) {
-  if (!is_simulated()) {
-    print_message("needs the simulated driver\n");
-    skip();
-  }
-}
 
 static int device_count(void) {
   return (int)umem_device_count(umemCudaDevice);
@@ -43,52 +25,6 @@ static void need_two_devices(void) {
     print_message("there is one CUDA device only\n");
     skip();
   }
-}
-
-/* A kind of objects of which there are more than there were the last time, or
-   -1: what a test left when it failed is not told of again. */
-static int find_lives(void) {
-  static size_t left[SIMCU_KINDS];
-  int found = -1;
-  for (int kind = 0; kind < SIMCU_KINDS; kind++) {
-    size_t const live = client.sim.live((enum simcuKind)kind);
-    if (live > left[kind])
-      found = kind;
-    left[kind] = live;
-  }
-  return found;
-}
-
-static void assert_nothing_lives(void) {
-  cuContext context;
-  int const found = find_lives(), depth = client.sim.stack_depth();
-  while (client.sim.stack_depth())
-    client.cu.CtxPopCurrent(&context);
-  if (found >= 0 || depth)
-    fail_msg("something lives, of enum simcuKind %d, or is current: %d", found,
-             depth);
-}
-
-/* One test's violations are not the next one's. */
-static void assert_no_violations(void) {
-  char text[256];
-  int const count = client.sim.violations();
-  snprintf(text, sizeof text, "%.255s", client.sim.violation(0));
-  client.sim.forget();
-  if (count)
-    fail_msg("%d violations, the first one: %s", count, text);
-}
-
-/* After each test: all is given back, and the driver has no complaints. */
-static int cuda_teardown(void **state) {
-  (void)state;
-  faults_reset();
-  umemi_gpus_drop();
-  if (!is_simulated())
-    return 0;
-  assert_nothing_lives();
-  assert_no_violations();
-  return 0;
 }
 
 /* What the simulation calls a violation was meant, and at least one. */
@@ -107,13 +43,6 @@ static void open_device(umemCuda *ctx, int device) {
 static umemStatusType try_flags(umemCuda *ctx, uint32_t flags) {
   umemCudaOptions options = {.size = sizeof options, .flags = flags};
   return umemCuda_ctor_ex(ctx, 0, &options);
-}
-
-static uintptr_t allocated(void const *ctx, size_t nbytes) {
-  uintptr_t adr;
-  if (umem_try_alloc(ctx, nbytes, &adr) != umemOK)
-    fail_msg("%s", umem_get_message(ctx));
-  return adr;
 }
 
 static void put(void const *ctx, uintptr_t adr, void const *bytes,
@@ -139,14 +68,6 @@ static void assert_no_context(void const *ctx, umemStatusType told,
   assert_slot(ctx, expected, part);
   assert_status(umem_try_alloc(ctx, 8, &adr), umemTypeError);
   assert_ok(umem_dtor(ctx));
-}
-
-static void assert_role_succeeds(char const *role, char const *setting) {
-  char told[4096];
-  int status = run_again(role, setting, told, sizeof told);
-  if (status != 0)
-    fail_msg("%s, %s: status %d\n%s", role, setting ? setting : "as we are",
-             status, told);
 }
 
 /* The loader takes the last LD_LIBRARY_PATH there is, and not the first. */

@@ -5,76 +5,11 @@
  * returns, nothing is asked of the driver twice, and what fails leaves nothing
  * behind. Most of it only the simulated driver can show.
  */
-#include "core.h"
-
-#include "driver/client.h"
-#include "gpu/gpu.h"
-
-enum { KIB = 1 << 10, MIB = 1 << 20, SKIPPED = 77 };
-
-static struct client client; /* cu: CUDA past the library; sim: or NULLs */
-static umemHost host;
+#include "rig.h"
 
 #define must(call) assert_int_equal(client.cu.call, UMEMI_CUDA_SUCCESS)
 
 /* --- support -------------------------------------------------------------- */
-
-static bool is_simulated(void) {
-  return client.sim.violations != NULL;
-}
-
-static void need_simulation(void) {
-  if (!is_simulated()) {
-    print_message("needs the simulated driver\n");
-    skip();
-  }
-}
-
-/* A kind of objects of which there are more than there were the last time, or
-   -1: what a test left when it failed is not told of again. */
-static int find_lives(void) {
-  static size_t left[SIMCU_KINDS];
-  int found = -1;
-  for (int kind = 0; kind < SIMCU_KINDS; kind++) {
-    size_t const live = client.sim.live((enum simcuKind)kind);
-    if (live > left[kind])
-      found = kind;
-    left[kind] = live;
-  }
-  return found;
-}
-
-static void assert_nothing_lives(void) {
-  cuContext context;
-  int const found = find_lives(), depth = client.sim.stack_depth();
-  while (client.sim.stack_depth())
-    client.cu.CtxPopCurrent(&context);
-  if (found >= 0 || depth)
-    fail_msg("something lives, of enum simcuKind %d, or is current: %d", found,
-             depth);
-}
-
-/* One test's violations are not the next one's. */
-static void assert_no_violations(void) {
-  char text[256];
-  int const count = client.sim.violations();
-  snprintf(text, sizeof text, "%.255s", client.sim.violation(0));
-  client.sim.forget();
-  if (count)
-    fail_msg("%d violations, the first one: %s", count, text);
-}
-
-/* After each test: all is given back, and the driver has no complaints. */
-static int rules_teardown(void **state) {
-  (void)state;
-  faults_reset();
-  umemi_gpus_drop();
-  if (!is_simulated())
-    return 0;
-  assert_nothing_lives();
-  assert_no_violations();
-  return 0;
-}
 
 static void open_device(umemCuda *ctx, int device, uint32_t flags,
                         cuStream stream) {
@@ -82,13 +17,6 @@ static void open_device(umemCuda *ctx, int device, uint32_t flags,
       .size = sizeof options, .flags = flags, .stream = stream};
   if (umemCuda_ctor_ex(ctx, device, &options) != umemOK)
     fail_msg("%s", umem_get_message(ctx));
-}
-
-static uintptr_t allocated(void const *ctx, size_t nbytes) {
-  uintptr_t adr;
-  if (umem_try_alloc(ctx, nbytes, &adr) != umemOK)
-    fail_msg("%s", umem_get_message(ctx));
-  return adr;
 }
 
 static unsigned char *bytes_new(size_t nbytes, uint64_t seed) {
@@ -109,14 +37,6 @@ static void program_leave(int device) {
   cuContext context;
   must(CtxPopCurrent(&context));
   must(DevicePrimaryCtxRelease(device));
-}
-
-static void assert_role_succeeds(char const *role, char const *setting) {
-  char told[4096];
-  int status = run_again(role, setting, told, sizeof told);
-  if (status != 0)
-    fail_msg("%s, %s: status %d\n%s", role, setting ? setting : "as we are",
-             status, told);
 }
 
 static long calls(char const *symbol) {
@@ -887,7 +807,7 @@ static int role_managed(void) {
   touch_managed(&managed, &cuda);
   assert_ok(umem_dtor(&managed));
   assert_ok(umem_dtor(&cuda));
-  return rules_teardown(NULL);
+  return cuda_teardown(NULL);
 }
 
 static void managed__memory_is_the_hosts_inside_of_calls(void **state) {
@@ -996,7 +916,7 @@ static int role_small_device(void) {
   umem_clean_status(&host);
   assert_ok(umem_dtor(&ctx));
   free(bytes);
-  return rules_teardown(NULL);
+  return cuda_teardown(NULL);
 }
 
 static void connect__to_a_full_device_leaves_nothing(void **state) {
@@ -1175,7 +1095,7 @@ static int play(char const *name) {
   return EXIT_FAILURE;
 }
 
-#define rules_test(f) cmocka_unit_test_teardown(f, rules_teardown)
+#define rules_test(f) cmocka_unit_test_teardown(f, cuda_teardown)
 
 int main(int argc, char **argv) {
   struct CMUnitTest const tests[] = {

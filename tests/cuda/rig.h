@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the tests of CUDA stand on: the driver past the library, and what has to
+   hold after each of them. */
+#ifndef UMEM_TESTS_CUDA_RIG_H
+#define UMEM_TESTS_CUDA_RIG_H
+
+#include "core.h"
+
+#include "driver/client.h"
+#include "gpu/gpu.h"
+
+enum { KIB = 1 << 10, MIB = 1 << 20, SKIPPED = 77 };
+
+static struct client client; /* cu: CUDA past the library; sim: or NULLs */
+static umemHost host;
+
+static inline bool is_simulated(void) {
+  return client.sim.violations != NULL;
+}
+
+static inline void need_simulation(void) {
+  if (!is_simulated()) {
+    print_message("needs the simulated driver\n");
+    skip();
+  }
+}
+
+/* A kind of objects of which there are more than there were the last time, or
+   -1: what a test left when it failed is not told of again. */
+static inline int find_lives(void) {
+  static size_t left[SIMCU_KINDS];
+  int found = -1;
+  for (int kind = 0; kind < SIMCU_KINDS; kind++) {
+    size_t const live = client.sim.live((enum simcuKind)kind);
+    if (live > left[kind])
+      found = kind;
+    left[kind] = live;
+  }
+  return found;
+}
+
+static inline void assert_nothing_lives(void) {
+  cuContext context;
+  int const found = find_lives(), depth = client.sim.stack_depth();
+  while (client.sim.stack_depth())
+    client.cu.CtxPopCurrent(&context);
+  if (found >= 0 || depth)
+    fail_msg("something lives, of enum simcuKind %d, or is current: %d", found,
+             depth);
+}
+
+/* One test's violations are not the next one's. */
+static inline void assert_no_violations(void) {
+  char text[256];
+  int const count = client.sim.violations();
+  snprintf(text, sizeof text, "%.255s", client.sim.violation(0));
+  client.sim.forget();
+  if (count)
+    fail_msg("%d violations, the first one: %s", count, text);
+}
+
+/* After each test: all is given back, and the driver has no complaints. */
+static inline int cuda_teardown(void **state) {
+  (void)state;
+  faults_reset();
+  umemi_gpus_drop();
+  if (!is_simulated())
+    return 0;
+  assert_nothing_lives();
+  assert_no_violations();
+  return 0;
+}
+
+static inline uintptr_t allocated(void const *ctx, size_t nbytes) {
+  uintptr_t adr;
+  if (umem_try_alloc(ctx, nbytes, &adr) != umemOK)
+    fail_msg("%s", umem_get_message(ctx));
+  return adr;
+}
+
+static inline void assert_role_succeeds(char const *role, char const *setting) {
+  char told[4096];
+  int status = run_again(role, setting, told, sizeof told);
+  if (status != 0)
+    fail_msg("%s, %s: status %d\n%s", role, setting ? setting : "as we are",
+             status, told);
+}
+
+#endif
