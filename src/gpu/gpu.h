@@ -146,8 +146,8 @@ struct umemiGpuLane {
 };
 
 enum {
-  UMEMI_GPU_MAX = 64,      /* devices that are seen */
-  UMEMI_GPU_LANES = 8,     /* that a device keeps */
+  UMEMI_GPU_MAX = 64,        /* devices that are seen */
+  UMEMI_GPU_LANES = 8,       /* that a device keeps */
   UMEMI_GPU_SLOT = 512 << 10 /* of a lane: with the stages 16 MiB a device */
 };
 
