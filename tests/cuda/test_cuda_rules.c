@@ -153,7 +153,7 @@ static void step_mirrors(void const *a, void const *b) {
 }
 
 static void step_handles(void const *ctx) {
-  unsigned char handle[UMEM_HANDLE_MAX];
+  unsigned char handle[UMEM_HANDLE_MAX] = {0};
   size_t length = sizeof handle, nbytes;
   uintptr_t adr = allocated(ctx, 1000), other;
   STEP(umem_export_handle(ctx, adr, 1000, handle, &length));
