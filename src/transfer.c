@@ -124,8 +124,15 @@ static char *transfer_place(void *slot, uintptr_t adr) {
   return (char *)slot + adr % UMEMI_PAGE;
 }
 
+/* Drivers know best how to bring bytes to host memory. */
+static bool view_src_is_second(struct umemiRoute const *r) {
+  return r->dest->vtbl->view_begin != umemi_no_view_begin &&
+         umemi_device_limits(r->src, r->src_adr, r->nbytes, umemRead).copies;
+}
+
 static bool view_src_plan(struct umemiRoute const *r, struct umemiWay *way) {
-  if (r->overlap || r->src->vtbl->view_begin == umemi_no_view_begin)
+  if (r->overlap || r->src->vtbl->view_begin == umemi_no_view_begin ||
+      view_src_is_second(r))
     return false;
   struct umemLimits limits =
       transfer_limits(r->dest, r->dest_adr, r->nbytes, umemWrite, "write");

@@ -66,6 +66,8 @@ struct umemLimits {
   unsigned waits;     /**< 1: a call waits for the device more than it uses a
                            CPU, so that threads are worth while on one CPU. */
   unsigned declines;  /**< 1: copy_peer() would decline such a copy. */
+  unsigned copies;    /**< 1: its own read() is the best way to host memory,
+                           even where it can be viewed. */
   char const *method; /**< What moves the bytes, for people: "pread". */
 };
 

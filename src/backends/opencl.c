@@ -258,6 +258,7 @@ static void opencl_limits(void *state, unsigned access, uintptr_t adr,
   struct umemiClTier const *tier = opencl->space->tier;
   (void)adr, (void)nbytes;
   out->waits = !opencl->space->is_cpu;
+  out->copies = 1;
   out->method = access == umemRead    ? tier->names.read
                 : access == umemWrite ? tier->names.write
                                       : tier->names.copy;
