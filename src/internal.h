@@ -101,6 +101,11 @@ static inline void umemi_once(pthread_once_t *once, void (*init)(void)) {
   errno = saved;
 }
 
+/* How far two addresses lie apart. */
+static inline uintptr_t umemi_apart(uintptr_t a, uintptr_t b) {
+  return a < b ? b - a : a - b;
+}
+
 /* Lowers a number to `value` if it is larger. */
 static inline void umemi_lower(atomic_size_t *number, size_t value) {
   size_t now = atomic_load(number);
@@ -277,6 +282,9 @@ struct umemiBlock {
 /* For tsearch() of blocks, and of whatever begins with one: overlapping ones
    are equal. */
 int umemi_block_compare(void const *a, void const *b);
+/* IndexError if the range, which touches the block, is not inside it. */
+umemStatusType umemi_block_bound(struct umemiBlock const *block, uintptr_t adr,
+                                 size_t nbytes, umemError *error);
 /* Owns a heap copy on success. MemoryError leaves nothing registered. */
 umemStatusType umemi_registry_add(struct umemiContext *ctx,
                                   struct umemiBlock const *block,
@@ -419,6 +427,13 @@ void umemi_workers_in_child(void);
 /* Private zeros at a multiple of `alignment`, which is at least a `page`;
    mmap()'s flags besides. NULL and errno. */
 char *umemi_map_pages(size_t nbytes, size_t alignment, size_t page, int flags);
+
+/* kept.c: things that are kept for the next one ----------------------------*/
+
+/* One of them, which is the caller's now; NULL if there is none. */
+void *umemi_kept_take(_Atomic(void *) *kept, size_t count);
+/* False, and the thing stays the caller's, if there is no room for it. */
+bool umemi_kept_give(_Atomic(void *) *kept, size_t count, void *thing);
 
 /* slots.c: memory to stage through -----------------------------------------*/
 

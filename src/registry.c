@@ -38,6 +38,17 @@ static umemStatusType block_unknown(struct umemiBlock const *near,
                          adr);
 }
 
+umemStatusType umemi_block_bound(struct umemiBlock const *block, uintptr_t adr,
+                                 size_t nbytes, umemError *error) {
+  if (adr >= block->adr && nbytes <= block->nbytes &&
+      adr - block->adr <= block->nbytes - nbytes)
+    return umemOK;
+  return umem_error_fill(error, umemIndexError, 0, 0,
+                         "%zu bytes at 0x%" PRIxPTR " leave the block of %zu "
+                         "bytes at 0x%" PRIxPTR,
+                         nbytes, adr, block->nbytes, block->adr);
+}
+
 umemStatusType umemi_registry_add(struct umemiContext *ctx,
                                   struct umemiBlock const *block,
                                   umemError *error) {
@@ -104,14 +115,7 @@ umemStatusType umemi_registry_bound(struct umemiContext *ctx, uintptr_t adr,
   if (block)
     found = *block;
   umemi_unlock(ctx->id);
-  bool inside = adr >= found.adr && nbytes <= found.nbytes &&
-                adr - found.adr <= found.nbytes - nbytes;
-  if (!block || inside)
-    return umemOK;
-  return umem_error_fill(error, umemIndexError, 0, 0,
-                         "%zu bytes at 0x%" PRIxPTR " leave the block of %zu "
-                         "bytes at 0x%" PRIxPTR,
-                         nbytes, adr, found.nbytes, found.adr);
+  return block ? umemi_block_bound(&found, adr, nbytes, error) : umemOK;
 }
 
 bool umemi_registry_pop(struct umemiContext *ctx, struct umemiBlock *out) {

@@ -34,9 +34,7 @@ static umemStatusType route_check(struct umemiCopy const *copy, bool same,
 }
 
 void umemi_route_judge(struct umemiRoute *r) {
-  uintptr_t apart = r->src_adr < r->dest_adr ? r->dest_adr - r->src_adr
-                                             : r->src_adr - r->dest_adr;
-  r->overlap = r->one_space && apart < r->nbytes;
+  r->overlap = r->one_space && umemi_apart(r->src_adr, r->dest_adr) < r->nbytes;
 }
 
 umemStatusType umemi_route(struct umemiCopy const *copy, struct umemiRoute *r,

@@ -55,28 +55,8 @@ static bool arena_give(void *ptr) {
 
 /* --- kept ----------------------------------------------------------------- */
 
-/* Taken by exchange and given back by compare-and-swap: no lock, and nothing
-   that fork() could catch half-way. */
 enum { SLOTS_KEPT = 2 * UMEMI_LANES_MAX }; /* a lane's and its file's */
 static _Atomic(void *) kept[SLOTS_KEPT];
-
-static void *slots_reuse(void) {
-  for (size_t i = 0; i < SLOTS_KEPT; i++) {
-    void *ptr = atomic_exchange(&kept[i], NULL);
-    if (ptr)
-      return ptr;
-  }
-  return NULL;
-}
-
-static bool slots_keep(void *ptr) {
-  for (size_t i = 0; i < SLOTS_KEPT; i++) {
-    void *none = NULL;
-    if (atomic_compare_exchange_strong(&kept[i], &none, ptr))
-      return true;
-  }
-  return false;
-}
 
 /* --- from the system ------------------------------------------------------ */
 
@@ -95,7 +75,7 @@ umemStatusType umemi_slot_take(struct umemiSlot *slot, size_t wanted,
   slot->size = whole;
   slot->ptr = wanted > whole / 2 ? arena_take() : NULL;
   if (!slot->ptr)
-    slot->ptr = slots_reuse();
+    slot->ptr = umemi_kept_take(kept, SLOTS_KEPT);
   if (!slot->ptr)
     slot->ptr = slots_alloc(whole);
   while (!slot->ptr && slot->size > least) {
@@ -108,13 +88,15 @@ umemStatusType umemi_slot_take(struct umemiSlot *slot, size_t wanted,
 void umemi_slot_give(struct umemiSlot *slot) {
   if (arena_give(slot->ptr))
     return;
-  if (slot->size != umemi_tuning()->slot || !slots_keep(slot->ptr))
+  if (slot->size != umemi_tuning()->slot ||
+      !umemi_kept_give(kept, SLOTS_KEPT, slot->ptr))
     free(slot->ptr);
 }
 
 void umemi_slots_drop(void) {
   if (arena.start && arena.taken == 0)
     munmap(atomic_exchange(&arena.start, NULL), ARENA);
-  for (void *ptr = slots_reuse(); ptr; ptr = slots_reuse())
+  void *ptr;
+  while ((ptr = umemi_kept_take(kept, SLOTS_KEPT)))
     free(ptr);
 }

@@ -2,7 +2,7 @@
 /* Memory of CUDA devices. */
 #include "../gpu/gpu.h"
 
-/* --- alloc and free --------------------------------------------------- */
+/* --- alloc and free ------------------------------------------------------- */
 
 /* In the order of its stream. */
 static umemStatusType cuda_pool_free(struct umemiGpuState *cuda, uintptr_t adr,
@@ -58,7 +58,7 @@ static umemStatusType cuda_free(void *state, uintptr_t adr, size_t nbytes,
   return umemi_gpu_give(cuda, cuda->gpu->ops->free, adr, error);
 }
 
-/* --- bytes ---------------------------------------------------------- */
+/* --- bytes ---------------------------------------------------------------- */
 
 /* Says where the block ends, if that is what was wrong. */
 static umemStatusType cuda_explain(struct umemiGpuState *cuda,
@@ -113,11 +113,7 @@ static umemStatusType cuda_set(void *state, uintptr_t adr, int c, size_t nbytes,
   return cuda_explain(cuda, status, adr, nbytes, error);
 }
 
-/* --- copies within and between ------------------------------------ */
-
-static uintptr_t cuda_apart(uintptr_t a, uintptr_t b) {
-  return a < b ? b - a : a - b;
-}
+/* --- copies within and between -------------------------------------------- */
 
 /* In pieces through a block that lies elsewhere, from the end where the
    destination lies behind: no byte is overwritten before it is read. */
@@ -165,7 +161,7 @@ static umemStatusType cuda_copy_within(struct umemiGpuState *cuda,
   struct umemiGpuTurn turn;
   if (src == dest)
     return umemOK;
-  if (cuda_apart(src, dest) < nbytes)
+  if (umemi_apart(src, dest) < nbytes)
     return cuda_copy_overlapping(cuda, src, dest, nbytes, error);
   umemStatusType status = umemi_gpu_begin(cuda->gpu, cuda->after, &turn, error);
   if (status != umemOK)
@@ -203,7 +199,7 @@ static umemStatusType cuda_copy_peer(void *src_state, uintptr_t src_adr,
     return status;
   if (src->gpu == dest->gpu)
     status = cuda_copy_within(dest, src_adr, dest_adr, nbytes, error);
-  else if (cuda_apart(src_adr, dest_adr) < nbytes)
+  else if (umemi_apart(src_adr, dest_adr) < nbytes)
     return UMEM_DECLINED; /* memory of one of them, known to both */
   else
     status = cuda_copy_between(src, src_adr, dest, dest_adr, nbytes, error);

@@ -154,11 +154,6 @@ static clInt opencl_move(struct umemiClTurn const *turn,
   return code;
 }
 
-static bool places_overlap(struct umemiClPlace const *a,
-                           struct umemiClPlace const *b, size_t nbytes) {
-  return (a->adr < b->adr ? b->adr - a->adr : a->adr - b->adr) < nbytes;
-}
-
 /* OpenCL refuses ranges that overlap. */
 static umemStatusType opencl_copy_within(struct umemiOpenCl *opencl,
                                          struct umemiClPlace const *src,
@@ -170,7 +165,7 @@ static umemStatusType opencl_copy_within(struct umemiOpenCl *opencl,
   struct umemiClBlock scratch;
   umemError ignored;
   clInt code;
-  bool overlap = places_overlap(src, dest, nbytes);
+  bool overlap = umemi_apart(src->adr, dest->adr) < nbytes;
   if (overlap &&
       umemi_cl_space_alloc(opencl, nbytes < SCRATCH ? nbytes : SCRATCH,
                            &scratch, &ignored) != umemOK)

@@ -22,14 +22,13 @@ static umemStatusType cuda_attribute(cuDevice device, int which, int *value_out,
 }
 
 /* What is asked of a device. */
-enum { ADDRESSING, MANAGED, CONCURRENT, POOLS, DOMAIN_ID, BUS, SLOT, ANSWERS };
+enum { ADDRESSING, MANAGED, POOLS, DOMAIN_ID, BUS, SLOT, ANSWERS };
 
 static umemStatusType cuda_ask(cuDevice device, int answers[ANSWERS],
                                umemError *error) {
   static int const which[ANSWERS] = {
       [ADDRESSING] = UMEMI_CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING,
       [MANAGED] = UMEMI_CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY,
-      [CONCURRENT] = UMEMI_CU_DEVICE_ATTRIBUTE_CONCURRENT_MANAGED_ACCESS,
       [POOLS] = UMEMI_CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED,
       [DOMAIN_ID] = UMEMI_CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID,
       [BUS] = UMEMI_CU_DEVICE_ATTRIBUTE_PCI_BUS_ID,
@@ -92,7 +91,6 @@ static umemStatusType cuda_describe(int number, struct umemiGpuFacts *out,
   out->numa_node = cuda_node(answers);
   out->unified_addressing = answers[ADDRESSING];
   out->managed = answers[MANAGED];
-  out->concurrent = answers[CONCURRENT];
   out->pools = answers[POOLS] && cuda_has_pools();
   return umemOK;
 }

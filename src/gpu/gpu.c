@@ -200,21 +200,13 @@ static umemStatusType lane_new(struct umemiGpu *gpu,
 static umemStatusType lane_take(struct umemiGpu *gpu,
                                 struct umemiGpuLane **lane_out,
                                 umemError *error) {
-  for (size_t i = 0; i < UMEMI_GPU_LANES; i++) {
-    *lane_out = atomic_exchange(&gpu->lanes[i], NULL);
-    if (*lane_out)
-      return umemOK;
-  }
-  return lane_new(gpu, lane_out, error);
+  *lane_out = umemi_kept_take(gpu->lanes, UMEMI_GPU_LANES);
+  return *lane_out ? umemOK : lane_new(gpu, lane_out, error);
 }
 
 static void lane_give(struct umemiGpu *gpu, struct umemiGpuLane *lane) {
-  for (size_t i = 0; i < UMEMI_GPU_LANES; i++) {
-    struct umemiGpuLane *none = NULL;
-    if (atomic_compare_exchange_strong(&gpu->lanes[i], &none, lane))
-      return;
-  }
-  lane_free(gpu, lane);
+  if (!umemi_kept_give(gpu->lanes, UMEMI_GPU_LANES, lane))
+    lane_free(gpu, lane);
 }
 
 /* --- turns ---------------------------------------------------------------- */
@@ -300,24 +292,6 @@ bool umemi_gpu_reach(struct umemiGpu *gpu, struct umemiGpu *peer) {
 
 /* --- staging -------------------------------------------------------------- */
 
-static void *stage_reuse(struct umemiGpu *gpu) {
-  for (size_t i = 0; i < UMEMI_GPU_LANES; i++) {
-    void *ptr = atomic_exchange(&gpu->stages[i], NULL);
-    if (ptr)
-      return ptr;
-  }
-  return NULL;
-}
-
-static bool stage_keep(struct umemiGpu *gpu, void *ptr) {
-  for (size_t i = 0; i < UMEMI_GPU_LANES; i++) {
-    void *none = NULL;
-    if (atomic_compare_exchange_strong(&gpu->stages[i], &none, ptr))
-      return true;
-  }
-  return false;
-}
-
 /* All are of one size; whatever fails, other memory does, too. */
 umemStatusType umemi_gpu_stage_take(struct umemiGpu *gpu, size_t nbytes,
                                     void **ptr_out, umemError *error) {
@@ -325,7 +299,7 @@ umemStatusType umemi_gpu_stage_take(struct umemiGpu *gpu, size_t nbytes,
   if (nbytes != umemi_tuning()->slot ||
       !umemi_driver_is_usable(gpu->ops->driver))
     return UMEM_DECLINED;
-  *ptr_out = stage_reuse(gpu);
+  *ptr_out = umemi_kept_take(gpu->stages, UMEMI_GPU_LANES);
   if (*ptr_out)
     return umemOK;
   umemStatusType status = umemi_gpu_enter(gpu, &visit, error);
@@ -341,7 +315,8 @@ void umemi_gpu_stage_give(struct umemiGpu *gpu, void *ptr, size_t nbytes) {
   struct umemiGpuVisit visit;
   umemError ignored;
   (void)nbytes;
-  if (stage_keep(gpu, ptr) || umemi_gpu_enter(gpu, &visit, &ignored) != umemOK)
+  if (umemi_kept_give(gpu->stages, UMEMI_GPU_LANES, ptr) ||
+      umemi_gpu_enter(gpu, &visit, &ignored) != umemOK)
     return;
   gpu->ops->host_free((uintptr_t)ptr, &ignored);
   umemi_gpu_leave(&visit, umemOK, &ignored);
@@ -353,13 +328,11 @@ static void gpu_drop(struct umemiGpu *gpu) {
   struct umemiGpuVisit visit;
   umemError ignored;
   if (umemi_gpu_enter(gpu, &visit, &ignored) == umemOK) {
-    for (size_t i = 0; i < UMEMI_GPU_LANES; i++) {
-      struct umemiGpuLane *lane = atomic_exchange(&gpu->lanes[i], NULL);
-      if (lane)
-        lane_free(gpu, lane);
-    }
-    for (void *ptr = stage_reuse(gpu); ptr; ptr = stage_reuse(gpu))
-      gpu->ops->host_free((uintptr_t)ptr, &ignored);
+    void *kept;
+    while ((kept = umemi_kept_take(gpu->lanes, UMEMI_GPU_LANES)))
+      lane_free(gpu, kept);
+    while ((kept = umemi_kept_take(gpu->stages, UMEMI_GPU_LANES)))
+      gpu->ops->host_free((uintptr_t)kept, &ignored);
     umemi_gpu_leave(&visit, umemOK, &ignored);
     gpu->ops->release(gpu->number, &ignored);
   }

@@ -17,7 +17,7 @@ struct umemiGpuFacts {
   uint64_t total; /* bytes of memory */
   unsigned char id[UMEMI_GPU_ID];
   int numa_node;
-  bool unified_addressing, managed, concurrent, pools;
+  bool unified_addressing, managed, pools;
 };
 
 /* Where a pointer leads. */
@@ -158,7 +158,7 @@ struct umemiGpu {
   int number;
   umemiGpuContext context;
   struct umemiGpuFacts facts;
-  _Atomic(struct umemiGpuLane *) lanes[UMEMI_GPU_LANES];
+  _Atomic(void *) lanes[UMEMI_GPU_LANES];  /* kept.c */
   _Atomic(void *) stages[UMEMI_GPU_LANES]; /* pinned, of tuning's slot */
   _Atomic uint64_t peers; /* bit k: it reaches the memory of device k */
   atomic_int broken;      /* the first sticky code, or 0 */

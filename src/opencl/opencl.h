@@ -51,7 +51,7 @@ struct umemiClSpace {
   bool unified;            /* its memory is the host's: mapping moves nothing */
   bool is_cpu;
   char name[128];
-  _Atomic(clQueue) queues[UMEMI_CL_QUEUES];
+  _Atomic(void *) queues[UMEMI_CL_QUEUES]; /* kept.c */
   /* under the lock of id: */
   void *blocks;
   struct umemiClView views[UMEMI_CL_VIEWS];

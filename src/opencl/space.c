@@ -297,18 +297,14 @@ umemStatusType umemi_cl_space_find(struct umemiClSpace *space, uintptr_t adr,
                                    size_t nbytes, struct umemiClPlace *at_out,
                                    umemError *error) {
   struct umemiClBlock block = blocks_get(space, adr, nbytes);
-  struct umemiBlock const *base = &block.base;
-  if (base->adr == 0)
+  if (block.base.adr == 0)
     return umem_error_fill(error, umemValueError, 0, 0,
                            "0x%" PRIxPTR " is in no live block of the device: "
                            "freed already, or from elsewhere",
                            adr);
-  if (adr < base->adr || nbytes > base->nbytes ||
-      adr - base->adr > base->nbytes - nbytes)
-    return umem_error_fill(error, umemIndexError, 0, 0,
-                           "%zu bytes at 0x%" PRIxPTR " leave the block of %zu "
-                           "bytes at 0x%" PRIxPTR,
-                           nbytes, adr, base->nbytes, base->adr);
-  *at_out = (struct umemiClPlace){adr, block.mem, adr - base->adr};
+  umemStatusType status = umemi_block_bound(&block.base, adr, nbytes, error);
+  if (status != umemOK)
+    return status;
+  *at_out = (struct umemiClPlace){adr, block.mem, adr - block.base.adr};
   return umemOK;
 }
