@@ -52,8 +52,9 @@ static void node_name(umemDeviceInfo *info) {
 }
 
 /* Where nothing is known of nodes all memory is one device. */
-static bool device_node(char const *what, size_t index, umemDeviceInfo *info) {
-  (void)what;
+static bool device_node(char const *what, size_t index, umemDeviceInfo *info,
+                        umemError *error) {
+  (void)what, (void)error;
   uint64_t nodes = umemi_nodes();
   info->numa_node = node_number(nodes, index);
   if (info->numa_node < 0 && (nodes || index))
@@ -82,15 +83,12 @@ static bool directory_look(char const *path, struct statvfs *fs) {
 }
 
 static bool device_directory(char const *path, size_t index,
-                             umemDeviceInfo *info) {
+                             umemDeviceInfo *info, umemError *error) {
   struct statvfs fs;
-  umemError error;
   if (index > 0)
     return false;
   if (!directory_look(path, &fs)) {
-    umem_error_fill(&error, umemIOError, errno, 0, "directory \"%s\"", path);
-    snprintf(info->reason, sizeof info->reason, "%.*s",
-             (int)sizeof info->reason - 1, error.text);
+    umem_error_fill(error, umemIOError, errno, 0, "directory \"%s\"", path);
     return false;
   }
   char *whole = umemi_os.realpath(path, NULL);
@@ -103,16 +101,18 @@ static bool device_directory(char const *path, size_t index,
 
 /* --- GPUs ----------------------------------------------------------------- */
 
-static bool device_cuda(char const *what, size_t index, umemDeviceInfo *info) {
+static bool device_cuda(char const *what, size_t index, umemDeviceInfo *info,
+                        umemError *error) {
   (void)what;
-  return umemi_gpu_describe(&umemi_cuda, index, info);
+  return umemi_gpu_describe(&umemi_cuda, index, info, error);
 }
 
 /* --- kinds without devices ------------------------------------------------ */
 
-static bool device_none(char const *why, size_t index, umemDeviceInfo *info) {
-  (void)index;
-  snprintf(info->reason, sizeof info->reason, "%s", why);
+static bool device_none(char const *why, size_t index, umemDeviceInfo *info,
+                        umemError *error) {
+  (void)index, (void)info;
+  umem_error_fill(error, umemNotSupportedError, 0, 0, "%s", why);
   return false;
 }
 
@@ -121,8 +121,9 @@ static bool device_none(char const *why, size_t index, umemDeviceInfo *info) {
 static struct deviceKind {
   umemDeviceType type;
   /* Describes a device; false: there is none of that number, and if it is 0
-     `reason` says why. `info` is zeroed, and of no node. */
-  bool (*describe)(char const *what, size_t index, umemDeviceInfo *info);
+     `error` says why. `info` is zeroed, and of no node. */
+  bool (*describe)(char const *what, size_t index, umemDeviceInfo *info,
+                   umemError *error);
   char const *what;
 } const kinds[] = {
     {umemVirtualDevice, device_none,
@@ -146,11 +147,15 @@ static struct deviceKind const *kind_find(umemDeviceType type) {
 
 static bool kind_describe(struct deviceKind const *kind, size_t index,
                           umemDeviceInfo *info) {
+  umemError error = {.type = umemOK};
   memset(info, 0, sizeof *info);
   info->type = kind->type;
   info->numa_node = -1;
   info->device = (int)index;
-  info->usable = kind->describe(kind->what, index, info);
+  info->usable = kind->describe(kind->what, index, info, &error);
+  if (!info->usable)
+    snprintf(info->reason, sizeof info->reason, "%.*s",
+             (int)sizeof info->reason - 1, error.text);
   return info->usable;
 }
 

@@ -148,11 +148,16 @@ static umemStatusType cuda_enable_peer(umemiGpuContext peer, umemError *error) {
 
 /* --- captures ------------------------------------------------------------- */
 
-static umemStatusType cuda_relax(int *mode, umemError *error) {
-  cuCaptureMode exchanged = (cuCaptureMode)*mode;
-  umemStatusType status = CUDA(ThreadExchangeStreamCaptureMode, (&exchanged));
-  *mode = (int)exchanged;
+static umemStatusType cuda_relax(int *mode_out, umemError *error) {
+  cuCaptureMode mode = UMEMI_CU_STREAM_CAPTURE_MODE_RELAXED;
+  umemStatusType status = CUDA(ThreadExchangeStreamCaptureMode, (&mode));
+  *mode_out = (int)mode;
   return status;
+}
+
+static umemStatusType cuda_restore(int mode, umemError *error) {
+  cuCaptureMode before = (cuCaptureMode)mode;
+  return CUDA(ThreadExchangeStreamCaptureMode, (&before));
 }
 
 /* The question itself ends no capture (cuStreamIsCapturing). */
@@ -434,6 +439,7 @@ struct umemiGpuOps const umemi_cuda = {.name = "CUDA",
                                        .leave = cuda_leave,
                                        .enable_peer = cuda_enable_peer,
                                        .relax = cuda_relax,
+                                       .restore = cuda_restore,
                                        .default_is_free = cuda_default_is_free,
                                        .alloc = cuda_alloc,
                                        .free = cuda_free,

@@ -69,40 +69,34 @@ umemStatusType umemi_gpu_open(struct umemiGpuOps const *ops, int number,
 }
 
 bool umemi_gpu_describe(struct umemiGpuOps const *ops, size_t index,
-                        umemDeviceInfo *info) {
+                        umemDeviceInfo *info, umemError *error) {
   struct umemiGpuFacts facts = {.total = 0};
-  struct umemiGpu *gpu;
   struct umemiGpuVisit visit;
-  umemError error;
+  umemError ignored;
   int number = index < INT_MAX ? (int)index : INT_MAX;
-  umemStatusType status = gpu_check_number(ops, number, &error);
+  umemStatusType status = gpu_check_number(ops, number, error);
   if (status == umemOK)
-    status = ops->describe(number, &facts, &error);
-  if (status != umemOK) {
-    snprintf(info->reason, sizeof info->reason, "%.*s",
-             (int)sizeof info->reason - 1, error.text);
+    status = ops->describe(number, &facts, error);
+  if (status != umemOK)
     return false;
-  }
   memcpy(info->name, facts.name, sizeof info->name);
   info->total_bytes = facts.total;
   info->numa_node = facts.numa_node;
-  gpu = atomic_load(&gpus[number]); /* to ask more would make a context */
-  if (gpu && umemi_gpu_enter(gpu, &visit, &error) == umemOK) {
-    status = ops->free_bytes(&info->free_bytes, &error);
-    umemi_gpu_leave(&visit, status, &error);
+  struct umemiGpu *gpu = atomic_load(&gpus[number]);
+  if (gpu && /* or a context would have to be made */
+      umemi_gpu_enter(gpu, &visit, &ignored) == umemOK) {
+    status = ops->free_bytes(&info->free_bytes, &ignored);
+    umemi_gpu_leave(&visit, status, &ignored);
   }
   return true;
 }
 
 /* --- visits --------------------------------------------------------------- */
 
-/* UMEMI_CU_STREAM_CAPTURE_MODE_RELAXED, and whatever others call it. */
-enum { MODE_RELAXED = 2 };
-
 umemStatusType umemi_gpu_enter(struct umemiGpu *gpu,
                                struct umemiGpuVisit *visit, umemError *error) {
   umemError ignored;
-  *visit = (struct umemiGpuVisit){.gpu = gpu, .mode = MODE_RELAXED};
+  *visit = (struct umemiGpuVisit){.gpu = gpu};
   umemStatusType status = umemi_driver_guard(gpu->ops->driver, error);
   if (status == umemOK)
     status = gpu->ops->enter(gpu->context, &visit->pushed, error);
@@ -132,12 +126,11 @@ umemStatusType umemi_gpu_leave(struct umemiGpuVisit const *visit,
                                umemStatusType status, umemError *error) {
   struct umemiGpu *gpu = visit->gpu;
   umemError later;
-  int mode = visit->mode;
   if (status != umemOK)
     gpu_note(gpu, error);
-  umemStatusType relaxed =
-      gpu->ops->relax(&mode, status == umemOK ? error : &later);
-  status = status == umemOK ? relaxed : status;
+  umemStatusType restored =
+      gpu->ops->restore(visit->mode, status == umemOK ? error : &later);
+  status = status == umemOK ? restored : status;
   umemStatusType left =
       gpu->ops->leave(visit->pushed, status == umemOK ? error : &later);
   return status == umemOK ? left : status;

@@ -63,7 +63,8 @@ struct umemiGpuOps {
   umemStatusType (*enable_peer)(umemiGpuContext peer, umemError *error);
   /* Lets calls of this thread do what a capture of a stream forbids; gives the
      mode that was before. */
-  umemStatusType (*relax)(int *mode, umemError *error);
+  umemStatusType (*relax)(int *mode_out, umemError *error);
+  umemStatusType (*restore)(int mode, umemError *error);
   /* May the default stream be touched, or would that end a capture? */
   umemStatusType (*default_is_free)(bool *free_out, umemError *error);
 
@@ -169,7 +170,7 @@ umemStatusType umemi_gpu_open(struct umemiGpuOps const *ops, int number,
                               struct umemiGpu **gpu_out, umemError *error);
 /* For umem_device_info(). */
 bool umemi_gpu_describe(struct umemiGpuOps const *ops, size_t index,
-                        umemDeviceInfo *info);
+                        umemDeviceInfo *info, umemError *error);
 
 /* The calling thread is in the device's context, and has the driver. */
 struct umemiGpuVisit {

@@ -108,15 +108,10 @@ static umemStatusType devices_search(struct umemiCl const *cl, size_t index,
                          nplatforms);
 }
 
-bool umemi_cl_describe(char const *what, size_t index, umemDeviceInfo *info) {
+bool umemi_cl_describe(char const *what, size_t index, umemDeviceInfo *info,
+                       umemError *error) {
   (void)what;
   struct umemiCl const *cl;
-  umemError error;
-  umemStatusType status = umemi_cl_load(&cl, &error);
-  if (status == umemOK)
-    status = devices_search(cl, index, info, &error);
-  if (status != umemOK)
-    snprintf(info->reason, sizeof info->reason, "%.*s",
-             (int)sizeof info->reason - 1, error.text);
-  return status == umemOK;
+  return umemi_cl_load(&cl, error) == umemOK &&
+         devices_search(cl, index, info, error) == umemOK;
 }

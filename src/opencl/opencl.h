@@ -138,7 +138,8 @@ umemStatusType umemi_cl_device(struct umemiCl const *cl, int platform,
 void umemi_cl_name(struct umemiCl const *cl, clDevice device, char *out,
                    size_t room);
 /* For umem_device_info(): number `index` of all. */
-bool umemi_cl_describe(char const *what, size_t index, umemDeviceInfo *info);
+bool umemi_cl_describe(char const *what, size_t index, umemDeviceInfo *info,
+                       umemError *error);
 
 /* space.c: address spaces, and the blocks in them --------------------------*/
 
