@@ -86,4 +86,20 @@ static inline void assert_role_succeeds(char const *role, char const *setting) {
              status, told);
 }
 
+/* What this program is when it runs itself: its argument says which. */
+struct role {
+  char const *name;
+  int (*run)(void);
+};
+
+/* They end as they are, and look for themselves at what they leave. */
+static inline int rig_play(struct role const *roles, size_t count,
+                           char const *name) {
+  unsetenv("SIMCU_STRICT");
+  for (size_t i = 0; i < count; i++)
+    if (strcmp(roles[i].name, name) == 0)
+      return roles[i].run();
+  return EXIT_FAILURE;
+}
+
 #endif

@@ -1517,10 +1517,7 @@ static void threads__that_open_a_device_first_all_get_it(void **state) {
 /* --- main ----------------------------------------------------------------- */
 
 /* Processes that have not touched CUDA when they begin. */
-static struct {
-  char const *name;
-  int (*run)(void);
-} const roles[] = {
+static struct role const roles[] = {
     {"list", role_list},
     {"without library", role_without_library},
     {"without file", role_without_file},
@@ -1540,15 +1537,6 @@ static struct {
     {"exit first", role_exit_first},
     {"exit in use", role_exit_in_use},
 };
-
-/* They end as they are, and look for themselves at what they leave. */
-static int play(char const *name) {
-  unsetenv("SIMCU_STRICT");
-  for (size_t i = 0; i < LENGTH(roles); i++)
-    if (strcmp(roles[i].name, name) == 0)
-      return roles[i].run();
-  return EXIT_FAILURE;
-}
 
 #define cuda_test(f) cmocka_unit_test_teardown(f, cuda_teardown)
 
@@ -1607,7 +1595,7 @@ int main(int argc, char **argv) {
   client_load(&client, "libcuda.so.1");
   assert_ok(umemHost_ctor(&host));
   if (argc > 1)
-    return play(argv[1]);
+    return rig_play(roles, LENGTH(roles), argv[1]);
   assert_ok(umem_device_info(umemCudaDevice, 0, &first));
   if (!first.usable) {
     print_message("skipped: %s\n", first.reason);

@@ -1077,23 +1077,11 @@ static void errors__that_stay_are_told_with_the_first_one(void **state) {
 
 /* --- main ----------------------------------------------------------------- */
 
-static struct {
-  char const *name;
-  int (*run)(void);
-} const roles[] = {
+static struct role const roles[] = {
     {"failing", role_failing}, {"failing ctor", role_failing_ctor},
     {"managed", role_managed}, {"small device", role_small_device},
     {"sticky", role_sticky},
 };
-
-/* They end as they are, and look for themselves at what they leave. */
-static int play(char const *name) {
-  unsetenv("SIMCU_STRICT");
-  for (size_t i = 0; i < LENGTH(roles); i++)
-    if (strcmp(roles[i].name, name) == 0)
-      return roles[i].run();
-  return EXIT_FAILURE;
-}
 
 #define rules_test(f) cmocka_unit_test_teardown(f, cuda_teardown)
 
@@ -1139,7 +1127,7 @@ int main(int argc, char **argv) {
     return SKIPPED;
   }
   if (argc > 1)
-    return play(argv[1]);
+    return rig_play(roles, LENGTH(roles), argv[1]);
   print_message("CUDA device \"%s\"\n", first.name);
   return cmocka_run_group_tests(tests, temp_setup, temp_teardown);
 }
