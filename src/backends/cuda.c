@@ -102,8 +102,6 @@ static umemStatusType cuda_set(void *state, uintptr_t adr, int c, size_t nbytes,
                                umemError *error) {
   struct umemiGpuState *cuda = state;
   struct umemiGpuTurn turn;
-  if (nbytes == 0)
-    return umemOK;
   umemStatusType status = umemi_gpu_begin(cuda->gpu, cuda->after, &turn, error);
   if (status != umemOK)
     return status;

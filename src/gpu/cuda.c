@@ -2,6 +2,8 @@
 /* The operations of a GPU by the CUDA driver API: one call each. */
 #include "cudriver.h"
 
+#include <ctype.h>
+
 /* --- devices and contexts ------------------------------------------------- */
 
 static umemStatusType cuda_count(int *count_out, umemError *error) {
@@ -62,7 +64,7 @@ static int cuda_node(int const answers[ANSWERS]) {
   snprintf(path, sizeof path, "/sys/bus/pci/devices/%04x:%02x:%02x.0/numa_node",
            answers[DOMAIN_ID], answers[BUS], answers[SLOT]);
   umemi_read_text(path, text, sizeof text);
-  return text[0] >= '0' && text[0] <= '9' ? (int)umemi_bytes_of(text) : -1;
+  return isdigit((unsigned char)text[0]) ? (int)umemi_bytes_of(text) : -1;
 }
 
 static bool cuda_has_pools(void) {
@@ -225,19 +227,15 @@ static umemStatusType cuda_managed_alloc(size_t nbytes, bool host_first,
   return status;
 }
 
-/* In this form the question is no error for memory that CUDA does not know. */
-static umemStatusType cuda_memory_of(uintptr_t adr,
-                                     enum umemiGpuMemory *memory_out,
-                                     umemError *error) {
-  unsigned type = 0, is_managed = 0;
-  cuPointerAttribute which[] = {UMEMI_CU_POINTER_ATTRIBUTE_MEMORY_TYPE,
-                                UMEMI_CU_POINTER_ATTRIBUTE_IS_MANAGED};
-  void *values[] = {&type, &is_managed};
-  umemStatusType status = CUDA(PointerGetAttributes, (2, which, values, adr));
-  *memory_out = is_managed                           ? UMEMI_GPU_MANAGED
-                : type == UMEMI_CU_MEMORYTYPE_HOST   ? UMEMI_GPU_PINNED
-                : type == UMEMI_CU_MEMORYTYPE_DEVICE ? UMEMI_GPU_DEVICE
-                                                     : UMEMI_GPU_PAGEABLE;
+/* In this form the question is no error for memory that CUDA does not know: its
+   type is 0 then. */
+static umemStatusType cuda_is_pageable(uintptr_t adr, bool *is_out,
+                                       umemError *error) {
+  unsigned type = 0;
+  cuPointerAttribute which = UMEMI_CU_POINTER_ATTRIBUTE_MEMORY_TYPE;
+  void *value = &type;
+  umemStatusType status = CUDA(PointerGetAttributes, (1, &which, &value, adr));
+  *is_out = type == 0;
   return status;
 }
 
@@ -449,7 +447,7 @@ struct umemiGpuOps const umemi_cuda = {.name = "CUDA",
                                        .pin = cuda_pin,
                                        .unpin = cuda_unpin,
                                        .managed_alloc = cuda_managed_alloc,
-                                       .memory_of = cuda_memory_of,
+                                       .is_pageable = cuda_is_pageable,
                                        .block_of = cuda_block_of,
                                        .stream_new = cuda_stream_new,
                                        .stream_free = cuda_stream_free,

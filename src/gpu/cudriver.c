@@ -75,19 +75,6 @@ static umemStatusType cuda_type(cuCode code) {
   }
 }
 
-/* For drivers that do not tell it. */
-static char const *cuda_name(cuCode code) {
-#define NAMED(name, number)                                                    \
-  case number:                                                                 \
-    return "CUDA_" #name;
-  switch ((int)code) {
-    UMEMI_CU_CODES(NAMED)
-  default:
-    return "a code without a name";
-  }
-#undef NAMED
-}
-
 static char const *cuda_text(struct umemiCu const *table, cuCode code) {
   char const *text = NULL;
   if (code == UMEMI_CUDA_ERROR_STUB_LIBRARY)
@@ -104,7 +91,7 @@ umemStatusType umemi_cu_failed(struct umemiCu const *table, cuCode code,
     return umemOK;
   table->GetErrorName(code, &name);
   return umem_error_fill(error, cuda_type(code), 0, code, "%s: %s (%d): %s",
-                         function, name ? name : cuda_name(code), (int)code,
+                         function, name ? name : "CUDA error", (int)code,
                          cuda_text(table, code));
 }
 

@@ -269,7 +269,7 @@ bool umemi_gpu_reach(struct umemiGpu *gpu, struct umemiGpu *peer) {
   struct umemiGpuVisit visit;
   umemError ignored;
   bool can = false;
-  if (gpu == peer || atomic_load(&gpu->peers) & bit)
+  if (atomic_load(&gpu->peers) & bit)
     return true;
   umemStatusType status = umemi_gpu_enter(gpu, &visit, &ignored);
   if (status != umemOK)

@@ -20,14 +20,6 @@ struct umemiGpuFacts {
   bool unified_addressing, managed, pools;
 };
 
-/* Where a pointer leads. */
-enum umemiGpuMemory {
-  UMEMI_GPU_PAGEABLE,
-  UMEMI_GPU_PINNED,
-  UMEMI_GPU_DEVICE,
-  UMEMI_GPU_MANAGED
-};
-
 /* Objects of the driver. */
 typedef void *umemiGpuContext;
 typedef void *umemiGpuStream; /* NULL: the one that all others wait for */
@@ -78,8 +70,8 @@ struct umemiGpuOps {
   umemStatusType (*unpin)(uintptr_t adr, umemError *error);
   umemStatusType (*managed_alloc)(size_t nbytes, bool host_first,
                                   uintptr_t *adr_out, umemError *error);
-  umemStatusType (*memory_of)(uintptr_t adr, enum umemiGpuMemory *memory_out,
-                              umemError *error);
+  /* Is it host memory that the driver does not know? */
+  umemStatusType (*is_pageable)(uintptr_t adr, bool *is_out, umemError *error);
   umemStatusType (*block_of)(uintptr_t adr, uintptr_t *start_out,
                              size_t *nbytes_out, umemError *error);
 
@@ -207,7 +199,7 @@ umemStatusType umemi_gpu_end(struct umemiGpuTurn *turn, umemStatusType status,
 /* The turn comes after what is in another device's stream, too. */
 umemStatusType umemi_gpu_follow(struct umemiGpuTurn *turn, struct umemiGpu *gpu,
                                 umemiGpuStream after, umemError *error);
-/* Lets `gpu` reach the memory of `peer`, if it can. */
+/* Lets `gpu` reach the memory of `peer`, another one, if it can. */
 bool umemi_gpu_reach(struct umemiGpu *gpu, struct umemiGpu *peer);
 
 /* Pinned memory that copies are staged through, kept for the next one. */

@@ -13,12 +13,11 @@
 static umemStatusType copy_is_direct(struct umemiGpu *gpu, void const *host,
                                      size_t nbytes, bool *direct_out,
                                      umemError *error) {
-  enum umemiGpuMemory memory = UMEMI_GPU_PAGEABLE;
-  *direct_out = true;
-  if (nbytes < umemi_tuning()->gpu_ring_from)
-    return umemOK;
-  umemStatusType status = gpu->ops->memory_of((uintptr_t)host, &memory, error);
-  *direct_out = memory != UMEMI_GPU_PAGEABLE;
+  bool is_pageable = false;
+  umemStatusType status = umemOK;
+  if (nbytes >= umemi_tuning()->gpu_ring_from)
+    status = gpu->ops->is_pageable((uintptr_t)host, &is_pageable, error);
+  *direct_out = !is_pageable;
   return status;
 }
 

@@ -102,4 +102,16 @@ static inline int rig_play(struct role const *roles, size_t count,
   return EXIT_FAILURE;
 }
 
+/* 0, or that there is nothing to test, and why. */
+static inline int rig_find_device(void) {
+  umemDeviceInfo first = {.size = sizeof first};
+  assert_ok(umem_device_info(umemCudaDevice, 0, &first));
+  if (!first.usable) {
+    print_message("skipped: %s\n", first.reason);
+    return SKIPPED;
+  }
+  print_message("CUDA device \"%s\"\n", first.name);
+  return 0;
+}
+
 #endif

@@ -1591,16 +1591,10 @@ int main(int argc, char **argv) {
       cuda_test(threads__construct_and_destroy_on_all_devices),
       cuda_test(threads__that_open_a_device_first_all_get_it),
   };
-  umemDeviceInfo first = {.size = sizeof first};
   client_load(&client, "libcuda.so.1");
   assert_ok(umemHost_ctor(&host));
   if (argc > 1)
     return rig_play(roles, LENGTH(roles), argv[1]);
-  assert_ok(umem_device_info(umemCudaDevice, 0, &first));
-  if (!first.usable) {
-    print_message("skipped: %s\n", first.reason);
-    return SKIPPED;
-  }
-  print_message("CUDA device \"%s\"\n", first.name);
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  int const absent = rig_find_device();
+  return absent ? absent : cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1118,16 +1118,11 @@ int main(int argc, char **argv) {
       rules_test(copies__work_without_slots),
       rules_test(errors__that_stay_are_told_with_the_first_one),
   };
-  umemDeviceInfo first = {.size = sizeof first};
   client_load(&client, "libcuda.so.1");
   assert_ok(umemHost_ctor(&host));
-  assert_ok(umem_device_info(umemCudaDevice, 0, &first));
-  if (!first.usable) {
-    print_message("skipped: %s\n", first.reason);
-    return SKIPPED;
-  }
   if (argc > 1)
     return rig_play(roles, LENGTH(roles), argv[1]);
-  print_message("CUDA device \"%s\"\n", first.name);
-  return cmocka_run_group_tests(tests, temp_setup, temp_teardown);
+  int const absent = rig_find_device();
+  return absent ? absent
+                : cmocka_run_group_tests(tests, temp_setup, temp_teardown);
 }
