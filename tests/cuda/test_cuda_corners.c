@@ -350,17 +350,27 @@ static void copies__of_one_block_by_two_devices_are_memmove(void **state) {
 
 /* --- memory that the host can use ----------------------------------------- */
 
+/* With a view, and without one. */
 static void reads__that_cannot_wait_say_so(void **state) {
   (void)state;
+  static unsigned const off[] = {0, 1U << umemDirectRung |
+                                        1U << umemSourceViewRung |
+                                        1U << umemDestViewRung};
+  unsigned char bytes[SOME];
   umemCudaHost pinned;
-  uint32_t sum;
   need_simulation();
   assert_ok(umemCudaHost_ctor(&pinned, 0));
   uintptr_t adr = allocated(&pinned, SOME);
   assert_ok(umem_try_set(&pinned, adr, 1, SOME));
-  fail_next("cuStreamSynchronize");
-  assert_fails(&pinned, umem_checksum(&pinned, adr, SOME, 0, &sum),
-               umemRuntimeError, "cuStreamSynchronize");
+  for (size_t i = 0; i < LENGTH(off); i++) {
+    umemi_os.rungs_off = off[i];
+    fail_next("cuStreamSynchronize");
+    umemStatusType status =
+        umem_copy_to(&pinned, adr, &host, (uintptr_t)bytes, SOME);
+    faults_reset();
+    assert_fails(&pinned, status, umemRuntimeError, "cuStreamSynchronize");
+  }
+  umem_clean_status(&host);
   assert_ok(umem_dtor(&pinned));
 }
 
@@ -411,6 +421,19 @@ static void handles__of_other_lengths_are_refused(void **state) {
   assert_not_imported(&ctx, payload, own, umemRuntimeError);
   assert_ok(
       umemi_gpu_import_handle(state_of(&ctx), payload, SOME, &got, &error));
+  assert_ok(umem_dtor(&ctx));
+}
+
+static void handles__that_the_driver_does_not_give_are_none(void **state) {
+  (void)state;
+  unsigned char handle[UMEM_HANDLE_MAX];
+  size_t length = sizeof handle;
+  umemCuda ctx;
+  open_device(&ctx);
+  uintptr_t adr = allocated(&ctx, SOME);
+  fail_next("cuIpcGetMemHandle");
+  assert_fails(&ctx, umem_export_handle(&ctx, adr, SOME, handle, &length),
+               umemRuntimeError, "cuIpcGetMemHandle");
   assert_ok(umem_dtor(&ctx));
 }
 
@@ -525,6 +548,7 @@ int main(int argc, char **argv) {
       corner_test(copies__of_one_block_by_two_devices_are_memmove),
       corner_test(reads__that_cannot_wait_say_so),
       corner_test(handles__of_other_lengths_are_refused),
+      corner_test(handles__that_the_driver_does_not_give_are_none),
       corner_test(imports__are_the_parents),
       corner_test(dtor__goes_on_after_a_failure),
       corner_test(loader__that_comes_second_uses_what_the_first_has),

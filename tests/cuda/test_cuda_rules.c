@@ -1120,9 +1120,9 @@ int main(int argc, char **argv) {
   };
   client_load(&client, "libcuda.so.1");
   assert_ok(umemHost_ctor(&host));
-  if (argc > 1)
-    return rig_play(roles, LENGTH(roles), argv[1]);
   int const absent = rig_find_device();
+  if (!absent && argc > 1)
+    return rig_play(roles, LENGTH(roles), argv[1]);
   return absent ? absent
                 : cmocka_run_group_tests(tests, temp_setup, temp_teardown);
 }
