@@ -23,7 +23,8 @@
  *
  * After some errors (an illegal address, an uncorrectable one of memory) a
  * device answers the same error to everything until the process ends: it is
- * told with the code of the first one.
+ * told with the code of the first one, by umem_dtor(), too, which ends the
+ * context all the same.
  */
 #ifndef UMEM_CUDA_H
 #define UMEM_CUDA_H
@@ -52,7 +53,10 @@ typedef struct umemCudaOptions {
   uint32_t flags;    /**< UMEM_CUDA_* or-ed together. */
   uint32_t reserved; /**< 0. */
   void *stream; /**< A CUstream of the device that our work comes after, instead
-                     of the default stream. Borrowed until umem_dtor(). */
+                     of the default stream. Borrowed until umem_dtor(). While
+                     it is being captured nothing can come after its work:
+                     copies and sets answer umemRuntimeError and leave the
+                     capture alone, and umem_free() does not wait for it. */
 } umemCudaOptions;
 
 /**

@@ -162,11 +162,14 @@ static umemStatusType cuda_restore(int mode, umemError *error) {
   return CUDA(ThreadExchangeStreamCaptureMode, (&before));
 }
 
-/* The question itself ends no capture (cuStreamIsCapturing). */
-static umemStatusType cuda_default_is_free(bool *free_out, umemError *error) {
+/* The question itself ends no capture (cuStreamIsCapturing). Of the default
+   stream it is answered by a code: those that it waits for are captured. */
+static umemStatusType cuda_stream_is_free(umemiGpuStream stream, bool *free_out,
+                                          umemError *error) {
   cuCaptureStatus capture = UMEMI_CU_STREAM_CAPTURE_STATUS_NONE;
-  cuCode code = umemi_cu()->StreamIsCapturing(NULL, &capture);
-  *free_out = code == UMEMI_CUDA_SUCCESS;
+  cuCode code = umemi_cu()->StreamIsCapturing(stream, &capture);
+  *free_out = code == UMEMI_CUDA_SUCCESS &&
+              capture == UMEMI_CU_STREAM_CAPTURE_STATUS_NONE;
   return code == UMEMI_CUDA_ERROR_STREAM_CAPTURE_IMPLICIT
              ? umemOK
              : umemi_cu_failed(umemi_cu(), code, "cuStreamIsCapturing", error);
@@ -438,7 +441,7 @@ struct umemiGpuOps const umemi_cuda = {.name = "CUDA",
                                        .enable_peer = cuda_enable_peer,
                                        .relax = cuda_relax,
                                        .restore = cuda_restore,
-                                       .default_is_free = cuda_default_is_free,
+                                       .stream_is_free = cuda_stream_is_free,
                                        .alloc = cuda_alloc,
                                        .free = cuda_free,
                                        .free_bytes = cuda_free_bytes,

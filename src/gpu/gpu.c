@@ -204,15 +204,13 @@ static void lane_give(struct umemiGpu *gpu, struct umemiGpuLane *lane) {
 
 /* --- turns ---------------------------------------------------------------- */
 
-/* In a capture the default stream cannot be waited for; what a program does
-   then is in streams that it knows. */
+/* What is being captured cannot be waited for; what a program does then is in
+   streams that it knows. */
 static umemStatusType turn_order(struct umemiGpu *gpu,
                                  struct umemiGpuLane *lane,
                                  umemiGpuStream after, umemError *error) {
-  bool is_free = true;
-  umemStatusType status = umemOK;
-  if (!after)
-    status = gpu->ops->default_is_free(&is_free, error);
+  bool is_free = false;
+  umemStatusType status = gpu->ops->stream_is_free(after, &is_free, error);
   if (status != umemOK || !is_free)
     return status;
   status = gpu->ops->event_record(lane->before, after, error);

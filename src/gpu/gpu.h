@@ -57,8 +57,9 @@ struct umemiGpuOps {
      mode that was before. */
   umemStatusType (*relax)(int *mode_out, umemError *error);
   umemStatusType (*restore)(int mode, umemError *error);
-  /* May the default stream be touched, or would that end a capture? */
-  umemStatusType (*default_is_free)(bool *free_out, umemError *error);
+  /* May other work come after the stream's, or is that being captured? */
+  umemStatusType (*stream_is_free)(umemiGpuStream stream, bool *free_out,
+                                   umemError *error);
 
   umemStatusType (*alloc)(size_t nbytes, uintptr_t *adr_out, umemError *error);
   umemStatusType (*free)(uintptr_t adr, umemError *error);

@@ -109,7 +109,7 @@ static umemStatusType copy_now(struct umemiGpu *gpu, struct way const *way,
   umemStatusType status = umemi_gpu_enter(gpu, &visit, error);
   if (status != umemOK)
     return status;
-  status = ops->default_is_free(done_out, error);
+  status = ops->stream_is_free(NULL, done_out, error);
   if (status == umemOK && *done_out)
     status = way->in ? ops->write_now(way->adr, way->in, way->nbytes, error)
                      : ops->read_now(way->adr, way->out, way->nbytes, error);

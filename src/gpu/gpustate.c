@@ -51,11 +51,28 @@ umemStatusType umemi_gpu_dtor(void *state, umemError *error) {
   return status;
 }
 
+/* Nothing can come after work that is not executed. */
+static umemStatusType state_check_capture(struct umemiGpuState *own,
+                                          umemError *error) {
+  struct umemiGpuVisit visit;
+  bool is_free = false;
+  umemStatusType status = umemi_gpu_enter(own->gpu, &visit, error);
+  if (status != umemOK)
+    return status;
+  status = own->gpu->ops->stream_is_free(own->after, &is_free, error);
+  if (status == umemOK && !is_free)
+    status = umem_error_fill(error, umemRuntimeError, 0, 0,
+                             "the context's stream is being captured: calls "
+                             "cannot come after its work");
+  return umemi_gpu_leave(&visit, status, error);
+}
+
 umemStatusType umemi_gpu_check(void *state, uintptr_t adr, size_t nbytes,
                                umemAccess access, umemError *error) {
   struct umemiGpuState *own = state;
   (void)adr, (void)nbytes, (void)access;
-  return umemi_driver_guard(own->gpu->ops->driver, error);
+  return own->after ? state_check_capture(own, error)
+                    : umemi_driver_guard(own->gpu->ops->driver, error);
 }
 
 umemStatusType umemi_gpu_settle(struct umemiGpuState *own, umemError *error) {

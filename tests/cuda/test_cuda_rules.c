@@ -895,6 +895,52 @@ static void capture__goes_on_when_contexts_come_and_go(void **state) {
   program_leave(0);
 }
 
+/* Nothing can come after what is not executed: that is told, and the capture
+   goes on. What is given back does not wait. */
+static void use_while_captured_itself(void const *ctx, cuStream stream) {
+  char bytes[100] = "";
+  uintptr_t const in = (uintptr_t)bytes, adr = allocated(ctx, sizeof bytes);
+  static char const why[] = "stream is being captured";
+  uintptr_t other;
+  cuGraph graph;
+  must(StreamBeginCapture(stream, UMEMI_CU_STREAM_CAPTURE_MODE_RELAXED));
+  assert_fails(ctx, umem_try_set(ctx, adr, 1, 8), umemRuntimeError, why);
+  assert_fails(ctx, umem_copy_to(&host, in, ctx, adr, 8), umemRuntimeError,
+               why);
+  assert_fails(ctx, umem_copy_to(ctx, adr, &host, in, 8), umemRuntimeError,
+               why);
+  assert_fails(ctx, umem_copy_to(ctx, adr, ctx, adr + 8, 8), umemRuntimeError,
+               why);
+  assert_ok(umem_try_alloc(ctx, 100, &other));
+  assert_ok(umem_free(ctx, other));
+  must(StreamEndCapture(stream, &graph));
+  assert_ok(umem_try_set(ctx, adr, 2, sizeof bytes));
+  assert_ok(umem_copy_to(ctx, adr, &host, in, sizeof bytes));
+  assert_true(all_bytes_are(bytes, sizeof bytes, 2));
+  umem_clean_status(&host);
+}
+
+static void capture__of_the_contexts_own_stream_is_told(void **state) {
+  (void)state;
+  umemCuda cuda, pooled;
+  umemCudaManaged managed;
+  cuStream stream;
+  need_simulation();
+  program_enter(0);
+  must(StreamCreate(&stream, UMEMI_CU_STREAM_NON_BLOCKING));
+  open_device(&cuda, 0, 0, stream);
+  open_device(&pooled, 0, UMEM_CUDA_POOL, stream);
+  assert_ok(umemCudaManaged_ctor(&managed, 0, true, stream));
+  use_while_captured_itself(&cuda, stream);
+  use_while_captured_itself(&pooled, stream);
+  use_while_captured_itself(&managed, stream);
+  assert_ok(umem_dtor(&managed));
+  assert_ok(umem_dtor(&pooled));
+  assert_ok(umem_dtor(&cuda));
+  must(StreamDestroy(stream));
+  program_leave(0);
+}
+
 /* --- what fails leaves nothing behind ------------------------------------- */
 
 static int role_small_device(void) {
@@ -1111,6 +1157,7 @@ int main(int argc, char **argv) {
       rules_test(capture__of_a_blocking_stream_goes_on),
       rules_test(capture__of_a_non_blocking_stream_goes_on),
       rules_test(capture__goes_on_when_contexts_come_and_go),
+      rules_test(capture__of_the_contexts_own_stream_is_told),
       rules_test(connect__to_a_full_device_leaves_nothing),
       rules_test(connect__whose_copy_fails_leaves_nothing),
       rules_test(ctor__that_fails_leaves_nothing),
