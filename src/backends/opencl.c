@@ -109,8 +109,6 @@ static umemStatusType opencl_set(void *state, uintptr_t adr, int c,
   struct umemiClTier const *tier = opencl->space->tier;
   struct umemiClPlace at;
   struct umemiClTurn turn;
-  if (nbytes == 0)
-    return umemOK;
   umemStatusType status = opencl_enter(opencl, adr, nbytes, &at, &turn, error);
   if (status != umemOK)
     return status;

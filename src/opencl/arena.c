@@ -5,11 +5,12 @@
  */
 #include "opencl.h"
 
-/* For a few times the device's memory; as much as the system lets us have. */
-enum { ARENA_TIMES = 4 };
+/* For a few times the device's memory; as much as the system lets us have, of
+   which 32 bits have little. */
+enum { ARENA_TIMES = 4, ARENA_IS_WIDE = sizeof(void *) > 4 };
 #define ARENA_LEAST ((uint64_t)1 << 28)
-#define ARENA_GOOD ((uint64_t)1 << 36)
-#define ARENA_MOST ((uint64_t)1 << 44)
+#define ARENA_GOOD ((uint64_t)1 << (ARENA_IS_WIDE ? 36 : 30))
+#define ARENA_MOST ((uint64_t)1 << (ARENA_IS_WIDE ? 44 : 30))
 
 static uint64_t arena_wanted(uint64_t total) {
   if (total > ARENA_MOST / ARENA_TIMES)
@@ -21,8 +22,6 @@ static char *arena_map(uint64_t total, size_t *size_out) {
   int const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
   uint64_t size = arena_wanted(total) & ~(uint64_t)(UMEMI_PAGE - 1);
   for (; size >= ARENA_LEAST; size = size / 2 & ~(uint64_t)(UMEMI_PAGE - 1)) {
-    if (size > PTRDIFF_MAX)
-      continue;
     void *start = umemi_os.mmap(NULL, (size_t)size, PROT_NONE, flags, -1, 0);
     if (start != MAP_FAILED) {
       *size_out = (size_t)size;

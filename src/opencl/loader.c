@@ -14,21 +14,24 @@ bool umemi_cl_is_usable(void) {
   return umemi_driver_is_usable(&driver);
 }
 
-/* The name of the first function that is missing, or NULL. */
+/* The name of the first function that is missing, or NULL. POSIX: what dlsym()
+   finds fits a pointer to a function. */
 static char const *loader_fill(void *library, struct umemiCl *cl) {
-  char const *missing = NULL;
-  void *found;
-#define FIND(result, name, parameters, arguments)                              \
-  found = umemi_os.dlsym(library, #name);                                      \
-  memcpy(&cl->name, &found, sizeof found); /* POSIX: they fit */
-#define FIND_REQUIRED(result, name, parameters, arguments)                     \
-  FIND(result, name, parameters, arguments)                                    \
-  missing = missing || found ? missing : #name;
-  UMEMI_CL_REQUIRED(FIND_REQUIRED)
-  UMEMI_CL_SVM(FIND)
-#undef FIND_REQUIRED
-#undef FIND
-  return missing;
+#define FUNCTION(result, name, parameters, arguments)                          \
+  {#name, offsetof(struct umemiCl, name)},
+  static struct {
+    char const *name;
+    size_t offset;
+  } const functions[] = {UMEMI_CL_REQUIRED(FUNCTION) UMEMI_CL_SVM(FUNCTION)};
+#undef FUNCTION
+  enum { OPTIONAL = offsetof(struct umemiCl, clSVMAlloc) }; /* from there on */
+  for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
+    void *found = umemi_os.dlsym(library, functions[i].name);
+    if (!found && functions[i].offset < OPTIONAL)
+      return functions[i].name;
+    memcpy((char *)cl + functions[i].offset, &found, sizeof found);
+  }
+  return NULL;
 }
 
 static umemStatusType loader_open(struct umemiCl *cl, umemError *error) {

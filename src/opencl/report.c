@@ -3,15 +3,16 @@
 #include "opencl.h"
 
 static char const *report_name(clInt code) {
-#define NAMED(name_, number)                                                   \
-  case number:                                                                 \
-    return "CL_" #name_;
-  switch (code) {
-    UMEMI_CL_ERRORS(NAMED)
-  default:
-    return "a code of the driver's own";
-  }
+#define NAMED(name_, number) {number, "CL_" #name_},
+  static struct {
+    clInt code;
+    char const *name;
+  } const errors[] = {UMEMI_CL_ERRORS(NAMED)};
 #undef NAMED
+  for (size_t i = 0; i < sizeof errors / sizeof *errors; i++)
+    if (errors[i].code == code)
+      return errors[i].name;
+  return "a code of the driver's own";
 }
 
 /* Codes that mean the same whoever answers them. */

@@ -205,15 +205,23 @@ umemStatusType umemi_cl_space_close(struct umemiClSpace *space, bool driver,
 
 /* --- blocks --------------------------------------------------------------- */
 
+/* Once only: no other block of a live one's address gets here, so that whoever
+   frees one finds it. */
 static umemStatusType blocks_add(struct umemiClSpace *space,
                                  struct umemiClBlock *block, umemError *error) {
   umemi_lock(space->id);
   struct umemiClBlock **node =
       umemi_os.tsearch(block, &space->blocks, umemi_block_compare);
+  bool added = node && *node == block;
   umemi_unlock(space->id);
+  if (added)
+    return umemOK;
   if (!node)
     return umemi_no_memory(error, "the table of blocks", sizeof(void *));
-  return umemOK;
+  return umem_error_fill(error, umemRuntimeError, 0, 0,
+                         "the driver handed out 0x%" PRIxPTR
+                         ", which is in use already",
+                         block->base.adr);
 }
 
 /* The block that the range touches, or none. */
@@ -229,14 +237,15 @@ static struct umemiClBlock blocks_get(struct umemiClSpace *space, uintptr_t adr,
   return found;
 }
 
+/* A live one: the registry of the context, or who allocated it, knows that it
+   is, and gives it back once. */
 static struct umemiClBlock *blocks_take(struct umemiClSpace *space,
                                         uintptr_t adr) {
   struct umemiBlock key = {.adr = adr};
   umemi_lock(space->id);
   struct umemiClBlock **node = tfind(&key, &space->blocks, umemi_block_compare);
-  struct umemiClBlock *block = node ? *node : NULL;
-  if (block)
-    tdelete(block, &space->blocks, umemi_block_compare);
+  struct umemiClBlock *block = *node;
+  tdelete(block, &space->blocks, umemi_block_compare);
   umemi_unlock(space->id);
   return block;
 }
@@ -274,7 +283,8 @@ umemStatusType umemi_cl_space_alloc(struct umemiOpenCl *opencl, size_t nbytes,
     status = blocks_add(space, block, error);
     if (status == umemOK)
       return umemOK;
-    space->tier->free(space, block_out, &ignored);
+    if (status == umemMemoryError) /* else it is another one's */
+      space->tier->free(space, block_out, &ignored);
   }
   free(block);
   return status;
@@ -283,9 +293,6 @@ umemStatusType umemi_cl_space_alloc(struct umemiOpenCl *opencl, size_t nbytes,
 umemStatusType umemi_cl_space_free(struct umemiOpenCl *opencl, uintptr_t adr,
                                    umemError *error) {
   struct umemiClBlock *block = blocks_take(opencl->space, adr);
-  if (!block)
-    return umem_error_fill(error, umemValueError, 0, 0,
-                           "0x%" PRIxPTR " is no live block", adr);
   umemStatusType status = umemOK;
   if (umemi_cl_is_usable())
     status = opencl->space->tier->free(opencl->space, block, error);

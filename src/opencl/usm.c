@@ -3,10 +3,27 @@
    which the host cannot follow. */
 #include "opencl.h"
 
+/* False: the platform lacks one. */
+static bool usm_load(struct umemiClSpace *space) {
+#define FUNCTION(result, name, parameters, arguments)                          \
+  {#name, offsetof(struct umemiClUsm, name)},
+  static struct {
+    char const *name;
+    size_t offset;
+  } const functions[] = {UMEMI_CL_USM(FUNCTION)};
+#undef FUNCTION
+  for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
+    void *found = space->cl->clGetExtensionFunctionAddressForPlatform(
+        space->platform, functions[i].name);
+    if (!found)
+      return false;
+    memcpy((char *)&space->usm + functions[i].offset, &found, sizeof found);
+  }
+  return true;
+}
+
 static clInt usm_find(struct umemiClSpace *space) {
   struct umemiCl const *cl = space->cl;
-  bool all = true;
-  void *found;
   clBits has = 0;
   clInt code = cl->clGetDeviceInfo(
       space->device, UMEMI_CL_DEVICE_DEVICE_MEM_CAPABILITIES_INTEL, sizeof has,
@@ -15,14 +32,7 @@ static clInt usm_find(struct umemiClSpace *space) {
     return code;
   if (!(has & (clBits)UMEMI_CL_UNIFIED_SHARED_MEMORY_ACCESS_INTEL))
     return UMEMI_CL_INVALID_VALUE;
-#define FIND(result, name, parameters, arguments)                              \
-  found =                                                                      \
-      cl->clGetExtensionFunctionAddressForPlatform(space->platform, #name);    \
-  memcpy(&space->usm.name, &found, sizeof found);                              \
-  all = all && found;
-  UMEMI_CL_USM(FIND)
-#undef FIND
-  return all ? UMEMI_CL_SUCCESS : UMEMI_CL_INVALID_VALUE;
+  return usm_load(space) ? UMEMI_CL_SUCCESS : UMEMI_CL_INVALID_VALUE;
 }
 
 static umemStatusType usm_alloc(struct umemiClTurn const *turn,

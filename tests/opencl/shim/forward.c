@@ -8,6 +8,7 @@
 
 #include <dlfcn.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -133,6 +134,9 @@ static clInt answer(void const *value, size_t size, size_t room, void *out,
 static clInt model_device(clDevice device, clUint what, size_t room, void *out,
                           size_t *size_out) {
   clBits has = 0;
+  uint64_t number;
+  if (shim_answered(what, &number))
+    return answer(&number, sizeof number, room, out, size_out);
   if (what != UMEMI_CL_DEVICE_DEVICE_MEM_CAPABILITIES_INTEL ||
       usm_mode == SHIM_USM_REAL)
     return real.clGetDeviceInfo(device, what, room, out, size_out);
@@ -293,13 +297,17 @@ static clInt model_event(clEvent event, clUint what, size_t room, void *out,
 #define EVENT_clEnqueueMemcpyINTEL ~, event_out
 #define EVENT_clEnqueueMemFillINTEL ~, event_out
 
+static clInt code_of(clInt fault) {
+  return fault == SHIM_IDLE ? UMEMI_CL_SUCCESS : fault;
+}
+
 /* Most answer a code. */
 #define ANSWERS(table, result, name, parameters, arguments)                    \
   result name parameters {                                                     \
     result fault = shim_due(SHIM_##name);                                      \
     if (fault) {                                                               \
       SECOND(YET_##name, (void)0);                                             \
-      return fault;                                                            \
+      return code_of(fault);                                                   \
     }                                                                          \
     result code = SECOND(MODEL_##name, table.name) arguments;                  \
     if (code == UMEMI_CL_SUCCESS)                                              \
@@ -318,7 +326,7 @@ static clInt model_event(clEvent event, clUint what, size_t room, void *out,
   result name parameters {                                                     \
     clInt fault = shim_due(SHIM_##name);                                       \
     if (fault && code_out)                                                     \
-      *code_out = fault;                                                       \
+      *code_out = code_of(fault);                                              \
     if (fault)                                                                 \
       return NULL;                                                             \
     result made = table.name arguments;                                        \
@@ -358,11 +366,14 @@ void *clGetExtensionFunctionAddressForPlatform(clPlatform platform,
 
 void *clSVMAlloc(clContext context, clBits flags, size_t nbytes,
                  clUint alignment) {
-  if (shim_due(SHIM_clSVMAlloc))
-    return NULL;
+  static void *_Atomic last;
+  clInt fault = shim_due(SHIM_clSVMAlloc);
+  if (fault)
+    return fault == SHIM_AGAIN ? atomic_load(&last) : NULL;
   void *ptr = real.clSVMAlloc(context, flags, nbytes, alignment);
   if (ptr)
     shim_take(SHIM_SVM, ptr, 0);
+  atomic_store(&last, ptr);
   return ptr;
 }
 
@@ -379,6 +390,8 @@ struct shimControls const *shim_controls(void) {
   static struct shimControls const controls = {.clear = shim_clear,
                                                .fail_call = shim_fail,
                                                .fail_event = shim_fail_event,
+                                               .before_call = shim_before,
+                                               .answer = shim_answer,
                                                .calls = shim_calls,
                                                .events = shim_events,
                                                .failures = shim_failures,

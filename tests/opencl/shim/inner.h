@@ -17,13 +17,18 @@ enum shim_call { SHIM_FUNCTIONS(SHIM_CALL) SHIM_CALL_COUNT };
 
 /* script.c: what fails ------------------------------------------------------*/
 
-/* Counts a call; returns the code it is to fail with, or 0. */
+/* Counts a call, and runs what comes before it; returns the code it is to fail
+   with, or 0. */
 clInt shim_due(enum shim_call call);
 /* Counts a command that gives an event; returns how that is to end, or 0. */
 clInt shim_event_due(enum shim_call call);
 void shim_clear(void);
 void shim_fail(char const *name, unsigned k, int code, bool for_ever);
 void shim_fail_event(unsigned k, int code);
+void shim_before(char const *name, unsigned k, void (*run)(void));
+void shim_answer(unsigned what, uint64_t number);
+/* False: the device is to answer. */
+bool shim_answered(unsigned what, uint64_t *number_out);
 unsigned shim_calls(char const *name);
 unsigned shim_events(void);
 unsigned shim_failures(char const *name);

@@ -2,7 +2,6 @@
 /* Counts of calls, and which of them fail. */
 #include "inner.h"
 
-#include <limits.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -19,6 +18,17 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct script scripts[ALL + 1], event_script;
 static unsigned counts[ALL + 1], failed[ALL + 1], event_count;
 
+/* What comes before call number `number` of a function. */
+static struct {
+  unsigned call, number;
+  void (*run)(void); /* NULL: nothing */
+} intruder;
+
+static struct {
+  unsigned what; /* 0: none */
+  uint64_t number;
+} known;
+
 #define SHIM_NAME(result, name, parameters, arguments) #name,
 static char const *const names[] = {SHIM_FUNCTIONS(SHIM_NAME)};
 #undef SHIM_NAME
@@ -33,7 +43,21 @@ static void note_failure(enum shim_call call) {
   failed[ALL]++;
 }
 
+/* Once, and without the lock: it may call anything. */
+static void let_in(enum shim_call call) {
+  void (*run)(void) = NULL;
+  pthread_mutex_lock(&lock);
+  if (intruder.call == (unsigned)call && intruder.number == counts[call] + 1) {
+    run = intruder.run;
+    intruder.run = NULL;
+  }
+  pthread_mutex_unlock(&lock);
+  if (run)
+    run();
+}
+
 clInt shim_due(enum shim_call call) {
+  let_in(call);
   pthread_mutex_lock(&lock);
   clInt own = script_due(&scripts[call], ++counts[call]);
   clInt common = script_due(&scripts[ALL], ++counts[ALL]);
@@ -67,6 +91,8 @@ void shim_clear(void) {
   memset(counts, 0, sizeof counts);
   memset(failed, 0, sizeof failed);
   event_count = 0;
+  intruder.run = NULL;
+  known.what = 0;
   pthread_mutex_unlock(&lock);
 }
 
@@ -83,6 +109,30 @@ void shim_fail_event(unsigned k, int code) {
   unsigned first = event_count + k;
   event_script = (struct script){first, first, code};
   pthread_mutex_unlock(&lock);
+}
+
+void shim_before(char const *name, unsigned k, void (*run)(void)) {
+  unsigned number = number_of(name);
+  pthread_mutex_lock(&lock);
+  intruder.call = number;
+  intruder.number = counts[number] + k;
+  intruder.run = run;
+  pthread_mutex_unlock(&lock);
+}
+
+void shim_answer(unsigned what, uint64_t number) {
+  pthread_mutex_lock(&lock);
+  known.what = what;
+  known.number = number;
+  pthread_mutex_unlock(&lock);
+}
+
+bool shim_answered(unsigned what, uint64_t *number_out) {
+  pthread_mutex_lock(&lock);
+  bool answered = what == known.what;
+  *number_out = known.number;
+  pthread_mutex_unlock(&lock);
+  return answered;
 }
 
 unsigned shim_calls(char const *name) {

@@ -15,8 +15,10 @@
 #ifndef UMEM_TESTS_SHIM_H
 #define UMEM_TESTS_SHIM_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* What is live, and has to be given back. */
 #define SHIM_KINDS(X)                                                          \
@@ -31,6 +33,12 @@
 #define SHIM_KIND_ENUMERATOR(name, text) SHIM_##name,
 enum shim_kind { SHIM_KINDS(SHIM_KIND_ENUMERATOR) SHIM_KIND_COUNT };
 #undef SHIM_KIND_ENUMERATOR
+
+/* What a call does that does not fail as it should: instead of its code. */
+enum {
+  SHIM_IDLE = INT_MIN, /* it says CL_SUCCESS, and makes or writes nothing */
+  SHIM_AGAIN           /* clSVMAlloc: the block that it made last */
+};
 
 enum shim_usm {
   SHIM_USM_REAL,     /* what the platform has */
@@ -47,6 +55,11 @@ struct shimControls {
   /* The k-th command that gives an event is begun, and its event ends with
      `code`. */
   void (*fail_event)(unsigned k, int code);
+  /* The k-th call of `name` begins with `run`, as if another thread came in
+     between. Once. */
+  void (*before_call)(char const *name, unsigned k, void (*run)(void));
+  /* Every device answers `number`, of 8 bytes, to clGetDeviceInfo(what). */
+  void (*answer)(unsigned what, uint64_t number);
   /* Calls since clear() that could have failed: of `name`, or all. */
   unsigned (*calls)(char const *name);
   /* Commands that gave an event. */
