@@ -19,6 +19,9 @@ enum { ALIGN_ROOM = UMEMI_SLOT_LEAST, ALIGN_GRAIN = ALIGN_ROOM - UMEMI_PAGE };
 
 /* --- planning ------------------------------------------------------------- */
 
+/* Threads at one device; as many slots are the 8 MiB that a copy may take. */
+enum { DEVICE_LANES_MAX = 8 };
+
 /* A device may say less, or more, than is of use. */
 static struct umemLimits transfer_limits(struct umemiContext *ctx,
                                          uintptr_t adr, size_t nbytes,
@@ -26,8 +29,8 @@ static struct umemLimits transfer_limits(struct umemiContext *ctx,
   struct umemLimits limits = umemi_device_limits(ctx, adr, nbytes, access);
   if (limits.lanes == 0)
     limits.lanes = 1;
-  if (limits.lanes > UMEMI_LANES_MAX)
-    limits.lanes = UMEMI_LANES_MAX;
+  if (limits.lanes > DEVICE_LANES_MAX)
+    limits.lanes = DEVICE_LANES_MAX;
   if (!limits.method)
     limits.method = method;
   return limits;
@@ -37,8 +40,6 @@ static unsigned transfer_helpers(struct umemiRoute const *r, unsigned lanes,
                                  bool waits) {
   if (r->overlap || lanes <= 1 || r->nbytes < umemi_tuning()->lanes_from)
     return 0;
-  if (lanes > UMEMI_LANES_MAX)
-    lanes = UMEMI_LANES_MAX;
   return umemi_workers_of(lanes, waits);
 }
 
@@ -235,8 +236,10 @@ static bool staged_plan(struct umemiRoute const *r, struct umemiWay *way) {
       transfer_limits(r->src, r->src_adr, r->nbytes, umemRead, "read");
   struct umemLimits to =
       transfer_limits(r->dest, r->dest_adr, r->nbytes, umemWrite, "write");
-  way->helpers =
-      transfer_helpers(r, from.lanes + to.lanes, from.waits || to.waits);
+  unsigned lanes = from.lanes + to.lanes;
+  if (lanes > UMEMI_LANES_MAX)
+    lanes = UMEMI_LANES_MAX;
+  way->helpers = transfer_helpers(r, lanes, from.waits || to.waits);
   size_t most = transfer_least(from.chunk, to.chunk);
   most = transfer_least(most, umemi_tuning()->slot);
   way->chunk = transfer_chunk(r->nbytes, most, way->helpers);

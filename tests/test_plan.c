@@ -368,6 +368,26 @@ static void plan__follows_the_limits_of_a_device(void **state) {
   fake_end(&device);
 }
 
+/* Eight threads at one device, and the slots of four through another. */
+static void plan__bounds_what_a_device_asks_for(void **state) {
+  (void)state;
+  struct fakeOne one;
+  size_t const slot = umemi_tuning()->slot;
+  umemCopyPlan plan = {.size = sizeof plan};
+  uintptr_t adr = FAKE_BASE;
+  fake_one_begin(&one,
+                 &(struct fakeConfig){.without = FAKE_VIEWS,
+                                      .limits = {.lanes = 99, .waits = 1}});
+  assert_ok(umem_set_threads(20));
+  assert_ok(
+      umem_copy_plan(&all[HOST], place[HOST], &one.ctx, adr, LARGE, &plan));
+  assert_int_equal(plan.threads, 8);
+  assert_ok(umem_copy_plan(&one.ctx, adr, &all[FILE_A], 0, LARGE, &plan));
+  assert_int_equal(plan.threads, 4);
+  assert_true(plan.staging == 4 * slot);
+  fake_one_end(&one);
+}
+
 /* It is the destination that is asked; copy_peer() itself is not tried. */
 static void plan__asks_a_kind_whether_it_declines_its_own(void **state) {
   (void)state;
@@ -669,6 +689,7 @@ int main(int argc, char **argv) {
       plan_test(plan__of_overlap_in_a_file_is_staged_by_one),
       plan_test(plan__uses_a_view_of_the_source_before_one_of_the_other),
       plan_test(plan__follows_the_limits_of_a_device),
+      plan_test(plan__bounds_what_a_device_asks_for),
       plan_test(plan__asks_a_kind_whether_it_declines_its_own),
       plan_test(plan__of_a_kind_that_declines_unexpectedly_is_direct),
       plan_test(plan__of_no_bytes_has_no_rung),

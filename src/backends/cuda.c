@@ -227,7 +227,7 @@ static void cuda_limits(void *state, unsigned access, uintptr_t adr,
     return;
   }
   out->method = access == umemRead ? "cuMemcpyDtoH" : "cuMemcpyHtoD";
-  out->lanes = nbytes < tuning->gpu_share_from ? 1 : UMEMI_LANES_MAX;
+  out->lanes = nbytes < tuning->gpu_share_from ? 1 : UMEMI_GPU_LANES;
   out->chunk = out->lanes > 1 ? tuning->gpu_piece : 0;
 }
 

@@ -105,7 +105,7 @@ static void check_plan(umemCopyPlan const *plan, unsigned rungs_off,
                        size_t nbytes) {
   assert_in_range(plan->rung, umemDirectRung, umemStagedRung);
   assert_false(rungs_off & 1u << plan->rung);
-  assert_in_range(plan->threads, 1, 4);
+  assert_in_range(plan->threads, 1, 8);
   assert_in_range(plan->chunk, 1, nbytes);
   assert_true(plan->staging <= (size_t)8 << 20);
   assert_true(plan->rung != umemStagedRung || plan->staging > 0);
