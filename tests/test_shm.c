@@ -33,6 +33,16 @@ static char const *new_name(void) {
   return name;
 }
 
+/* Names begin as that of the directory of the tests does, and nobody else's:
+   numbers of processes come again, and what a killed one left is still there.
+ */
+static int names_setup(void **state) {
+  int failed = temp_setup(state);
+  snprintf(names_prefix, sizeof names_prefix, "%.20s-",
+           strrchr(temp_dir(), '/'));
+  return failed;
+}
+
 /* Where the system has it. */
 static char const *path_of(char const *name) {
   static char paths[8][128];
@@ -1577,6 +1587,5 @@ int main(void) {
       shm_test(ctor__past_RLIMIT_FSIZE_is_a_memory_error),
       shm_test(faults__at_every_call_leave_nothing_behind),
   };
-  snprintf(names_prefix, sizeof names_prefix, "/umem-test-%d-", (int)getpid());
-  return cmocka_run_group_tests(tests, temp_setup, temp_teardown);
+  return cmocka_run_group_tests(tests, names_setup, temp_teardown);
 }

@@ -124,11 +124,12 @@ static umemStatusType shm_begin(struct subject *subject) {
   return umemShm_ctor(&subject->ctx.shm, NULL, SHM_SIZE, 0);
 }
 
+/* Called as the directory of the tests is: numbers of processes come again, and
+   what a killed one left is still there. */
 static umemStatusType named_shm_begin(struct subject *subject) {
   static unsigned number;
   char name[64];
-  snprintf(name, sizeof name, "/umem-contract-%ld-%u", (long)getpid(),
-           number++);
+  snprintf(name, sizeof name, "%s-%u", strrchr(temp_dir(), '/'), number++);
   return umemShm_ctor(&subject->ctx.shm, name, SHM_SIZE, UMEM_SHM_CREATE);
 }
 
