@@ -809,9 +809,9 @@ UMEM_API umemStatusType umem_sync_from_safe(void const *dest,
  * @param len  In: the room at `buf`, UMEM_HANDLE_MAX is enough; out: the bytes
  *   of the handle.
  *
- * Of File, MMap and Shm. Errors: umemIndexError for a range that is not there;
- * umemValueError if there is too little room; umemNotImplementedError for other
- * kinds.
+ * Of File, MMap, Shm and Cuda. Errors: umemIndexError for a range that is not
+ * there; umemValueError if there is too little room; umemNotImplementedError
+ * for other kinds.
  */
 UMEM_API umemStatusType umem_export_handle(void const *ctx, uintptr_t adr,
                                            size_t nbytes, void *buf,
@@ -822,8 +822,8 @@ UMEM_API umemStatusType umem_export_handle(void const *ctx, uintptr_t adr,
  * that any process has constructed.
  *
  * @param adr_out  Its address here, which may be another than there.
- * @param n_out  Its bytes. Nothing is allocated or held: the range is there as
- *   long as its owner leaves it alone.
+ * @param n_out  Its bytes. Nothing is allocated, and but for Cuda (umem/cuda.h)
+ *   nothing held: the range is there as long as its owner leaves it alone.
  *
  * Handles of one file fit contexts of all kinds that open it. Any bytes may be
  * given. Errors: umemValueError for what is no handle, was cut or garbled, or

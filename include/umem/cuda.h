@@ -8,13 +8,20 @@
  * primary context of a device, as cudart and all that stands on it do, so
  * addresses are device pointers that kernels and other libraries can use, and
  * theirs can be used here. A program's current context, its stack, and its
- * captures of streams are as they were after each call.
+ * captures of streams are as they were after each call; but a capture must not
+ * begin, in another thread, while a call is under way that comes after the
+ * stream. The first copy between two devices that can reach each other's memory
+ * enables peer access from one to the other, for the program, too. Resetting a
+ * device (cudaDeviceReset()) takes away what contexts here stand on: destroy
+ * them before, and construct none after.
  *
  * Calls are through when they return. They come after what is in the default
  * ("legacy") stream, and so after what is in all blocking streams; not after
  * what is in non-blocking ones: synchronise these first, or give one to the
- * constructor. While a stream of the program is being captured they do not wait
- * for the default stream, which cannot be used then.
+ * constructor. While a blocking stream of the program is being captured the
+ * default stream cannot be waited for, and calls do not come after anything:
+ * what they read must be there, and what is freed or unpinned must not be in
+ * use; a pool gives it out again at once.
  *
  * In a child of fork(2) CUDA does not work: there, contexts of the parent
  * answer umemRuntimeError, umem_free() and umem_dtor() succeed and leave the
@@ -67,6 +74,11 @@ typedef struct umemCudaOptions {
  * Device memory is not initialised; umem_calloc() zeroes it. Copies between two
  * devices go from one to the other where the machine can do that.
  *
+ * Handles (umem_export_handle(), CUDA IPC) are for other processes, and for
+ * blocks that come from no pool. What umem_import_handle() finds stays open
+ * until the umem_dtor() of the context that imported it: have one context for
+ * each exchange, and free the block there only after that.
+ *
  * Errors: umemNotSupportedError where there is no driver (before CUDA 11.0) or
  * device; umemIndexError for a device number that is too large or negative;
  * umemRuntimeError with the driver's code (`native`); umemMemoryError.
@@ -77,7 +89,7 @@ UMEM_API umemStatusType umemCuda_ctor(umemCuda *ctx, int device);
  * umemCuda_ctor() with options; NULL means all defaults.
  *
  * Errors besides: umemValueError for unknown flags and a stream that is not of
- * the device.
+ * the device, or is CU_STREAM_PER_THREAD, which is another one in each thread.
  */
 UMEM_API umemStatusType umemCuda_ctor_ex(umemCuda *ctx, int device,
                                          umemCudaOptions const *options);
@@ -138,7 +150,8 @@ UMEM_API umemStatusType umemCudaManaged_ctor(umemCudaManaged *ctx,
  *
  * Takes about 0.1 to 1 ms for each MiB, so it is worth while for what is copied
  * often. Unpin before the memory is freed. The library never does this by
- * itself.
+ * itself. A copy whose range is pinned in part only may be refused by the
+ * driver (umemValueError).
  *
  * Errors: umemRuntimeError if (part of) it is pinned already; umemMemoryError
  * past what may be locked.

@@ -15,12 +15,13 @@ static umemStatusType cuda_pool_free(struct umemiGpuState *cuda, uintptr_t adr,
   return umemi_gpu_end(&turn, status, error);
 }
 
-/* Through when it returns, so that any stream can use it. */
+/* Through when it returns, so that any stream can use it; whoever had it before
+   waited for its end. */
 static umemStatusType cuda_pool_alloc(struct umemiGpuState *cuda, size_t nbytes,
                                       uintptr_t *adr_out, umemError *error) {
   struct umemiGpuTurn turn;
   umemError ignored;
-  umemStatusType status = umemi_gpu_begin(cuda->gpu, cuda->after, &turn, error);
+  umemStatusType status = umemi_gpu_begin_at_once(cuda->gpu, &turn, error);
   if (status != umemOK)
     return status;
   status = cuda->gpu->ops->pool_alloc(cuda->pool, nbytes, turn.lane->stream,

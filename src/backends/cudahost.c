@@ -119,7 +119,7 @@ static size_t managed_spaces(void *state, umemSpace out[UMEM_SPACES_MAX]) {
   out[0] = (umemSpace){UMEM_SPACE_PROCESS, {0, 0}};
   out[1] = umemi_gpu_space(cuda->gpu);
   out[2] = umemi_gpu_common_space();
-  return 3;
+  return cuda->flags & UMEM_CUDA_MANAGED_HOST ? 1 : 3; /* the host's alone */
 }
 
 static umemStatusType managed_alloc(void *state, size_t nbytes,

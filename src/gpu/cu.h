@@ -78,6 +78,7 @@ typedef int cuCaptureMode, cuCaptureStatus;
   X(ERROR_LAUNCH_TIMEOUT, 702)                                                 \
   X(ERROR_PEER_ACCESS_ALREADY_ENABLED, 704)                                    \
   X(ERROR_PEER_ACCESS_NOT_ENABLED, 705)                                        \
+  X(ERROR_ASSERT, 710)                                                         \
   X(ERROR_HOST_MEMORY_ALREADY_REGISTERED, 712)                                 \
   X(ERROR_HOST_MEMORY_NOT_REGISTERED, 713)                                     \
   X(ERROR_HARDWARE_STACK_ERROR, 714)                                           \
@@ -131,6 +132,7 @@ typedef int cuCaptureMode, cuCaptureStatus;
 #define UMEMI_CU_NUMBER(name, number) UMEMI_CU_##name = (number),
 enum { UMEMI_CU_CODES(UMEMI_CUDA_NUMBER) };
 enum { UMEMI_CU_NUMBERS(UMEMI_CU_NUMBER) };
+enum { UMEMI_CU_PER_THREAD = 2 }; /* CU_STREAM_PER_THREAD, as a number */
 #undef UMEMI_CUDA_NUMBER
 #undef UMEMI_CU_NUMBER
 

@@ -283,7 +283,7 @@ static umemStatusType cuda_stream_is_of(umemiGpuStream stream,
                                         umemError *error) {
   cuContext other = NULL;
   umemStatusType status = CUDA(StreamGetCtx, (stream, &other));
-  *is_out = other == context;
+  *is_out = other == context && (uintptr_t)stream != UMEMI_CU_PER_THREAD;
   return status;
 }
 

@@ -50,6 +50,7 @@ bool umemi_cu_is_sticky(int64_t code) {
   return code == UMEMI_CUDA_ERROR_ECC_UNCORRECTABLE ||
          code == UMEMI_CUDA_ERROR_ILLEGAL_ADDRESS ||
          code == UMEMI_CUDA_ERROR_LAUNCH_TIMEOUT ||
+         code == UMEMI_CUDA_ERROR_ASSERT ||
          (code >= UMEMI_CUDA_ERROR_HARDWARE_STACK_ERROR &&
           code <= UMEMI_CUDA_ERROR_LAUNCH_FAILED);
 }

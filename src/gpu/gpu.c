@@ -219,18 +219,27 @@ static umemStatusType turn_order(struct umemiGpu *gpu,
   return status;
 }
 
-umemStatusType umemi_gpu_begin(struct umemiGpu *gpu, umemiGpuStream after,
-                               struct umemiGpuTurn *turn, umemError *error) {
+umemStatusType umemi_gpu_begin_at_once(struct umemiGpu *gpu,
+                                       struct umemiGpuTurn *turn,
+                                       umemError *error) {
   umemStatusType status = umemi_gpu_enter(gpu, &turn->visit, error);
   if (status != umemOK)
     return status;
   status = lane_take(gpu, &turn->lane, error);
-  if (status == umemOK) {
-    status = turn_order(gpu, turn->lane, after, error);
-    if (status == umemOK)
-      return umemOK;
-    lane_free(gpu, turn->lane);
-  }
+  if (status != umemOK)
+    umemi_gpu_leave(&turn->visit, status, error);
+  return status;
+}
+
+umemStatusType umemi_gpu_begin(struct umemiGpu *gpu, umemiGpuStream after,
+                               struct umemiGpuTurn *turn, umemError *error) {
+  umemStatusType status = umemi_gpu_begin_at_once(gpu, turn, error);
+  if (status != umemOK)
+    return status;
+  status = turn_order(gpu, turn->lane, after, error);
+  if (status == umemOK)
+    return umemOK;
+  lane_free(gpu, turn->lane);
   umemi_gpu_leave(&turn->visit, status, error);
   return status;
 }

@@ -81,6 +81,8 @@ struct umemiGpuOps {
   umemStatusType (*stream_wait)(umemiGpuStream stream, umemError *error);
   umemStatusType (*stream_follow)(umemiGpuStream stream, umemiGpuEvent event,
                                   umemError *error);
+  /* Not the one that each thread has of its own: others could not wait for
+     it. */
   umemStatusType (*stream_is_of)(umemiGpuStream stream, umemiGpuContext context,
                                  bool *is_out, umemError *error);
   umemStatusType (*event_new)(umemiGpuEvent *event_out, umemError *error);
@@ -194,6 +196,10 @@ struct umemiGpuTurn {
 /* What is in `after`, or in the default stream if it is NULL, comes first. */
 umemStatusType umemi_gpu_begin(struct umemiGpu *gpu, umemiGpuStream after,
                                struct umemiGpuTurn *turn, umemError *error);
+/* A turn that comes after nothing. */
+umemStatusType umemi_gpu_begin_at_once(struct umemiGpu *gpu,
+                                       struct umemiGpuTurn *turn,
+                                       umemError *error);
 /* Waits for all that the turn has begun. */
 umemStatusType umemi_gpu_end(struct umemiGpuTurn *turn, umemStatusType status,
                              umemError *error);

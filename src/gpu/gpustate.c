@@ -27,16 +27,20 @@ static umemStatusType state_give_back(struct umemiGpuState *own,
   return first == umemOK ? status : first;
 }
 
+/* As nobody will know of it afterwards, what fails before is tried twice. */
 static umemStatusType state_close(struct umemiGpuState *own, umemError *error) {
   struct umemiGpuVisit visit;
+  umemError later;
   if ((!own->pool && !own->imports) || !state_is_usable(own))
     return umemOK;
-  umemError ignored;
-  umemStatusType status = umemi_gpu_enter(own->gpu, &visit, error);
-  if (status != umemOK && umemi_gpu_enter(own->gpu, &visit, &ignored) != umemOK)
-    return status;
-  status = state_give_back(own, error);
-  return umemi_gpu_leave(&visit, status, error);
+  umemStatusType settled = own->imports ? umemi_gpu_settle(own, error) : umemOK;
+  umemError *second = settled == umemOK ? error : &later;
+  umemStatusType status = umemi_gpu_enter(own->gpu, &visit, second);
+  if (status != umemOK && umemi_gpu_enter(own->gpu, &visit, &later) != umemOK)
+    return settled == umemOK ? status : settled;
+  status = state_give_back(own, second);
+  status = umemi_gpu_leave(&visit, status, second);
+  return settled == umemOK ? status : settled;
 }
 
 umemStatusType umemi_gpu_dtor(void *state, umemError *error) {
@@ -147,7 +151,8 @@ static umemStatusType state_check_stream(struct umemiGpuState *own,
       own->gpu->ops->stream_is_of(own->after, own->gpu->context, &ours, error);
   if (status == umemOK && !ours)
     status = umem_error_fill(error, umemValueError, 0, 0,
-                             "the stream is not of the device");
+                             "the stream is not of the device, or is each "
+                             "thread's own");
   return umemi_gpu_leave(&visit, status, error);
 }
 

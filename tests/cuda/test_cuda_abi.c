@@ -204,6 +204,8 @@ enum { PLANTED_ERRORS = PLANTED(COUNT_PLANTED) };
 
 int main(void) {
   own_types_are_theirs();
+  if ((uintptr_t)CU_STREAM_PER_THREAD != UMEMI_CU_PER_THREAD)
+    return 1;
   printf("%d functions, %d numbers, %d types and %d members are those of "
          "<cuda.h> %d.%d; %d planted errors are seen\n",
          FUNCTIONS, NUMBERS, TYPES, OFFSETS, CUDA_VERSION / 1000,

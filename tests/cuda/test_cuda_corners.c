@@ -91,9 +91,9 @@ static void note__of_the_first_failure_is_there_once(void **state) {
 static void codes__after_which_nothing_works_are_known(void **state) {
   (void)state;
   static int const codes[] = {
-      UMEMI_CUDA_ERROR_ECC_UNCORRECTABLE, UMEMI_CUDA_ERROR_ILLEGAL_ADDRESS,
-      UMEMI_CUDA_ERROR_LAUNCH_TIMEOUT, UMEMI_CUDA_ERROR_HARDWARE_STACK_ERROR,
-      UMEMI_CUDA_ERROR_LAUNCH_FAILED};
+      UMEMI_CUDA_ERROR_ECC_UNCORRECTABLE,    UMEMI_CUDA_ERROR_ILLEGAL_ADDRESS,
+      UMEMI_CUDA_ERROR_LAUNCH_TIMEOUT,       UMEMI_CUDA_ERROR_ASSERT,
+      UMEMI_CUDA_ERROR_HARDWARE_STACK_ERROR, UMEMI_CUDA_ERROR_LAUNCH_FAILED};
   umemCuda ctx;
   uintptr_t adr;
   for (size_t i = 0; i < LENGTH(codes); i++) {
@@ -329,6 +329,42 @@ static void work__of_both_streams_comes_first(void **state) {
   must(DevicePrimaryCtxRelease(0));
 }
 
+/* In another thread it is another stream, which nobody could wait for. */
+static void ctor__refuses_the_stream_of_each_thread(void **state) {
+  (void)state;
+  umemCudaOptions options = {.size = sizeof options,
+                             .stream = (void *)UMEMI_CU_PER_THREAD};
+  umemCuda ctx;
+  assert_fails(&ctx, umemCuda_ctor_ex(&ctx, 0, &options), umemValueError,
+               "each thread's own");
+  assert_ok(umem_dtor(&ctx));
+}
+
+/* Fresh memory needs no order; what was given back was waited for. */
+static void pools__give_blocks_while_other_work_goes_on(void **state) {
+  (void)state;
+  char const *mode = getenv("SIMCU_MODE");
+  umemCuda ctx, pooled;
+  need_simulation();
+  if (mode && strcmp(mode, "lazy") != 0)
+    skip(); /* it may be done by chance */
+  open_device(&ctx);
+  open_with(&pooled, 0, UMEM_CUDA_POOL, NULL);
+  uintptr_t adr = allocated(&ctx, SOME);
+  must(CtxPushCurrent(gpu_of(&ctx)->context));
+  must(MemsetD8Async(adr, 'w', SOME, NULL));
+  size_t const pending = client.sim.pending();
+  assert_true(pending > 0);
+  uintptr_t block = allocated(&pooled, SOME);
+  assert_int_equal(client.sim.pending(), pending);
+  must(CtxPopCurrent(&(cuContext){NULL}));
+  assert_ok(umem_try_set(&pooled, block, 'p', SOME));
+  assert_holds(&pooled, block, SOME, 'p');
+  assert_holds(&ctx, adr, SOME, 'w');
+  assert_ok(umem_dtor(&pooled));
+  assert_ok(umem_dtor(&ctx));
+}
+
 /* Both know the addresses: it is a move. */
 static void copies__of_one_block_by_two_devices_are_memmove(void **state) {
   (void)state;
@@ -372,6 +408,24 @@ static void reads__that_cannot_wait_say_so(void **state) {
   }
   umem_clean_status(&host);
   assert_ok(umem_dtor(&pinned));
+}
+
+/* Devices may not use it yet. */
+static void managed__of_the_host_is_no_devices_memory(void **state) {
+  (void)state;
+  umemCudaManaged managed;
+  umemCuda ctx;
+  open_device(&ctx);
+  assert_ok(
+      umemCudaManaged_ctor(&managed, UMEM_CUDA_MANAGED_HOST, false, NULL));
+  uintptr_t adr = allocated(&managed, SOME), block = allocated(&ctx, SOME);
+  assert_false(umem_is_accessible_from(&managed, &ctx));
+  assert_true(umem_is_accessible_from(&managed, &host));
+  memset((void *)adr, 'm', SOME);
+  assert_ok(umem_copy_to(&managed, adr, &ctx, block, SOME));
+  assert_holds(&ctx, block, SOME, 'm');
+  assert_ok(umem_dtor(&managed));
+  assert_ok(umem_dtor(&ctx));
 }
 
 /* --- handles -------------------------------------------------------------- */
@@ -434,6 +488,43 @@ static void handles__that_the_driver_does_not_give_are_none(void **state) {
   fail_next("cuIpcGetMemHandle");
   assert_fails(&ctx, umem_export_handle(&ctx, adr, SOME, handle, &length),
                umemRuntimeError, "cuIpcGetMemHandle");
+  assert_ok(umem_dtor(&ctx));
+}
+
+/* A context with something imported, and where that is. */
+static uintptr_t imported(umemCuda *importer, umemCuda const *ctx,
+                          uintptr_t adr) {
+  unsigned char handle[UMEM_HANDLE_MAX];
+  uintptr_t got;
+  size_t length = exported(ctx, adr, SOME, handle), nbytes;
+  open_with(importer, 0, 0, NULL);
+  assert_ok(umem_import_handle(importer, handle, length, &got, &nbytes));
+  return got;
+}
+
+/* Queued work may still use it; and what cannot be waited for is closed all the
+   same. */
+static void imports__are_closed_when_nothing_uses_them(void **state) {
+  (void)state;
+  umemCuda ctx, importer;
+  open_device(&ctx);
+  uintptr_t adr = allocated(&ctx, SOME);
+  uintptr_t got = imported(&importer, &ctx, adr);
+  must(CtxPushCurrent(gpu_of(&ctx)->context));
+  must(MemsetD8Async(got, 'q', SOME, NULL));
+  must(CtxPopCurrent(&(cuContext){NULL}));
+  assert_ok(umem_dtor(&importer));
+  assert_holds(&ctx, adr, SOME, 'q');
+  for (int more = 0; more < 2; more++) {
+    imported(&importer, &ctx, adr);
+    fail_next("cuEventRecord");
+    if (more)
+      client.sim.inject("cuCtxGetCurrent", 2, UMEMI_CUDA_ERROR_UNKNOWN,
+                        SIMCU_ONCE);
+    assert_fails(&importer, umem_dtor(&importer), umemRuntimeError,
+                 "cuEventRecord");
+    assert_int_equal(client.sim.live(SIMCU_IMPORTED), 0);
+  }
   assert_ok(umem_dtor(&ctx));
 }
 
@@ -545,10 +636,14 @@ int main(int argc, char **argv) {
       corner_test(explanations__that_fail_leave_the_error),
       corner_test(pools__that_cannot_be_set_up_are_given_back),
       corner_test(work__of_both_streams_comes_first),
+      corner_test(ctor__refuses_the_stream_of_each_thread),
+      corner_test(pools__give_blocks_while_other_work_goes_on),
       corner_test(copies__of_one_block_by_two_devices_are_memmove),
       corner_test(reads__that_cannot_wait_say_so),
+      corner_test(managed__of_the_host_is_no_devices_memory),
       corner_test(handles__of_other_lengths_are_refused),
       corner_test(handles__that_the_driver_does_not_give_are_none),
+      corner_test(imports__are_closed_when_nothing_uses_them),
       corner_test(imports__are_the_parents),
       corner_test(dtor__goes_on_after_a_failure),
       corner_test(loader__that_comes_second_uses_what_the_first_has),

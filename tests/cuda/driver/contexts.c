@@ -44,6 +44,7 @@ void sim_poison(struct context *context, cuCode code) {
   bool is_fatal = code == UMEMI_CUDA_ERROR_ECC_UNCORRECTABLE ||
                   code == UMEMI_CUDA_ERROR_ILLEGAL_ADDRESS ||
                   code == UMEMI_CUDA_ERROR_LAUNCH_TIMEOUT ||
+                  code == UMEMI_CUDA_ERROR_ASSERT ||
                   (code >= UMEMI_CUDA_ERROR_HARDWARE_STACK_ERROR &&
                    code <= UMEMI_CUDA_ERROR_LAUNCH_FAILED);
   if (is_fatal && !context->sticky)
