@@ -30,29 +30,35 @@ static umemStatusType state_give_back(struct umemiGpuState *own,
 /* As nobody will know of it afterwards, what fails before is tried twice. */
 static umemStatusType state_close(struct umemiGpuState *own, umemError *error) {
   struct umemiGpuVisit visit;
-  umemError later;
   if ((!own->pool && !own->imports) || !state_is_usable(own))
     return umemOK;
-  umemStatusType settled = own->imports ? umemi_gpu_settle(own, error) : umemOK;
-  umemError *second = settled == umemOK ? error : &later;
-  umemStatusType status = umemi_gpu_enter(own->gpu, &visit, second);
-  if (status != umemOK && umemi_gpu_enter(own->gpu, &visit, &later) != umemOK)
-    return settled == umemOK ? status : settled;
-  status = state_give_back(own, second);
-  status = umemi_gpu_leave(&visit, status, second);
-  return settled == umemOK ? status : settled;
+  umemError ignored;
+  umemStatusType status = umemi_gpu_enter(own->gpu, &visit, error);
+  if (status != umemOK && umemi_gpu_enter(own->gpu, &visit, &ignored) != umemOK)
+    return status;
+  status = state_give_back(own, error);
+  return umemi_gpu_leave(&visit, status, error);
+}
+
+/* Queued work may still use what is imported. */
+static umemStatusType state_settle(struct umemiGpuState *own,
+                                   umemError *error) {
+  return own->imports && state_is_usable(own) ? umemi_gpu_settle(own, error)
+                                              : umemOK;
 }
 
 umemStatusType umemi_gpu_dtor(void *state, umemError *error) {
   struct umemiGpuState *own = state;
-  umemStatusType status = state_close(own, error);
+  umemError later;
+  umemStatusType settled = state_settle(own, error);
+  umemStatusType status = state_close(own, settled == umemOK ? error : &later);
   while (own->imports) {
     struct umemiGpuImport *import = own->imports;
     own->imports = import->next;
     free(import);
   }
   free(own);
-  return status;
+  return settled == umemOK ? status : settled;
 }
 
 /* Nothing can come after work that is not executed. */
