@@ -681,15 +681,6 @@ static void dtor__goes_on_where_a_queue_cannot_be_released(void **state) {
 
 /* --- what is needed ------------------------------------------------------- */
 
-/* NULL: libOpenCL.so.1 is not the shim. */
-static struct shimControls const *shim_find(void) {
-  void *library = dlopen("libOpenCL.so.1", RTLD_NOW | RTLD_LOCAL);
-  void *found = library ? dlsym(library, "shim_controls") : NULL;
-  shimControlsGetter *get;
-  memcpy(&get, &found, sizeof get);
-  return found ? get() : NULL;
-}
-
 static bool has_device(void) {
   clPlatform platform;
   clUint count = 0;

@@ -750,15 +750,6 @@ static void svm__without_a_function_is_not_there(void **state) {
 
 /* --- what is needed ------------------------------------------------------- */
 
-/* NULL: libOpenCL.so.1 is not the shim. */
-static struct shimControls const *shim_find(void) {
-  void *library = dlopen("libOpenCL.so.1", RTLD_NOW | RTLD_LOCAL);
-  void *found = library ? dlsym(library, "shim_controls") : NULL;
-  shimControlsGetter *get;
-  memcpy(&get, &found, sizeof get);
-  return found ? get() : NULL;
-}
-
 /* A device, and the queue that is to be adopted. */
 static bool device_find(void) {
   struct umemiCl const *cl = rawcl();
