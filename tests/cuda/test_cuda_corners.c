@@ -568,13 +568,13 @@ static int role_failing_end(void) {
     assert_ok(umem_import_handle(&importer, handle, length, &got, &nbytes));
   }
   client.sim.forget();
-  if (!all)
-    fail_next(symbol);
-  else
+  if (all) {
     fail_always("cuIpcCloseMemHandle");
-  if (all)
     client.sim.inject("cuMemPoolDestroy", 1, UMEMI_CUDA_ERROR_OUT_OF_MEMORY,
                       SIMCU_FROM_THEN_ON);
+  } else {
+    fail_next(symbol);
+  }
   assert_fails(&importer, umem_dtor(&importer), umemRuntimeError,
                all ? "cuIpcCloseMemHandle" : symbol);
   assert_int_equal(client.sim.calls("cuIpcCloseMemHandle"), 2);
