@@ -699,6 +699,13 @@ void umemi_extents_withdraw(struct umemiExtents *extents, uint64_t start,
                             uint64_t nbytes);
 void umemi_extents_clear(struct umemiExtents *extents);
 
+/* descriptor.c ------------------------------------------------------------*/
+
+/* Every new descriptor goes through this: moves it above 0, 1 and 2, the
+   standard streams. Takes and returns -1 with errno; closes what it cannot
+   move. */
+int umemi_keep_fd(int fd);
+
 /* fileio.c: positional I/O that is complete or says why not ----------------*/
 
 struct umemiFileIo {
