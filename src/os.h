@@ -34,6 +34,16 @@ static inline long umemi_mbind(void *at, unsigned long nbytes, int mode,
   return syscall(SYS_mbind, at, nbytes, mode, nodes, node_bits, flags);
 }
 
+/* The C library may take the request as an int. */
+static inline int umemi_ioctl(int fd, unsigned long request, void *argument) {
+  return (int)syscall(SYS_ioctl, fd, request, argument);
+}
+
+/* musl's <fcntl.h> has not all of them; <linux/falloc.h> says the number. */
+#ifndef FALLOC_FL_ZERO_RANGE
+#define FALLOC_FL_ZERO_RANGE 0x10
+#endif
+
 struct statx; /* not everybody who includes this can see it */
 
 struct umemiOs {
@@ -69,7 +79,7 @@ struct umemiOs {
   int (*statx)(int, char const *, int, unsigned, struct statx *);
   int (*fstatvfs)(int, struct statvfs *);
   int (*fcntl)(int, int, ...);
-  int (*ioctl)(int, unsigned long, ...);
+  int (*ioctl)(int, unsigned long, void *);
   char *(*realpath)(char const *, char *);
   ssize_t (*pread)(int, void *, size_t, off_t);
   ssize_t (*pwrite)(int, void const *, size_t, off_t);
@@ -97,7 +107,7 @@ struct umemiOs {
     .mincore = mincore, .munmap = munmap, .mlock = mlock,                      \
     .mbind = umemi_mbind, .open = open, .openat = openat, .close = close,      \
     .stat = stat, .lstat = lstat, .fstat = fstat, .statx = statx,              \
-    .fstatvfs = fstatvfs, .fcntl = fcntl, .ioctl = ioctl,                      \
+    .fstatvfs = fstatvfs, .fcntl = fcntl, .ioctl = umemi_ioctl,                \
     .realpath = realpath, .pread = pread, .pwrite = pwrite,                    \
     .ftruncate = ftruncate, .lseek = lseek, .fallocate = fallocate,            \
     .fdatasync = fdatasync, .fsync = fsync, .fchmod = fchmod,                  \

@@ -164,12 +164,8 @@ static int faulty_fcntl(int fd, int command, ...) {
   return how ? MINUS_ONE : faults_real.fcntl(fd, command, argument);
 }
 
-static int faulty_ioctl(int fd, unsigned long request, ...) {
+static int faulty_ioctl(int fd, unsigned long request, void *argument) {
   int how = fault_due(FAULT_ioctl);
-  va_list more;
-  va_start(more, request);
-  void *argument = va_arg(more, void *);
-  va_end(more);
   return how ? MINUS_ONE : faults_real.ioctl(fd, request, argument);
 }
 
