@@ -176,22 +176,6 @@ size_t umem_device_count(umemDeviceType type) {
   return count;
 }
 
-/* What is cut off in the middle of a text still ends. */
-static umemStatusType info_give(umemDeviceInfo *info, umemDeviceInfo *info_out,
-                                umemError *error) {
-  size_t size = info_out->size;
-  if (size < sizeof size)
-    return umem_error_fill(error, umemValueError, 0, 0,
-                           "info_out->size is %zu: set it to the struct's "
-                           "sizeof",
-                           size);
-  info->size = size;
-  if (size > offsetof(umemDeviceInfo, name) && size < sizeof *info)
-    ((char *)info)[size - 1] = '\0';
-  memcpy(info_out, info, size < sizeof *info ? size : sizeof *info);
-  return umemOK;
-}
-
 static umemStatusType info_take(umemDeviceType type, size_t index,
                                 umemDeviceInfo *info_out, umemError *error) {
   umemDeviceInfo info;
@@ -204,7 +188,9 @@ static umemStatusType info_take(umemDeviceType type, size_t index,
   if (!kind_describe(kind, index, &info) && index > 0)
     return umem_error_fill(error, umemIndexError, 0, 0, "there are %zu devices",
                            kind_count(kind));
-  return info_give(&info, info_out, error);
+  struct umemiSized sized = {sizeof info.size, sizeof info,
+                             offsetof(umemDeviceInfo, name)};
+  return umemi_give_result(info_out, "info_out", &info, sized, error);
 }
 
 umemStatusType umem_device_info(umemDeviceType type, size_t index,

@@ -134,6 +134,8 @@ static void ctor_ex__refuses_a_table_without_a_name(void **state) {
 static void ctor_ex__refuses_unknown_caps(void **state) {
   (void)state;
   for (unsigned bit = 2; bit < 32; bit++) {
+    if (1u << bit == UMEM_CAP_MAY_END)
+      continue;
     struct umemVtbl vtbl = fake_vtbl(&(struct fakeConfig){.caps = 1u << bit});
     expect_refusal(&vtbl, umemValueError, "vtbl: caps has unknown bits");
   }
@@ -623,7 +625,7 @@ static void spaces__with_the_process_second_need_no_copy_in_host(void **state) {
   uintptr_t adr = umem_alloc(&one.ctx, 10);
   fake_forget(&one.device);
   assert_true(umem_connect(&one.ctx, adr, 10, &host, 0) == adr);
-  assert_log(&one.device, "check check");
+  assert_log(&one.device, "check check check check"); /* to read and write */
   assert_ok(umem_disconnect(&one.ctx, adr, &host, adr, 0));
   fake_one_end(&one);
   assert_ok(umem_dtor(&host));
