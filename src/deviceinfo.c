@@ -18,15 +18,16 @@ static int node_number(uint64_t nodes, size_t before) {
 static void node_bytes(int node, umemDeviceInfo *info) {
   static char const *const keys[] = {
       "MemFree:", "Active(file):", "Inactive(file):"};
-  char path[64], text[UMEMI_MEMINFO];
+  char path[64];
   uint64_t bytes;
   snprintf(path, sizeof path, "/sys/devices/system/node/node%d/meminfo", node);
-  umemi_read_text(path, text, sizeof text);
+  char *text = umemi_text_of(path);
   if (umemi_meminfo(text, "MemTotal:", &bytes))
     info->total_bytes = bytes;
   for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
     if (umemi_meminfo(text, keys[i], &bytes))
       info->free_bytes += bytes;
+  free(text);
 }
 
 static uint64_t pages_bytes(int which) {
@@ -37,9 +38,8 @@ static uint64_t pages_bytes(int which) {
 /* What memory is made for; not every processor tells its name. */
 static void node_name(umemDeviceInfo *info) {
   static char const key[] = "model name\t: ";
-  char text[UMEMI_MEMINFO];
-  char *found =
-      strstr(umemi_read_text("/proc/cpuinfo", text, sizeof text), key);
+  char *text = umemi_text_of("/proc/cpuinfo");
+  char *found = text ? strstr(text, key) : NULL;
   if (found) {
     found += sizeof key - 1;
     snprintf(info->name, sizeof info->name, "%.*s", (int)strcspn(found, "\n"),
@@ -49,6 +49,7 @@ static void node_name(umemDeviceInfo *info) {
   else
     snprintf(info->name, sizeof info->name, "host memory, node %d",
              info->numa_node);
+  free(text);
 }
 
 /* Where nothing is known of nodes all memory is one device. */

@@ -431,9 +431,13 @@ size_t umemi_cache_size(void);
 size_t umemi_bytes_of(char const *text);
 /* The text of a small file; "" if it cannot be had. */
 char *umemi_read_text(char const *path, char *text, size_t size);
-/* The number behind `key` in a text as /proc/meminfo; "kB" are bytes then. */
+enum { UMEMI_TEXT = 4096 };
+/* The first UMEMI_TEXT bytes of a file, less one, as a text to free(); NULL if
+   there is no memory. */
+char *umemi_text_of(char const *path);
+/* The number behind `key` in a text as /proc/meminfo, or NULL; "kB" are bytes
+   then. */
 bool umemi_meminfo(char const *text, char const *key, uint64_t *number_out);
-enum { UMEMI_MEMINFO = 4096 }; /* room for such a text */
 /* Bit k: NUMA node k is there and has memory. 0: not known. */
 uint64_t umemi_nodes(void);
 

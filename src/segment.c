@@ -197,12 +197,11 @@ static umemStatusType segment_no_room(int failed, uint64_t total,
 /* Else nameless memory, which no file system limits, would be taken from other
    processes until the system ends one. */
 static bool segment_is_affordable(uint64_t total) {
-  char text[UMEMI_MEMINFO];
-  uint64_t memory, swap = 0;
-  umemi_read_text("/proc/meminfo", text, sizeof text);
-  if (!umemi_meminfo(text, "MemAvailable:", &memory))
-    return true;
-  umemi_meminfo(text, "SwapFree:", &swap);
+  char *text = umemi_text_of("/proc/meminfo");
+  uint64_t memory = UINT64_MAX, swap = 0;
+  if (umemi_meminfo(text, "MemAvailable:", &memory))
+    umemi_meminfo(text, "SwapFree:", &swap);
+  free(text);
   return total <= memory + swap;
 }
 
