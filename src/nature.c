@@ -8,6 +8,7 @@
 
 #include <sched.h>
 #include <sys/fsuid.h>
+#include <sys/prctl.h>
 
 enum { IO_PRIORITY_OF_PROCESS = 1 /* IOPRIO_WHO_PROCESS */ };
 
@@ -44,17 +45,18 @@ static bool nature_is_as_urgent(struct umemiNature const *nature, pid_t main) {
          nature->io_priority == ordinary.io_priority;
 }
 
-/* Is the line that begins with `key` the same in both? */
+/* Is the line behind a line end that begins with `key` the same in both? */
 static bool nature_line_is_same(char const *a, char const *b, char const *key) {
   a = strstr(a, key);
   b = strstr(b, key);
   if (!a || !b)
     return a == b;
-  size_t length = strcspn(a, "\n");
+  size_t length = 1 + strcspn(a + 1, "\n");
   return strncmp(a, b, length + 1) == 0;
 }
 
-/* Rights, filters of system calls, and control groups. */
+/* Rights, filters of system calls, and control groups. Without /proc nothing is
+   known of the main thread; then a filter is one too many. */
 static bool nature_is_as_free(void) {
   static char const *const keys[] = {
       "\nUid:",    "\nGid:",     "\nGroups:",
@@ -65,17 +67,25 @@ static bool nature_is_as_free(void) {
   bool same = strcmp(own, main) == 0;
   umemi_read_text("/proc/thread-self/status", own, sizeof own);
   umemi_read_text("/proc/self/status", main, sizeof main);
+  if (!own[0] || !main[0])
+    return same && prctl(PR_GET_SECCOMP, 0, 0, 0, 0) <= 0;
   for (size_t i = 0; same && i < sizeof keys / sizeof *keys; i++)
     same = nature_line_is_same(own, main, keys[i]);
   return same;
+}
+
+static bool nature_has_own_files(struct umemiNature const *nature) {
+  return nature->fs_user == (int)geteuid() &&
+         nature->fs_group == (int)getegid();
 }
 
 bool umemi_nature_is_ordinary(struct umemiNature const *nature) {
   int saved = errno;
   pid_t main = getpid();
   bool is_main = syscall(SYS_gettid) == main;
-  bool ordinary =
-      nature_is_as_urgent(nature, main) && (is_main || nature_is_as_free());
+  bool ordinary = nature_is_as_urgent(nature, main) &&
+                  nature_has_own_files(nature) &&
+                  (is_main || nature_is_as_free());
   errno = saved;
   return ordinary;
 }
