@@ -196,9 +196,9 @@ bool umem_is_same_device(void const *a, void const *b) {
 /* A context of another home gets at the bytes through what `src` made of them,
    which may be less than it does with its own. */
 static bool context_lends(struct umemiContext *src, struct umemiContext *dest) {
-  return umemi_reaches(src, dest) && (context_same_space(src, dest) ||
-                                      (umemi_has_right(src, umemRead) &&
-                                       umemi_has_right(src, umemWrite)));
+  return umemi_reaches(src, dest) &&
+         (context_same_space(src, dest) ||
+          (umemi_has_right(src, umemRead) && umemi_has_right(src, umemWrite)));
 }
 
 bool umem_is_accessible_from(void const *src, void const *dest) {

@@ -315,38 +315,23 @@ static void sync__of_the_same_bytes_refuses_what_a_copy_would(void **state) {
 
 /* --- kinds that reach further than their spaces --------------------------- */
 
-static int asked;
-
-static bool can_reach(void *state, void *dest_state) {
-  asked++;
-  return state != dest_state;
-}
-
 static void connect__asks_a_foreign_kind_what_it_can_reach(void **state) {
   (void)state;
-  umemVirtual src, dest;
-  struct fake from, to;
-  fake_init(&from, NULL);
-  fake_init(&to, NULL);
-  struct umemVtbl vtbl = fake_vtbl(&from.config);
-  assert_ok(umemVirtual_ctor_ex(&src, &vtbl, &from));
-  vtbl.can_reach = can_reach;
-  assert_ok(umemVirtual_ctor_ex(&dest, &vtbl, &to));
-  assert_false(umem_is_accessible_from(&src, &dest)); /* another kind */
-  assert_int_equal(asked, 0);
-  assert_ok(umem_dtor(&src));
-  from.destroyed = 0;
-  assert_ok(umemVirtual_ctor_ex(&src, &vtbl, &from));
-  assert_true(umem_is_accessible_from(&src, &dest));
-  assert_int_equal(asked, 1);
-  uintptr_t adr = umem_alloc(&src, 10);
-  assert_int_equal(umem_connect(&src, adr, 10, &dest, 0), adr);
-  assert_ok(umem_disconnect(&src, adr, &dest, adr, 0));
-  assert_ok(umem_free(&src, adr));
-  assert_ok(umem_dtor(&src));
-  assert_ok(umem_dtor(&dest));
-  fake_end(&from);
-  fake_end(&to);
+  struct fakeConfig const reaching = {.reaches = true};
+  struct fakeOne plain, src, dest;
+  fake_one_begin(&plain, NULL);
+  fake_one_begin(&src, &reaching);
+  fake_one_begin(&dest, &reaching);
+  assert_false(umem_is_accessible_from(&src.ctx, &plain.ctx)); /* not alike */
+  assert_int_equal(src.device.calls[FAKE_CAN_REACH], 0);
+  assert_true(umem_is_accessible_from(&src.ctx, &dest.ctx));
+  assert_int_equal(src.device.calls[FAKE_CAN_REACH], 1);
+  uintptr_t adr = umem_alloc(&src.ctx, 10);
+  assert_int_equal(umem_connect(&src.ctx, adr, 10, &dest.ctx, 0), adr);
+  assert_ok(umem_disconnect(&src.ctx, adr, &dest.ctx, adr, 0));
+  fake_one_end(&dest);
+  fake_one_end(&src);
+  fake_one_end(&plain);
 }
 
 /* --- failures of connect leave nothing ----------------------------------- */

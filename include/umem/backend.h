@@ -141,7 +141,7 @@ struct umemVtbl {
 
   /** May these bytes be accessed? Asked before any byte of a copy or set moves,
       for the first byte and then for all. With 0 bytes it is about the access
-      alone. Default: yes. */
+      alone: umemValueError where the right is missing. Default: yes. */
   umemStatusType (*check)(void *state, uintptr_t adr, size_t nbytes,
                           umemAccess access, umemError *error);
 

@@ -21,15 +21,22 @@ enum {
 
 static umemContext all[CONTEXTS];
 
-/* Row: the source; column: the destination; `y`: may use its addresses. */
-static char const *const table[CONTEXTS] = {
-    [PLAIN] = "yy............",       [CHECKED] = "yy............",
-    [WIPED] = "yyy...........",       [PAGED] = "yy.y..........",
-    [FILE_A] = "....y.........",      [FILE_B] = ".....y........",
-    [MAPPED] = "yy....y.......",      [SHARED] = "yy.....y......",
-    [GPU_0] = "........y.....",       [GPU_1] = ".........y....",
-    [PINNED] = "yy........y...",      [MANAGED] = "yy......y..yy.",
-    [MANAGED_HOST] = "yy..........y",
+/* Row: the source; column: the destination, in the same order; `y`: it may use
+   addresses of the source. */
+static char const table[CONTEXTS][CONTEXTS + 1] = {
+    "yy...........", /* plain */
+    "yy...........", /* checked */
+    "yyy..........", /* wiped */
+    "yy.y.........", /* paged */
+    "....y........", /* file */
+    ".....y.......", /* another */
+    "yy....y......", /* mapped */
+    "yy.....y.....", /* shared */
+    "........y....", /* GPU 0 */
+    ".........y...", /* GPU 1 */
+    "yy........y..", /* pinned */
+    "yy......y..yy", /* managed */
+    "yy..........y", /* managed, of the host */
 };
 
 static umemStatusType placed(umemHost *ctx, uint32_t flags, size_t alignment) {
