@@ -9,6 +9,13 @@ target_compile_options(
   umem_flags INTERFACE -Wall -Wextra -Wformat=2 -Wconversion
                        -Wimplicit-fallthrough $<$<BOOL:${UMEM_WERROR}>:-Werror>)
 
+# Calls may come from threads with the smallest of stacks: large arrays of the
+# library are on the heap. Sanitizers put more on the stack.
+set(umem_frame_options "")
+if(NOT UMEM_SANITIZE)
+  set(umem_frame_options -Wframe-larger-than=2048)
+endif()
+
 # Hardening that not every processor or compiler has.
 foreach(flag -fstack-protector-strong -fstack-clash-protection
              -fcf-protection=full)

@@ -32,6 +32,11 @@
  * - *Threads.* Any number of threads may use one context at once, for
  *   everything but constructing and destroying it.
  * - *errno* is not changed by any call. No call ends the process.
+ * - *Forks.* A child of fork(2) has no helper threads, and publishes and
+ * removes no file of its parent. So has one of _Fork() or clone(2) without
+ * CLONE_VM where the kernel has MADV_WIPEONFORK (Linux 4.14); but of a parent
+ * with more threads it may use none of the contexts that they were using,
+ * because what a thread was changing stays half changed.
  */
 #ifndef UMEM_H
 #define UMEM_H
@@ -299,8 +304,9 @@ typedef struct umemCopyPlan {
  *
  * Allocates nothing. Blocks come from malloc() and outlive the context: any
  * umemHost may free them, by umem_free(). Blocks of 32 MiB or more start on a
- * multiple of 2 MiB, and what a large copy brings there first is put on huge
- * pages (madvise(2)). With UMEM_CHECKED=1 in the environment (ignored in setuid
+ * multiple of 2 MiB, unless umem_calloc() makes them, which leaves that to
+ * calloc(); what a large copy brings there first is put on huge pages
+ * (madvise(2)). With UMEM_CHECKED=1 in the environment (ignored in setuid
  * programs) the context is in *checked mode*: it keeps a registry of its live
  * blocks, refuses addresses that it did not hand out, bounds the `_safe` calls
  * by them, and lets umem_dtor() report blocks that were never freed.
@@ -313,7 +319,9 @@ UMEM_API umemStatusType umemHost_ctor(umemHost *ctx);
  * With a flag or an alignment the Host is a *placed* one: it keeps a registry
  * of its blocks, refuses addresses that it did not hand out, and frees them in
  * umem_dtor(), in checked mode, too. Its blocks are host memory like all other:
- * any context that can use a pointer can use them.
+ * any context that can use a pointer can use them. Other memory is not placed:
+ * umem_connect() to a placed Host makes a block, unless the source is placed in
+ * the same way.
  *
  * Errors: umemValueError for flags that are unknown or contradict each other;
  * umemIndexError for a NUMA node that there is not; umemNotSupportedError where
@@ -459,7 +467,8 @@ UMEM_API umemStatusType umemShm_unlink(char const *name);
  * Construct a context without methods: every operation on it answers
  * umemNotImplementedError.
  *
- * @param host  A live umemHost; borrowed for the call, never destroyed.
+ * @param host  A live umemHost, or NULL; borrowed for the call, never
+ * destroyed.
  */
 UMEM_API umemStatusType umemVirtual_ctor(umemVirtual *ctx, umemHost *host);
 
@@ -667,7 +676,8 @@ UMEM_API umemStatusType umem_copy_2d_safe(void const *src, uintptr_t src_adr,
  * way that a device turns down when it is tried gives way to the next one; what
  * was done in the end is printed with UMEM_LOG=copy in the environment (read
  * once; ignored in setuid programs), a line per copy on stderr; of a rectangle
- * a line per row that is copied by itself.
+ * a line per row that is copied by itself. A line is lost where stderr cannot
+ * be written to, or is another file than when the library was loaded.
  */
 UMEM_API umemStatusType umem_copy_plan(void const *src, uintptr_t src_adr,
                                        void const *dest, uintptr_t dest_adr,
@@ -679,13 +689,16 @@ UMEM_API umemStatusType umem_copy_plan(void const *src, uintptr_t src_adr,
  *
  * They start when there is work for them, end after a second without, block all
  * signals but those of faults, and are never needed: 0 means that every call
- * does its work in the calling thread. Returns when no more than that are left,
- * which is after the copies at which they are helping now. Unless this is
- * called the number is that of UMEM_THREADS in the environment (ignored in
- * setuid programs), else one less than the CPUs that the process may use by its
- * affinity and the quota of its control groups, but 3 to 15: work that keeps a
- * CPU busy is never shared by more threads than there are CPUs, but disks and
- * devices are waited for by more.
+ * does its work in the calling thread. So it does in a thread that differs from
+ * the main thread in scheduling (policy, nice value, I/O priority), rights,
+ * filters of system calls or control group, and in one of real time; threads
+ * whose memory policies differ do not share helpers. Returns when no more than
+ * that are left, which is after the copies at which they are helping now.
+ * Unless this is called the number is that of UMEM_THREADS in the environment
+ * (ignored in setuid programs), else one less than the CPUs that the process
+ * may use by its affinity and the quota of its control groups, but 3 to 15:
+ * work that keeps a CPU busy is never shared by more threads than there are
+ * CPUs, but disks and devices are waited for by more.
  *
  * Errors: umemValueError over 1024; it is told by the returned status only.
  */
@@ -729,9 +742,9 @@ UMEM_API umemStatusType umem_checksum(void const *ctx, uintptr_t adr,
 /* ------------------------------------------------------------------------ */
 /*
  * A *mirror* is an address of `dest` that holds the data of a range of `src`:
- * the same address where `dest` can use it, else a block of its own. Keep the
- * two alike with umem_sync_to() and umem_sync_from(), which do nothing where
- * they are the same bytes.
+ * the same address where `dest` can use it and `src` may be written, else a
+ * block of its own. Keep the two alike with umem_sync_to() and
+ * umem_sync_from(), which move nothing where they are the same bytes.
  */
 
 /**
@@ -740,9 +753,10 @@ UMEM_API umemStatusType umem_checksum(void const *ctx, uintptr_t adr,
  * @param dest_alignment  0 or 1 for none, else a power of two. A fresh block
  *   is rounded up to a multiple of it.
  *
- * A fresh block holds a copy of the data. If that copy fails the block is freed
- * again. Release each mirror with umem_disconnect(), as often as connected, and
- * never with umem_free().
+ * Fails where a copy of the range would fail, with the same address, too: it
+ * may be unreadable, or end past the end of a file. A fresh block holds a copy
+ * of the data. If that copy fails the block is freed again. Release each mirror
+ * with umem_disconnect(), as often as connected, and never with umem_free().
  */
 UMEM_API uintptr_t umem_connect(void const *src, uintptr_t src_adr,
                                 size_t nbytes, void const *dest,
@@ -755,7 +769,8 @@ UMEM_API umemStatusType umem_try_connect(void const *src, uintptr_t src_adr,
                                          uintptr_t *adr_out);
 
 /**
- * Undo one umem_connect(): frees the block if, and only if, connect made it.
+ * Undo one umem_connect(): frees the block if, and only if, connect made it and
+ * this is the last connect of the pair.
  *
  * Nothing is synced. Only `dest` must still be live; `src` may be dead. A pair
  * that is not connected is a umemValueError. Mirrors that are left are freed
@@ -769,8 +784,9 @@ UMEM_API umemStatusType umem_disconnect(void const *src, uintptr_t src_adr,
                                         size_t dest_alignment);
 
 /**
- * Make `dest` like `src`: nothing where the addresses are equal in one address
- * space, else umem_copy_to(), whether the two are connected or not.
+ * Make `dest` like `src`: umem_copy_to(), whether the two are connected or not.
+ * Where the addresses are equal in one address space no byte is moved, but what
+ * a copy would refuse is refused.
  */
 UMEM_API umemStatusType umem_sync_to(void const *src, uintptr_t src_adr,
                                      void const *dest, uintptr_t dest_adr,
@@ -929,7 +945,12 @@ UMEM_API char const *umem_get_status_name(umemStatusType type);
 /** Are the addresses of `a` and `b` the same thing: one kind, one space? */
 UMEM_API bool umem_is_same_device(void const *a, void const *b);
 
-/** May `dest` use an address of `src` as it is? Not symmetric. */
+/**
+ * May `dest` use addresses of `src` as they are? Not symmetric: host code can
+ * use pinned memory, but what needs pinned memory cannot use all host memory.
+ * False where `dest` could do with them what `src` refuses: a umemHost with the
+ * pointers of a umemMMap in mode `r`.
+ */
 UMEM_API bool umem_is_accessible_from(void const *src, void const *dest);
 
 /** Bare name of a context's kind: "Host", "File", ... "UnknownDevice". */

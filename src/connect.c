@@ -7,8 +7,8 @@
 struct mirror {
   uintptr_t dest_adr, src_adr;
   uint64_t src_id;
-  size_t connects; /* disconnects that are due */
-  bool owned;      /* dest_adr is a block that connect allocated */
+  size_t connects; /* disconnects that are due; the block ends with the last */
+  bool owned;      /* dest_adr is a block that a connect allocated */
 };
 
 #define MIRROR_COMPARE(a, b) ((a) < (b) ? -1 : (a) > (b))
@@ -34,8 +34,10 @@ static umemStatusType mirror_add(struct umemiContext *dest,
   umemi_lock(dest->id);
   struct mirror **node = umemi_os.tsearch(copy, &dest->mirrors, mirror_compare);
   bool added = node && *node == copy;
-  if (node && !added)
+  if (node && !added) {
     (*node)->connects++;
+    (*node)->owned |= mirror->owned; /* 0 bytes at its address own nothing */
+  }
   umemi_unlock(dest->id);
   if (!added)
     free(copy);
@@ -115,32 +117,60 @@ static umemStatusType connect_fresh(struct umemiCopy *copy, size_t alignment,
   return status;
 }
 
+/* May `dest` use the source's own bytes? What is written to a mirror, and what
+   umem_sync_from() brings back from it, must be allowed there, too. */
+static bool connect_may_share(struct umemiCopy const *copy, size_t alignment,
+                              struct umemiRange const *range) {
+  struct umemiContext *src = umemi_context(copy->src);
+  struct umemiContext *dest = umemi_context(copy->dest);
+  umemError ignored;
+  return umemi_reaches(src, dest) &&
+         !(copy->src_adr & (alignment ? alignment - 1 : 0)) &&
+         umemi_check(src, range, umemWrite, &ignored) == umemOK &&
+         umemi_check(dest, range, umemWrite, &ignored) == umemOK;
+}
+
+/* The same address as mirror; nothing is copied that would fail past the end.
+ */
+static umemStatusType connect_share(struct umemiCopy *copy,
+                                    struct umemiRange const *range,
+                                    umemError *error) {
+  struct umemiContext *src = umemi_context(copy->src);
+  copy->dest_adr = copy->src_adr;
+  umemStatusType status = umemi_check_end(src, range, error);
+  return status == umemOK ? status : umemi_blame(error, "source", src);
+}
+
+static umemStatusType connect_record(struct umemiCopy const *copy, bool owned,
+                                     umemError *error) {
+  struct umemiContext *dest = umemi_context(copy->dest);
+  struct mirror mirror = {.dest_adr = copy->dest_adr,
+                          .src_adr = copy->src_adr,
+                          .src_id = umemi_context(copy->src)->id,
+                          .connects = 1,
+                          .owned = owned};
+  umemStatusType status = mirror_add(dest, &mirror, error);
+  umemError ignored;
+  if (status != umemOK && owned)
+    umemi_free(dest, copy->dest_adr, NULL, &ignored);
+  return status == umemOK ? status : umemi_blame(error, "destination", dest);
+}
+
 static umemStatusType connect_both(struct umemiCopy *copy, size_t alignment,
                                    umemError *error) {
   struct umemiContext *src = umemi_context(copy->src);
-  struct umemiContext *dest = umemi_context(copy->dest);
   struct umemiRange range = {copy->src_adr, copy->nbytes, copy->nbytes, false};
   umemStatusType status = umemi_check(src, &range, umemRead, error);
   if (status != umemOK)
     return umemi_blame(error, "source", src);
-  size_t mask = alignment ? alignment - 1 : 0;
-  bool fresh = !umemi_reaches(src, dest) || copy->src_adr & mask;
-  copy->dest_adr = copy->src_adr;
-  if (fresh)
-    status = connect_fresh(copy, alignment, error);
+  bool shares = connect_may_share(copy, alignment, &range);
+  status = shares ? connect_share(copy, &range, error)
+                  : connect_fresh(copy, alignment, error);
   if (status != umemOK)
     return status;
-  struct mirror mirror = {.dest_adr = copy->dest_adr,
-                          .src_adr = copy->src_adr,
-                          .src_id = src->id,
-                          .connects = 1,
-                          /* 0 bytes at a file's 0 are not a block */
-                          .owned = fresh && (copy->dest_adr || copy->nbytes)};
-  status = mirror_add(dest, &mirror, error);
-  umemError ignored;
-  if (status != umemOK && mirror.owned)
-    umemi_free(dest, copy->dest_adr, NULL, &ignored);
-  return status == umemOK ? status : umemi_blame(error, "destination", dest);
+  /* 0 bytes at address 0 are not a block */
+  bool owned = !shares && (copy->dest_adr || copy->nbytes);
+  return connect_record(copy, owned, error);
 }
 
 static umemStatusType connect_checked(struct umemiCopy *copy, size_t alignment,
@@ -211,7 +241,7 @@ static umemStatusType disconnect_checked(void const *src, uintptr_t src_adr,
   if (!mirror_drop(umemi_context(dest), &mirror))
     return umem_error_fill(error, umemValueError, 0, 0,
                            "the two are not connected");
-  if (!mirror.owned)
+  if (!mirror.owned || mirror.connects > 0)
     return umemOK;
   status = umemi_free(umemi_context(dest), dest_adr, NULL, error);
   return status == umemOK

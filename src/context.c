@@ -1,68 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Contexts: construct, destroy, identify; the locks; questions about two. */
+/* Contexts: construct, destroy, identify; questions about two. */
 #include "internal.h"
 
-/*
- * Locks are striped by context id, and a call holds at most one at a time, so
- * that fork() can take them all in order: no child inherits one that is held.
- */
-enum { LOCKS = 16 };
-
-static pthread_mutex_t locks[LOCKS] = {
-    PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER,
-    PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER,
-    PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER,
-    PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER,
-    PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER,
-    PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER,
-    PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER,
-    PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER};
-
 static _Atomic uint64_t last_id;
-
-void umemi_lock(uint64_t id) {
-  pthread_mutex_lock(&locks[id % LOCKS]);
-}
-
-void umemi_unlock(uint64_t id) {
-  pthread_mutex_unlock(&locks[id % LOCKS]);
-}
-
-static void locks_take_all(void) {
-  for (uint64_t i = 0; i < LOCKS; i++)
-    umemi_lock(i);
-  umemi_workers_before_fork();
-}
-
-static void locks_release(void) {
-  for (uint64_t i = LOCKS; i-- > 0;)
-    umemi_unlock(i);
-}
-
-static void locks_release_all(void) {
-  umemi_workers_after_fork();
-  locks_release();
-}
-
-static int fork_guard_errno;
-static _Atomic uint64_t process = 1;
-
-/* Not getpid(): it may be the same in another namespace. */
-uint64_t umemi_process(void) {
-  return atomic_load_explicit(&process, memory_order_relaxed);
-}
-
-static void locks_release_in_child(void) {
-  atomic_fetch_add_explicit(&process, 1, memory_order_relaxed);
-  umemi_workers_in_child();
-  locks_release();
-}
-
-/* At load time, because no thread can be forking then. */
-__attribute__((constructor)) static void context_load(void) {
-  fork_guard_errno =
-      pthread_atfork(locks_take_all, locks_release_all, locks_release_in_child);
-}
 
 /* --- identify ------------------------------------------------------------- */
 
@@ -124,8 +64,10 @@ umemStatusType umemi_ctor_begin(void *ctx, char const *name, umemError *error) {
   c->id = 1 + atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed);
   c->name = name;
   c->seal = (uintptr_t)ctx ^ UMEMI_FAILED;
-  if (fork_guard_errno)
-    return umem_error_fill(error, umemMemoryError, fork_guard_errno, 0,
+  umemi_process(); /* a child must know that it is not where this began */
+  int failed = umemi_fork_guard();
+  if (failed)
+    return umem_error_fill(error, umemMemoryError, failed, 0,
                            "pthread_atfork, when the library was loaded");
   return umemOK;
 }
@@ -138,27 +80,6 @@ void umemi_ctor_end(void *ctx, struct umemVtbl const *vtbl, void *state,
   c->label = label;
   c->state = state;
   c->seal = (uintptr_t)ctx ^ (UMEMI_LIVE | flags);
-}
-
-/* A size that was not set is seldom small; it must not be read up to. */
-enum { OPTIONS_MAX = 1024 };
-
-umemStatusType umemi_take_options(void *options, size_t size, void const *given,
-                                  umemError *error) {
-  size_t given_size;
-  memcpy(&given_size, given, sizeof given_size);
-  if (given_size < sizeof given_size || given_size > OPTIONS_MAX)
-    return umem_error_fill(error, umemValueError, 0, 0,
-                           "size member is %zu: set it to the struct's sizeof",
-                           given_size);
-  for (size_t i = size; i < given_size; i++)
-    if (((unsigned char const *)given)[i])
-      return umem_error_fill(error, umemNotSupportedError, 0, 0,
-                             "byte %zu of the struct is set, but this version "
-                             "(" UMEM_VERSION_STRING ") knows %zu bytes",
-                             i, size);
-  memcpy(options, given, given_size < size ? given_size : size);
-  return umemOK;
 }
 
 /* --- destroy -------------------------------------------------------------- */
@@ -212,20 +133,43 @@ static bool context_same_space(struct umemiContext *a, struct umemiContext *b) {
   return a == b || space_equals(context_home(a), context_home(b));
 }
 
-bool umemi_reaches(struct umemiContext *src, struct umemiContext *dest) {
-  umemSpace spaces[UMEM_SPACES_MAX], home = context_home(dest);
-  size_t count = umemi_device_spaces(src, spaces);
+bool umemi_same_kind(struct umemiContext const *a,
+                     struct umemiContext const *b) {
+  return a->vtbl->type == b->vtbl->type &&
+         a->vtbl->copy_peer == b->vtbl->copy_peer &&
+         a->vtbl->can_reach == b->vtbl->can_reach;
+}
+
+static bool space_is_among(umemSpace space, umemSpace const *spaces,
+                           size_t count) {
   for (size_t i = 0; i < count; i++)
-    if (space_equals(spaces[i], home))
+    if (space_equals(spaces[i], space))
       return true;
-  return src->vtbl == dest->vtbl && umemi_device_can_reach(src, dest);
+  return false;
+}
+
+/* A space of `dest` may be a quality of its memory, which memory of `src` that
+   lies in the same space does not have. */
+static bool context_has_spaces_of(struct umemiContext *src,
+                                  struct umemiContext *dest) {
+  umemSpace of_src[UMEM_SPACES_MAX], of_dest[UMEM_SPACES_MAX];
+  size_t count = umemi_device_spaces(src, of_src);
+  size_t needed = umemi_device_spaces(dest, of_dest), has = 0;
+  while (has < needed && space_is_among(of_dest[has], of_src, count))
+    has++;
+  return has == needed;
+}
+
+bool umemi_reaches(struct umemiContext *src, struct umemiContext *dest) {
+  return context_has_spaces_of(src, dest) ||
+         (umemi_same_kind(src, dest) && umemi_device_can_reach(src, dest));
 }
 
 bool umemi_share_space(struct umemiContext *a, struct umemiContext *b) {
   umemSpace of_a[UMEM_SPACES_MAX], of_b[UMEM_SPACES_MAX];
   size_t na = umemi_device_spaces(a, of_a), nb = umemi_device_spaces(b, of_b);
-  for (size_t i = 0; i < na * nb; i++)
-    if (space_equals(of_a[i / nb], of_b[i % nb]))
+  for (size_t i = 0; i < na; i++)
+    if (space_is_among(of_a[i], of_b, nb))
       return true;
   return false;
 }
@@ -242,22 +186,30 @@ bool umem_is_same_device(void const *a, void const *b) {
   umemi_begin(&call);
   umemStatusType status = question_check(a, b, &call.error);
   if (status == umemOK)
-    same = umemi_context(a)->vtbl->type == umemi_context(b)->vtbl->type &&
+    same = umemi_same_kind(umemi_context(a), umemi_context(b)) &&
            context_same_space(umemi_context(a), umemi_context(b));
   umemi_end_two(&call, status, a, b, "umem_is_same_device(%s, %s)",
                 umemi_name(a), umemi_name(b));
   return same;
 }
 
+/* A context of another home gets at the bytes through what `src` made of them,
+   which may be less than it does with its own. */
+static bool context_lends(struct umemiContext *src, struct umemiContext *dest) {
+  return umemi_reaches(src, dest) &&
+         (context_same_space(src, dest) ||
+          (umemi_has_right(src, umemRead) && umemi_has_right(src, umemWrite)));
+}
+
 bool umem_is_accessible_from(void const *src, void const *dest) {
   struct umemiCall call;
   umemi_begin(&call);
   umemStatusType status = question_check(src, dest, &call.error);
-  bool reaches = status == umemOK &&
-                 umemi_reaches(umemi_context(src), umemi_context(dest));
+  bool lends = status == umemOK &&
+               context_lends(umemi_context(src), umemi_context(dest));
   umemi_end_two(&call, status, src, dest, "umem_is_accessible_from(%s, %s)",
                 umemi_name(src), umemi_name(dest));
-  return reaches;
+  return lends;
 }
 
 char const *umem_get_device_name(void const *ctx) {

@@ -83,9 +83,11 @@ umemStatusType umemi_device_write(struct umemiContext *ctx, uintptr_t adr,
 
 size_t umemi_device_spaces(struct umemiContext *ctx,
                            umemSpace out[UMEM_SPACES_MAX]) {
-  out[0] = (umemSpace){UMEM_SPACE_PRIVATE, {ctx->id, 0}};
   size_t count = ctx->vtbl->spaces(ctx->state, out);
-  return count < UMEM_SPACES_MAX ? count : UMEM_SPACES_MAX;
+  if (count > 0)
+    return count < UMEM_SPACES_MAX ? count : UMEM_SPACES_MAX;
+  out[0] = (umemSpace){UMEM_SPACE_PRIVATE, {ctx->id, 0}};
+  return 1;
 }
 
 umemStatusType umemi_device_check(struct umemiContext *ctx, uintptr_t adr,

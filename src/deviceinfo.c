@@ -18,15 +18,16 @@ static int node_number(uint64_t nodes, size_t before) {
 static void node_bytes(int node, umemDeviceInfo *info) {
   static char const *const keys[] = {
       "MemFree:", "Active(file):", "Inactive(file):"};
-  char path[64], text[UMEMI_MEMINFO];
+  char path[64];
   uint64_t bytes;
   snprintf(path, sizeof path, "/sys/devices/system/node/node%d/meminfo", node);
-  umemi_read_text(path, text, sizeof text);
+  char *text = umemi_text_of(path);
   if (umemi_meminfo(text, "MemTotal:", &bytes))
     info->total_bytes = bytes;
   for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
     if (umemi_meminfo(text, keys[i], &bytes))
       info->free_bytes += bytes;
+  free(text);
 }
 
 static uint64_t pages_bytes(int which) {
@@ -37,9 +38,8 @@ static uint64_t pages_bytes(int which) {
 /* What memory is made for; not every processor tells its name. */
 static void node_name(umemDeviceInfo *info) {
   static char const key[] = "model name\t: ";
-  char text[UMEMI_MEMINFO];
-  char *found =
-      strstr(umemi_read_text("/proc/cpuinfo", text, sizeof text), key);
+  char *text = umemi_text_of("/proc/cpuinfo");
+  char *found = text ? strstr(text, key) : NULL;
   if (found) {
     found += sizeof key - 1;
     snprintf(info->name, sizeof info->name, "%.*s", (int)strcspn(found, "\n"),
@@ -49,6 +49,7 @@ static void node_name(umemDeviceInfo *info) {
   else
     snprintf(info->name, sizeof info->name, "host memory, node %d",
              info->numa_node);
+  free(text);
 }
 
 /* Where nothing is known of nodes all memory is one device. */
@@ -176,22 +177,6 @@ size_t umem_device_count(umemDeviceType type) {
   return count;
 }
 
-/* What is cut off in the middle of a text still ends. */
-static umemStatusType info_give(umemDeviceInfo *info, umemDeviceInfo *info_out,
-                                umemError *error) {
-  size_t size = info_out->size;
-  if (size < sizeof size)
-    return umem_error_fill(error, umemValueError, 0, 0,
-                           "info_out->size is %zu: set it to the struct's "
-                           "sizeof",
-                           size);
-  info->size = size;
-  if (size > offsetof(umemDeviceInfo, name) && size < sizeof *info)
-    ((char *)info)[size - 1] = '\0';
-  memcpy(info_out, info, size < sizeof *info ? size : sizeof *info);
-  return umemOK;
-}
-
 static umemStatusType info_take(umemDeviceType type, size_t index,
                                 umemDeviceInfo *info_out, umemError *error) {
   umemDeviceInfo info;
@@ -204,7 +189,9 @@ static umemStatusType info_take(umemDeviceType type, size_t index,
   if (!kind_describe(kind, index, &info) && index > 0)
     return umem_error_fill(error, umemIndexError, 0, 0, "there are %zu devices",
                            kind_count(kind));
-  return info_give(&info, info_out, error);
+  struct umemiSized sized = {sizeof info.size, sizeof info,
+                             offsetof(umemDeviceInfo, name)};
+  return umemi_give_result(info_out, "info_out", &info, sized, error);
 }
 
 umemStatusType umem_device_info(umemDeviceType type, size_t index,

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 
@@ -91,16 +92,6 @@ struct umemiCall {
   bool whole_message; /* the text is not to be put behind call and values */
 };
 
-/* pthread_once() for what calls the system: it may neither be cancelled
-   half-way nor change errno. */
-static inline void umemi_once(pthread_once_t *once, void (*init)(void)) {
-  int saved = errno, cancel_state;
-  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
-  pthread_once(once, init);
-  pthread_setcancelstate(cancel_state, NULL);
-  errno = saved;
-}
-
 /* How far two addresses lie apart. */
 static inline uintptr_t umemi_apart(uintptr_t a, uintptr_t b) {
   return a < b ? b - a : a - b;
@@ -131,17 +122,46 @@ umemStatusType umemi_ctor_begin(void *ctx, char const *name, umemError *error);
 /* Makes it live. `label` may be NULL; `flags` is UMEMI_PLAIN or 0. */
 void umemi_ctor_end(void *ctx, struct umemVtbl const *vtbl, void *state,
                     char const *label, uintptr_t flags);
-/* Copies an options struct of the size its caller knew over our defaults. */
-umemStatusType umemi_take_options(void *options, size_t size, void const *given,
-                                  umemError *error);
+/* Are both of one kind, by the methods that get the states of two contexts?
+   Tables of foreign kinds are copied: their addresses say nothing. */
+bool umemi_same_kind(struct umemiContext const *a,
+                     struct umemiContext const *b);
 /* Is there any space in which addresses of both are valid? */
 bool umemi_share_space(struct umemiContext *a, struct umemiContext *b);
-/* Are addresses of `src` valid in the home space of `dest`? */
+/* May `dest` use addresses of `src` as they are? True if `src` lists every
+   space of `dest`, or if their kind says so. */
 bool umemi_reaches(struct umemiContext *src, struct umemiContext *dest);
-/* Which process of a family that forked this is: differs from its parent's. */
+
+/* process.c: which process this is, and the locks --------------------------*/
+
+/* The number of this process: differs from those of all its ancestors. */
 uint64_t umemi_process(void);
+/* The lock of a context, by its id. */
 void umemi_lock(uint64_t id);
 void umemi_unlock(uint64_t id);
+/* Calls `init` once in the process; `once` begins as 0. Keeps errno, and cannot
+   be cancelled. */
+void umemi_once(_Atomic uint64_t *once, void (*init)(void));
+/* 0, or errno: fork() may leave locks held in the child. */
+int umemi_fork_guard(void);
+
+/* sized.c: structs that begin with their size ------------------------------*/
+
+/* Copies an options struct of the size that its caller knew over the defaults
+   in `options`. */
+umemStatusType umemi_take_options(void *options, size_t size, void const *given,
+                                  umemError *error);
+
+/* How a result is laid out: the least size that a caller may know, the size of
+   all of it, and where its texts begin, which go on to the end. */
+struct umemiSized {
+  size_t least, size, texts;
+};
+
+/* Sets the size member of `result`, and copies as much of it to `out`, which
+   the message calls `name`, as the caller knows. A text that is cut ends. */
+umemStatusType umemi_give_result(void *out, char const *name, void *result,
+                                 struct umemiSized sized, umemError *error);
 
 /* device.c: the only way to a backend's methods ----------------------------*/
 
@@ -158,6 +178,7 @@ umemStatusType umemi_device_read(struct umemiContext *ctx, uintptr_t adr,
 umemStatusType umemi_device_write(struct umemiContext *ctx, uintptr_t adr,
                                   void const *in, size_t nbytes,
                                   umemError *error);
+/* At least 1: without any it is the context's own. */
 size_t umemi_device_spaces(struct umemiContext *ctx,
                            umemSpace out[UMEM_SPACES_MAX]);
 umemStatusType umemi_device_check(struct umemiContext *ctx, uintptr_t adr,
@@ -321,6 +342,13 @@ umemiRangeCheck umemi_check_range;   /* sizes, wrap, the live block */
 umemiRangeCheck umemi_check_access;  /* all bytes, to the kind */
 /* All three. */
 umemiRangeCheck umemi_check;
+/* Of a range that may be read and that ends where it may be missing: is its
+   last byte there? */
+umemStatusType umemi_check_end(struct umemiContext *ctx,
+                               struct umemiRange const *range,
+                               umemError *error);
+/* May `ctx` be read, or written, at all? */
+bool umemi_has_right(struct umemiContext *ctx, umemAccess access);
 
 /* memory.c -----------------------------------------------------------------*/
 
@@ -403,11 +431,33 @@ size_t umemi_cache_size(void);
 size_t umemi_bytes_of(char const *text);
 /* The text of a small file; "" if it cannot be had. */
 char *umemi_read_text(char const *path, char *text, size_t size);
-/* The number behind `key` in a text as /proc/meminfo; "kB" are bytes then. */
+enum { UMEMI_TEXT = 4096 };
+/* The first UMEMI_TEXT bytes of a file, less one, as a text to free(); NULL if
+   there is no memory. */
+char *umemi_text_of(char const *path);
+/* The number behind `key` in a text as /proc/meminfo, or NULL; "kB" are bytes
+   then. */
 bool umemi_meminfo(char const *text, char const *key, uint64_t *number_out);
-enum { UMEMI_MEMINFO = 4096 }; /* room for such a text */
 /* Bit k: NUMA node k is there and has memory. 0: not known. */
 uint64_t umemi_nodes(void);
+
+/* nature.c: what a thread hands down to those it starts --------------------*/
+
+enum { UMEMI_NATURE_NODES = 1024 /* as many as kernels are built for */ };
+
+/* Compared as bytes. */
+struct umemiNature {
+  int policy, nice, io_priority; /* of scheduling */
+  int fs_user, fs_group;
+  int memory_policy;
+  unsigned long memory_nodes[UMEMI_NATURE_NODES / 8 / sizeof(unsigned long)];
+};
+
+/* Of the calling thread; costs a microsecond. */
+void umemi_nature_of_thread(struct umemiNature *nature_out);
+/* Is a thread that the calling one, whose nature it is, starts now like one of
+   the main thread's? Under the lock of the pool; reads files. */
+bool umemi_nature_is_ordinary(struct umemiNature const *nature);
 
 /* workers.c: threads that help ---------------------------------------------*/
 
@@ -420,6 +470,7 @@ void umemi_workers_run(void (*job)(void *arg), void *arg, unsigned helpers);
 unsigned umemi_workers_of(unsigned lanes, bool waits);
 void umemi_workers_before_fork(void);
 void umemi_workers_after_fork(void);
+/* The lock is free, and all threads stayed in the parent. */
 void umemi_workers_in_child(void);
 
 /* pages.c: pages from the system ------------------------------------------*/
@@ -614,10 +665,28 @@ umemStatusType umemi_copy_call_safe(char const *function, bool sync,
                                     uintptr_t dest_adr, size_t dest_size,
                                     size_t nbytes);
 
+/* signals.c: calls that raise a signal when they fail ----------------------*/
+
+struct umemiHeldSignal {
+  sigset_t signal, old_mask;
+  bool was_pending;
+};
+
+/* Until the release, `signal` does not reach this thread. */
+void umemi_signal_hold(struct umemiHeldSignal *held, int signal);
+/* Takes the one that was raised since. Keeps errno. */
+void umemi_signal_release(struct umemiHeldSignal const *held);
+
+/* log.c: lines for people --------------------------------------------------*/
+
+/* UMEM_LOG=copy: a line for every copy. */
+bool umemi_log_is_on(void);
+/* Writes `text`, which ends its line, if the process has the standard error
+   stream that it was started with. Keeps errno. */
+void umemi_log_line(char const *text);
+
 /* plan.c: what a copy will do, or did, for people --------------------------*/
 
-/* UMEM_LOG=copy: every copy is told on stderr. */
-bool umemi_log_is_on(void);
 void umemi_log_copy(struct umemiRoute const *route, struct umemiWay const *way);
 
 /* connect.c ----------------------------------------------------------------*/
@@ -919,6 +988,9 @@ umemStatusType umemi_segment_attach(struct umemiSegment *segment,
 umemStatusType umemi_segment_lock(struct umemiSegment *segment,
                                   umemError *error);
 void umemi_segment_unlock(struct umemiSegment *segment);
+void umemi_segments_before_fork(void);
+void umemi_segments_after_fork(void);
+void umemi_segments_in_child(void);
 
 /* segtable.c: the blocks in a segment --------------------------------------*/
 

@@ -19,6 +19,12 @@ char *umemi_read_text(char const *path, char *text, size_t size) {
   return text;
 }
 
+/* Not on the stack: that of a thread may be as small as PTHREAD_STACK_MIN. */
+char *umemi_text_of(char const *path) {
+  char *text = umemi_os.malloc(UMEMI_TEXT);
+  return text ? umemi_read_text(path, text, UMEMI_TEXT) : NULL;
+}
+
 /* --- CPUs ----------------------------------------------------------------- */
 
 /* Of the main thread: the one that asks may be pinned for its own reasons. */
@@ -41,21 +47,44 @@ static unsigned cpus_of_quota(char const *quota_and_period) {
   return (unsigned)((quota + period - 1) / period);
 }
 
-/* Of the group and of all that it is in: cgroups(7), version 2. */
+/* Of one group: cgroups(7), version 2. */
+static unsigned cpus_of_group(char const *group) {
+  static char const format[] = "/sys/fs/cgroup%s/cpu.max";
+  size_t size = sizeof format + strlen(group);
+  char text[64], *path = umemi_os.malloc(size);
+  if (!path)
+    return UINT_MAX;
+  snprintf(path, size, format, group);
+  umemi_read_text(path, text, sizeof text);
+  free(path);
+  return cpus_of_quota(text);
+}
+
+/* Of the group and of all that it is in. */
 static unsigned cpus_of_groups(char *group) {
   unsigned least = UINT_MAX;
   for (;;) {
-    char path[PATH_MAX], text[64];
-    int length = snprintf(path, sizeof path, "/sys/fs/cgroup%s/cpu.max", group);
-    if (length > 0 && (size_t)length < sizeof path) {
-      unsigned cpus = cpus_of_quota(umemi_read_text(path, text, sizeof text));
-      least = cpus < least ? cpus : least;
-    }
+    unsigned cpus = cpus_of_group(group);
+    least = cpus < least ? cpus : least;
     char *slash = strrchr(group, '/');
     if (!slash)
       return least;
     *slash = '\0';
   }
+}
+
+/* Of the groups of this process, where there are any. */
+static unsigned cpus_of_new_groups(void) {
+  char *text = umemi_text_of("/proc/self/cgroup");
+  char *group = text ? strstr(text, "0::") : NULL;
+  unsigned cpus = UINT_MAX;
+  if (group) {
+    group += strlen("0::");
+    group[strcspn(group, "\n")] = '\0';
+    cpus = cpus_of_groups(group);
+  }
+  free(text);
+  return cpus;
 }
 
 /* Version 1, where what is mounted is the group itself or its root. */
@@ -71,17 +100,10 @@ static unsigned cpus_of_old_group(void) {
 }
 
 unsigned umemi_cpus(void) {
-  char text[PATH_MAX];
-  char *group =
-      strstr(umemi_read_text("/proc/self/cgroup", text, sizeof text), "0::");
   unsigned cpus = cpus_of_affinity(), paid = cpus_of_old_group();
   cpus = paid < cpus ? paid : cpus;
-  if (group) {
-    group += strlen("0::");
-    group[strcspn(group, "\n")] = '\0';
-    paid = cpus_of_groups(group);
-    cpus = paid < cpus ? paid : cpus;
-  }
+  paid = cpus_of_new_groups();
+  cpus = paid < cpus ? paid : cpus;
   return cpus > 0 ? cpus : 1;
 }
 
@@ -118,7 +140,7 @@ size_t umemi_cache_size(void) {
 /* --- memory --------------------------------------------------------------- */
 
 bool umemi_meminfo(char const *text, char const *key, uint64_t *number_out) {
-  char const *found = strstr(text, key);
+  char const *found = text ? strstr(text, key) : NULL;
   if (!found)
     return false;
   char *end;

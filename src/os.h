@@ -58,6 +58,7 @@ struct umemiOs {
   void *(*dlopen)(char const *, int);
   void *(*dlsym)(void *, char const *);
   /* threads */
+  int (*pthread_key_create)(pthread_key_t *, void (*)(void *));
   int (*pthread_setspecific)(pthread_key_t, void const *);
   int (*pthread_create)(pthread_t *, pthread_attr_t const *, void *(*)(void *),
                         void *);
@@ -102,6 +103,7 @@ struct umemiOs {
     .malloc = malloc, .calloc = calloc, .realloc = realloc,                    \
     .posix_memalign = posix_memalign, .strdup = strdup, .tsearch = tsearch,    \
     .dlopen = dlopen, .dlsym = dlsym,                                          \
+    .pthread_key_create = pthread_key_create,                                  \
     .pthread_setspecific = pthread_setspecific,                                \
     .pthread_create = pthread_create, .mmap = mmap, .madvise = madvise,        \
     .mincore = mincore, .munmap = munmap, .mlock = mlock,                      \

@@ -95,13 +95,13 @@ struct hugePages {
 };
 
 static bool huge_look(struct hugePages *huge) {
-  char text[UMEMI_MEMINFO];
+  char *text = umemi_text_of("/proc/meminfo");
   uint64_t promised = 0;
-  umemi_read_text("/proc/meminfo", text, sizeof text);
   bool known = umemi_meminfo(text, "HugePages_Total:", &huge->total) &&
                umemi_meminfo(text, "HugePages_Free:", &huge->free) &&
                umemi_meminfo(text, "Hugepagesize:", &huge->page);
   umemi_meminfo(text, "HugePages_Rsvd:", &promised);
+  free(text);
   if (known)
     huge->free -= promised < huge->free ? promised : huge->free;
   return known && umem_ispowerof2((size_t)huge->page);

@@ -2,32 +2,21 @@
 /* How a copy is done, for people: umem_copy_plan(), and UMEM_LOG=copy. */
 #include "internal.h"
 
-/* Read once: a call of it is a load. */
-bool umemi_log_is_on(void) {
-  static _Atomic signed char is_on = -1;
-  signed char now = atomic_load_explicit(&is_on, memory_order_relaxed);
-  if (now < 0) {
-    char const *value = secure_getenv("UMEM_LOG");
-    now = value && strcmp(value, "copy") == 0 ? 1 : 0;
-    atomic_store_explicit(&is_on, now, memory_order_relaxed);
-  }
-  return now;
-}
-
 static void plan_describe(struct umemiWay const *way, char *text, size_t size) {
   snprintf(text, size, "%s%s%s", way->methods[0], way->methods[1] ? " + " : "",
            way->methods[1] ? way->methods[1] : "");
 }
 
 void umemi_log_copy(struct umemiRoute const *r, struct umemiWay const *way) {
-  char method[sizeof((umemCopyPlan *)NULL)->method];
+  char method[sizeof((umemCopyPlan *)NULL)->method], line[640];
   plan_describe(way, method, sizeof method);
-  fprintf(stderr,
-          "umem: copy of %zu bytes, %s 0x%" PRIxPTR " to %s 0x%" PRIxPTR
-          ": %s, %s, %u thread%s, chunks of %zu, staging %zu: %s\n",
-          r->nbytes, r->src->name, r->src_adr, r->dest->name, r->dest_adr,
-          way->name, method, way->helpers + 1, way->helpers ? "s" : "",
-          way->chunk, way->staging, way->reason);
+  snprintf(line, sizeof line,
+           "umem: copy of %zu bytes, %.64s 0x%" PRIxPTR " to %.64s 0x%" PRIxPTR
+           ": %s, %s, %u thread%s, chunks of %zu, staging %zu: %.160s\n",
+           r->nbytes, r->src->name, r->src_adr, r->dest->name, r->dest_adr,
+           way->name, method, way->helpers + 1, way->helpers ? "s" : "",
+           way->chunk, way->staging, way->reason);
+  umemi_log_line(line);
 }
 
 static void plan_fill(struct umemiWay const *way, umemCopyPlan *plan) {
@@ -63,14 +52,9 @@ static umemStatusType plan_checked(struct umemiCopy const *copy,
     return status;
   if (!plan_out)
     return umemi_null(error, "plan_out");
-  if (plan_out->size < sizeof plan.size)
-    return umem_error_fill(error, umemValueError, 0, 0,
-                           "plan_out->size is %zu: set it to the struct's "
-                           "sizeof",
-                           plan_out->size);
-  plan.size = plan_out->size;
-  memcpy(plan_out, &plan, plan.size < sizeof plan ? plan.size : sizeof plan);
-  return umemOK;
+  struct umemiSized sized = {sizeof plan.size, sizeof plan,
+                             offsetof(umemCopyPlan, method)};
+  return umemi_give_result(plan_out, "plan_out", &plan, sized, error);
 }
 
 umemStatusType umem_copy_plan(void const *src, uintptr_t src_adr,

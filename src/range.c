@@ -50,3 +50,22 @@ umemStatusType umemi_check(struct umemiContext *ctx,
     status = umemi_check_access(ctx, range, access, error);
   return status;
 }
+
+umemStatusType umemi_check_end(struct umemiContext *ctx,
+                               struct umemiRange const *range,
+                               umemError *error) {
+  char byte;
+  if (!(ctx->vtbl->caps & UMEM_CAP_MAY_END) || range->nbytes == 0)
+    return umemOK;
+  umemStatusType status =
+      umemi_device_read(ctx, range->adr + range->nbytes - 1, &byte, 1, error);
+  if (status != umemOK)
+    error->bytes_done = 0;
+  return status;
+}
+
+/* The right alone, whatever else may be wrong with address 0. */
+bool umemi_has_right(struct umemiContext *ctx, umemAccess access) {
+  umemError ignored;
+  return umemi_device_check(ctx, 0, 0, access, &ignored) != umemValueError;
+}

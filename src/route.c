@@ -19,16 +19,13 @@ static umemStatusType route_check_both(struct umemiCopy const *copy,
   return umemOK;
 }
 
-/* The arguments of both sides come before the ranges of either. Nothing will be
-   accessed if both are the same bytes already. */
-static umemStatusType route_check(struct umemiCopy const *copy, bool same,
+/* The arguments of both sides come before the ranges of either. */
+static umemStatusType route_check(struct umemiCopy const *copy,
                                   umemError *error) {
-  umemStatusType status = umemOK;
-  if (!same)
-    status = route_check_both(copy, umemi_check_address, error);
+  umemStatusType status = route_check_both(copy, umemi_check_address, error);
   if (status == umemOK)
     status = route_check_both(copy, umemi_check_range, error);
-  if (status == umemOK && !same)
+  if (status == umemOK)
     status = route_check_both(copy, umemi_check_access, error);
   return status;
 }
@@ -50,10 +47,9 @@ umemStatusType umemi_route(struct umemiCopy const *copy, struct umemiRoute *r,
                            .dest_adr = copy->dest_adr,
                            .nbytes = copy->nbytes};
   r->one_space = umemi_share_space(r->src, r->dest);
-  bool same = copy->sync && r->one_space && r->src_adr == r->dest_adr;
-  status = route_check(copy, same, error);
+  status = route_check(copy, error);
   umemi_route_judge(r);
-  if (same)
-    r->nbytes = 0;
+  if (copy->sync && r->one_space && r->src_adr == r->dest_adr)
+    r->nbytes = 0; /* checked like all others, and there already */
   return status;
 }

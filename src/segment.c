@@ -44,9 +44,9 @@ struct segment_header {
  */
 static pthread_mutex_t list_turn = PTHREAD_MUTEX_INITIALIZER;
 static struct umemiSegment *list;
-static int fork_guard_errno;
 
 static void list_lock(void) {
+  umemi_process(); /* renews the locks in a child */
   pthread_mutex_lock(&list_turn);
 }
 
@@ -60,18 +60,21 @@ static void segment_close_lock(struct umemiSegment *s) {
   s->lock_fd = -1;
 }
 
-/* Another thread may have had the turn, and is not here to end it. */
-static void list_unlock_in_child(void) {
+void umemi_segments_before_fork(void) {
+  list_lock();
+}
+
+void umemi_segments_after_fork(void) {
+  list_unlock();
+}
+
+/* Another thread may have had a turn, and is not here to end it. */
+void umemi_segments_in_child(void) {
+  pthread_mutex_init(&list_turn, NULL);
   for (struct umemiSegment *s = list; s; s = s->next) {
     pthread_mutex_init(&s->turn, NULL);
     segment_close_lock(s);
   }
-  list_unlock();
-}
-
-__attribute__((constructor)) static void segment_load(void) {
-  fork_guard_errno =
-      pthread_atfork(list_lock, list_unlock, list_unlock_in_child);
 }
 
 void umemi_segment_begin(struct umemiSegment *s, int fd) {
@@ -100,7 +103,7 @@ void umemi_segment_end(struct umemiSegment *s) {
 /* Under the lock of the list: no child may inherit what is not in it yet. */
 static int segment_open_lock(struct umemiSegment *s) {
   char path[32];
-  int failed = fork_guard_errno;
+  int failed = umemi_fork_guard();
   snprintf(path, sizeof path, "/proc/self/fd/%d", s->io.fd);
   list_lock();
   if (!failed && s->lock_fd < 0) {
@@ -123,6 +126,7 @@ static umemStatusType segment_no_lock(int failed, umemError *error) {
 
 /* The turn is for the threads of one context: they share the description. */
 umemStatusType umemi_segment_lock(struct umemiSegment *s, umemError *error) {
+  umemi_process(); /* renews the turn in a child */
   pthread_mutex_lock(&s->turn);
   int failed = segment_open_lock(s);
   if (!failed)
@@ -193,12 +197,11 @@ static umemStatusType segment_no_room(int failed, uint64_t total,
 /* Else nameless memory, which no file system limits, would be taken from other
    processes until the system ends one. */
 static bool segment_is_affordable(uint64_t total) {
-  char text[UMEMI_MEMINFO];
-  uint64_t memory, swap = 0;
-  umemi_read_text("/proc/meminfo", text, sizeof text);
-  if (!umemi_meminfo(text, "MemAvailable:", &memory))
-    return true;
-  umemi_meminfo(text, "SwapFree:", &swap);
+  char *text = umemi_text_of("/proc/meminfo");
+  uint64_t memory = UINT64_MAX, swap = 0;
+  if (umemi_meminfo(text, "MemAvailable:", &memory))
+    umemi_meminfo(text, "SwapFree:", &swap);
+  free(text);
   return total <= memory + swap;
 }
 

@@ -13,8 +13,8 @@ enum {
   GRANULE = UMEMI_SEGMENT_GRANULE,
   ENTRY_SIZE = UMEMI_SEGMENT_ENTRY,
   WINDOW_FIRST =
-      32, /* entries that are read at once: twice as many each time */
-  WINDOW_MOST = 1024
+      32,           /* entries that are read at once: twice as many each time */
+  WINDOW_MOST = 192 /* on the stack, which may be small */
 };
 
 /* --- table ---------------------------------------------------------------- */

@@ -61,26 +61,33 @@ static void thread_slots_destroy(void *unused) {
   }
 }
 
+/* Made on first need: other libraries' constructors may fail in a call before
+   one of ours would run. */
 static pthread_key_t thread_end_key;
-static bool thread_end_key_exists;
+static _Atomic uint64_t thread_end_once;
+static atomic_bool thread_end_key_exists;
 
-__attribute__((constructor)) static void status_load(void) {
-  thread_end_key_exists =
-      pthread_key_create(&thread_end_key, thread_slots_destroy) == 0;
+static void thread_end_init(void) {
+  atomic_store(
+      &thread_end_key_exists,
+      umemi_os.pthread_key_create(&thread_end_key, thread_slots_destroy) == 0);
 }
 
 /* A plugin that has the library inside may be unloaded before its threads end,
    and the destructor with it. */
 __attribute__((destructor)) static void status_unload(void) {
-  if (thread_end_key_exists)
+  umemi_once(&thread_end_once, thread_end_init); /* never again */
+  if (atomic_exchange(&thread_end_key_exists, false))
     pthread_key_delete(thread_end_key);
-  thread_end_key_exists = false;
 }
 
-/* Has thread_slots_destroy run when this thread ends; false if it cannot be. */
-static bool thread_end_is_watched(void) {
-  return thread_end_key_exists &&
-         umemi_os.pthread_setspecific(thread_end_key, &thread_slots) == 0;
+/* Has thread_slots_destroy run when this thread ends. Where that cannot be, the
+   slots outlive the thread: that loses memory, and no status. */
+static void thread_end_watch(void) {
+  umemi_once(&thread_end_once, thread_end_init);
+  if (atomic_load(&thread_end_key_exists) &&
+      !pthread_getspecific(thread_end_key))
+    umemi_os.pthread_setspecific(thread_end_key, &thread_slots);
 }
 
 static struct slot **slot_find(uint64_t id) {
@@ -150,8 +157,7 @@ static struct slot *slot_new(void) {
   }
   if (count >= SLOTS_MAX)
     return slot_unlink(victim);
-  if (count == 0 && !thread_end_is_watched())
-    return NULL;
+  thread_end_watch();
   struct slot *slot = slot_from_heap();
   return slot ? slot : slot_emergency();
 }
@@ -275,18 +281,11 @@ static umemStatusType last_copy(void const *ctx, umemError *out,
     return umemi_need_live(ctx, "", error);
   if (!out)
     return umemi_null(error, "error_out");
-  if (out->size < offsetof(umemError, sys_errno))
-    return umem_error_fill(error, umemValueError, 0, 0,
-                           "error_out->size is %zu: set it to "
-                           "sizeof(umemError)",
-                           out->size);
   umemError last;
   last_get(c, &last);
-  last.size = out->size;
-  if (last.size > offsetof(umemError, text) && last.size < sizeof last)
-    ((char *)&last)[last.size - 1] = '\0';
-  memcpy(out, &last, last.size < sizeof last ? last.size : sizeof last);
-  return umemOK;
+  struct umemiSized sized = {offsetof(umemError, sys_errno), sizeof last,
+                             offsetof(umemError, text)};
+  return umemi_give_result(out, "error_out", &last, sized, error);
 }
 
 umemStatusType umem_copy_last_error(void const *ctx, umemError *error_out) {

@@ -85,9 +85,8 @@ static void transfer_plan_view(struct umemiRoute const *r, uintptr_t host_adr,
 /* --- direct: the kind moves its own bytes --------------------------------- */
 
 static bool direct_plan(struct umemiRoute const *r, struct umemiWay *way) {
-  struct umemVtbl const *src = r->src->vtbl, *dest = r->dest->vtbl;
-  if (src->type != dest->type || src->copy_peer != dest->copy_peer ||
-      src->copy_peer == umemi_no_copy_peer)
+  if (!umemi_same_kind(r->src, r->dest) ||
+      r->src->vtbl->copy_peer == umemi_no_copy_peer)
     return false;
   struct umemLimits limits = transfer_limits(r->dest, r->dest_adr, r->nbytes,
                                              umemRead | umemWrite, "copy_peer");

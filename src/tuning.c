@@ -39,7 +39,7 @@
 
 struct umemiTuning umemi_tuning_values;
 atomic_bool umemi_tuning_is_ready;
-static pthread_once_t tuning_once = PTHREAD_ONCE_INIT;
+static _Atomic uint64_t tuning_once;
 
 struct tuning_name {
   char const *name;

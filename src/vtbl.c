@@ -141,7 +141,8 @@ static char const *vtbl_fault(struct umemVtbl const *vtbl) {
     return "type is below umemForeignDevice";
   if (!vtbl->name || !vtbl->name[0])
     return "name is NULL or empty";
-  if (vtbl->caps & ~(UMEM_CAP_BLOCKS_OUTLIVE | UMEM_CAP_OWN_REGISTRY))
+  if (vtbl->caps &
+      ~(UMEM_CAP_BLOCKS_OUTLIVE | UMEM_CAP_OWN_REGISTRY | UMEM_CAP_MAY_END))
     return "caps has unknown bits";
   if (!vtbl->dtor || !vtbl->alloc || !vtbl->free || !vtbl->read ||
       !vtbl->write || !vtbl->spaces)

@@ -5,15 +5,18 @@
  * started, or that is busy elsewhere, costs time and nothing else.
  *
  * Workers are detached and end after a second without work; nothing is joined.
+ * They are like the main thread, and help threads that are like them: one that
+ * hardly runs would hold up the work that it has taken a share of.
  * After fork() a child has none, and starts its own on first need.
  */
 #include "internal.h"
 
 #include <sched.h>
-#include <signal.h>
+#include <sys/prctl.h>
 
 enum {
   IDLE_SECONDS = 1,
+  TIMER_SLACK_NS = 50000, /* as the system's threads have */
   THREADS_MAX = 1024,
   THREADS_DEFAULT_MIN = UMEMI_LANES_MAX - 1, /* they may wait for a device */
   THREADS_DEFAULT_MAX = 15
@@ -32,7 +35,7 @@ struct request {
 
 /* Read once. */
 static unsigned cpus;
-static pthread_once_t workers_once = PTHREAD_ONCE_INIT;
+static _Atomic uint64_t workers_once;
 
 /* Everything is under the lock, once it is ready. */
 static struct {
@@ -42,6 +45,7 @@ static struct {
   bool ready;
   _Atomic unsigned limit; /* read without it, too */
   unsigned threads, idle;
+  struct umemiNature nature; /* of the threads, while there are some */
   struct request *requests;
 } pool = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -88,6 +92,7 @@ static void workers_init(void) {
 }
 
 static void workers_lock(void) {
+  umemi_process(); /* renews the pool in a child */
   is_in_pool = true;
   pthread_mutex_lock(&pool.lock);
 }
@@ -142,6 +147,7 @@ static bool workers_wait(void) {
 
 static void *workers_main(void *unused) {
   (void)unused;
+  prctl(PR_SET_TIMERSLACK, TIMER_SLACK_NS, 0, 0, 0);
   pthread_mutex_lock(&pool.lock);
   while (pool.threads <= pool.limit) {
     struct request *request = workers_join();
@@ -178,7 +184,7 @@ static void workers_set_attributes(pthread_attr_t *attributes) {
 }
 
 /* The lock is held: the new thread waits for it. */
-static bool workers_start(void) {
+static bool workers_start_one(void) {
   pthread_attr_t attributes;
   pthread_t thread;
   sigset_t old;
@@ -195,27 +201,47 @@ static bool workers_start(void) {
   return started;
 }
 
+/* So many, by a thread of this nature; fewer where they cannot be had. */
+static void workers_start(unsigned count, struct umemiNature const *nature) {
+  unsigned room = pool.limit > pool.threads ? pool.limit - pool.threads : 0;
+  count = count < room ? count : room;
+  if (count == 0 || !umemi_nature_is_ordinary(nature))
+    return;
+  pool.nature = *nature;
+  while (count-- > 0 && workers_start_one())
+    continue;
+}
+
 /* --- what others call ----------------------------------------------------- */
 
 /* Makes it known to as many as are wanted and allowed. */
-static bool workers_offer(struct request *request, unsigned helpers) {
-  if (is_in_pool)
-    return false;
-  workers_lock();
-  if (helpers > pool.limit)
-    helpers = pool.limit;
-  request->wanted = helpers;
-  if (helpers > 0) {
-    request->next = pool.requests;
-    pool.requests = request;
-  }
+static void workers_announce(struct request *request, unsigned helpers,
+                             struct umemiNature const *nature) {
   for (unsigned i = 0; i < helpers && i < pool.idle; i++)
     pthread_cond_signal(&pool.work);
-  for (unsigned i = pool.idle; i < helpers && pool.threads < pool.limit; i++)
-    if (!workers_start())
-      break;
+  if (helpers > pool.idle)
+    workers_start(helpers - pool.idle, nature);
+  if (helpers == 0 || pool.threads == 0)
+    return;
+  request->wanted = helpers;
+  request->next = pool.requests;
+  pool.requests = request;
+}
+
+/* False: without helpers, and there is nothing to finish. */
+static bool workers_offer(struct request *request, unsigned helpers) {
+  struct umemiNature nature;
+  if (is_in_pool)
+    return false;
+  umemi_nature_of_thread(&nature);
+  workers_lock();
+  bool alike =
+      pool.threads == 0 || memcmp(&nature, &pool.nature, sizeof nature) == 0;
+  if (alike)
+    workers_announce(request, helpers < pool.limit ? helpers : pool.limit,
+                     &nature);
   workers_unlock();
-  return true;
+  return alike;
 }
 
 /* Waits for those who have joined. */
@@ -261,13 +287,13 @@ void umemi_workers_after_fork(void) {
   workers_unlock();
 }
 
-/* The threads, and what they were at, stayed in the parent. */
 void umemi_workers_in_child(void) {
+  pthread_mutex_init(&pool.lock, NULL);
+  is_in_pool = false;
   pool.threads = pool.idle = 0;
   pool.requests = NULL;
   if (pool.ready)
     workers_init_conditions();
-  workers_unlock();
 }
 
 /* --- public calls --------------------------------------------------------- */

@@ -214,6 +214,126 @@ static void connect__of_more_than_there_can_be(void **state) {
   assert_int_equal(adr, 77);
 }
 
+static void connect__of_no_bytes_and_of_some_share_no_block(void **state) {
+  (void)state;
+  for (int first = 0; first < 2; first++) { /* the one of no bytes, or not */
+    umemFile empty;
+    uintptr_t adr = 77, next = 77;
+    char got[50];
+    assert_ok(umemFile_ctor(&empty, temp_path("empty"), "w+"));
+    for (int i = 0; i < 2; i++) {
+      assert_ok(
+          umem_try_connect(&host, KNOWN, i == first ? 0 : 50, &empty, 0, &adr));
+      if (adr != 0)
+        break; /* they have places of their own */
+    }
+    assert_ok(umem_disconnect(&host, KNOWN, &empty, 0, 0));
+    assert_ok(umem_try_alloc(&empty, 50, &next));
+    assert_int_equal(next, adr == 0 ? 50 : next); /* the block is live */
+    file_get(temp_path("empty"), 0, got, sizeof got);
+    assert_memory_equal(got, known, sizeof got);
+    assert_ok(umem_disconnect(&host, KNOWN, &empty, adr, 0));
+    assert_fails(&empty, umem_disconnect(&host, KNOWN, &empty, adr, 0),
+                 umemValueError, "not connected");
+    assert_ok(umem_try_alloc(&empty, 50, &next)); /* it is free now */
+    assert_int_equal(next, 0);
+    assert_ok(umem_dtor(&empty));
+  }
+}
+
+/* --- the same address is a copy's right ----------------------------------- */
+
+/* A mapped file of 100 known bytes. */
+static uintptr_t map_known(umemMMap *map, char const *mode) {
+  file_put(temp_path("map"), known, sizeof known);
+  assert_ok(umemMMap_ctor(map, temp_path("map"), mode));
+  return umemMMap_get_address(map, NULL);
+}
+
+static void connect__of_what_may_not_be_written_makes_a_block(void **state) {
+  (void)state;
+  static char const *const modes[] = {"r", "a+"};
+  for (size_t i = 0; i < LENGTH(modes); i++) {
+    umemMMap map;
+    uintptr_t base = map_known(&map, modes[i]);
+    uintptr_t mirror = umem_connect(&map, base, 100, &checked, 0);
+    assert_true(mirror != 0 && mirror != base);
+    assert_memory_equal((void *)mirror, known, 100);
+    assert_ok(umem_try_set(&checked, mirror, 'x', 100));
+    assert_fails(&map, umem_sync_from(&map, base, &checked, mirror, 100),
+                 umemValueError, "destination MMap: opened for ");
+    assert_ok(umem_clean_status(&checked));
+    assert_ok(umem_disconnect(&map, base, &checked, mirror, 0));
+    assert_int_equal(umem_is_accessible_from(&map, &host), i == 1);
+    assert_true(umem_is_accessible_from(&map, &map));
+    assert_ok(umem_dtor(&map));
+  }
+}
+
+static void connect__of_what_may_be_written_is_the_same_address(void **state) {
+  (void)state;
+  umemMMap map;
+  uintptr_t base = map_known(&map, "r+");
+  assert_true(umem_is_accessible_from(&map, &host));
+  assert_int_equal(umem_connect(&map, base, 100, &host, 0), base);
+  assert_ok(umem_disconnect(&map, base, &host, base, 0));
+  assert_ok(umem_dtor(&map));
+}
+
+static void connect__past_the_end_of_a_file_is_an_io_error(void **state) {
+  (void)state;
+  umemMMap map;
+  umemFile same;
+  uintptr_t base = map_known(&map, "r+"), adr = 77;
+  assert_fails(&map, umem_try_connect(&map, base, 101, &host, 0, &adr),
+               umemIOError, "source MMap: the file ends there");
+  assert_int_equal(last_error(&map).bytes_done, 0);
+  assert_ok(umemFile_ctor(&same, temp_path("file"), "r+"));
+  assert_fails(&same, umem_try_connect(&same, 0, 101, &file, 0, &adr),
+               umemIOError, "source File: the file ends there");
+  assert_ok(umem_try_connect(&same, 0, 100, &file, 0, &adr));
+  assert_int_equal(adr, 0);
+  assert_ok(umem_disconnect(&same, 0, &file, 0, 0));
+  assert_ok(umem_clean_status(&file));
+  assert_ok(umem_clean_status(&host));
+  assert_ok(umem_dtor(&same));
+  assert_ok(umem_dtor(&map));
+}
+
+static void sync__of_the_same_bytes_refuses_what_a_copy_would(void **state) {
+  (void)state;
+  umemMMap map;
+  uintptr_t base = map_known(&map, "a+");
+  assert_fails(&map, umem_sync_to(&host, base, &map, base, 100), umemValueError,
+               "destination MMap: opened for appending");
+  assert_slot(&host, umemValueError, "opened for appending");
+  assert_ok(umem_sync_to(&map, base, &host, base, 100));
+  assert_fails(&host, umem_sync_to(&host, 0, &host, 0, 1), umemValueError,
+               "source Host: the address is NULL");
+  assert_ok(umem_dtor(&map));
+}
+
+/* --- kinds that reach further than their spaces --------------------------- */
+
+static void connect__asks_a_foreign_kind_what_it_can_reach(void **state) {
+  (void)state;
+  struct fakeConfig const reaching = {.reaches = true};
+  struct fakeOne plain, src, dest;
+  fake_one_begin(&plain, NULL);
+  fake_one_begin(&src, &reaching);
+  fake_one_begin(&dest, &reaching);
+  assert_false(umem_is_accessible_from(&src.ctx, &plain.ctx)); /* not alike */
+  assert_int_equal(src.device.calls[FAKE_CAN_REACH], 0);
+  assert_true(umem_is_accessible_from(&src.ctx, &dest.ctx));
+  assert_int_equal(src.device.calls[FAKE_CAN_REACH], 1);
+  uintptr_t adr = umem_alloc(&src.ctx, 10);
+  assert_int_equal(umem_connect(&src.ctx, adr, 10, &dest.ctx, 0), adr);
+  assert_ok(umem_disconnect(&src.ctx, adr, &dest.ctx, adr, 0));
+  fake_one_end(&dest);
+  fake_one_end(&src);
+  fake_one_end(&plain);
+}
+
 /* --- failures of connect leave nothing ----------------------------------- */
 
 /* A connect to the device that fails, and what the device was asked for. */
@@ -456,6 +576,12 @@ int main(void) {
       connect_test(connect__aligns_on_devices_that_cannot),
       connect_test(connect__of_no_bytes_has_a_block_of_no_bytes),
       connect_test(connect__of_no_bytes_to_a_file_is_its_start),
+      connect_test(connect__of_no_bytes_and_of_some_share_no_block),
+      connect_test(connect__of_what_may_not_be_written_makes_a_block),
+      connect_test(connect__of_what_may_be_written_is_the_same_address),
+      connect_test(connect__past_the_end_of_a_file_is_an_io_error),
+      connect_test(sync__of_the_same_bytes_refuses_what_a_copy_would),
+      connect_test(connect__asks_a_foreign_kind_what_it_can_reach),
       connect_test(connect__to_a_file_is_a_range_past_its_end),
       connect_test(connect__to_an_empty_file_has_address_0),
       connect_test(connect__checks_the_alignment_before_the_address),

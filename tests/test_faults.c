@@ -91,8 +91,7 @@ static bool did(struct world *w, void const *ctx, umemStatusType status) {
     complain("cannot do without:", w->error.text);
   if (w->error.type != status || umem_get_error_count(ctx) == 0)
     complain("not recorded in the context:", w->error.text);
-  if (now.call != FAULT_pthread_setspecific &&
-      (umem_get_status(ctx) != status || !umem_get_message(ctx)[0]))
+  if (umem_get_status(ctx) != status || !umem_get_message(ctx)[0])
     complain("not told in the thread:", umem_get_message(ctx));
   if (!is_right_code(status, &w->error))
     complain("the wrong code:", w->error.text);

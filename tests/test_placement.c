@@ -317,7 +317,7 @@ static void a_placed_host__is_host_memory_to_others(void **state) {
   uintptr_t adr = umem_alloc(&host, sizeof bytes);
   assert_true(umem_is_same_device(&host, &plain));
   assert_true(umem_is_accessible_from(&host, &plain));
-  assert_true(umem_is_accessible_from(&plain, &host));
+  assert_false(umem_is_accessible_from(&plain, &host)); /* is not placed */
   assert_ok(umem_copy_plan(&plain, (uintptr_t)bytes, &host, adr, sizeof bytes,
                            &plan));
   assert_int_equal(plan.rung, umemDirectRung);

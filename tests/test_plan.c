@@ -479,8 +479,11 @@ static void size__is_as_much_as_is_written(void **state) {
   for (size_t size = sizeof(size_t); size <= sizeof sized; size++) {
     size_t written = size < sizeof whole ? size : sizeof whole;
     assert_ok(plan_sized(&sized, size));
-    whole.size = size;
-    assert_memory_equal(&sized, &whole, written);
+    umemCopyPlan cut = whole;
+    cut.size = size;
+    if (size > offsetof(umemCopyPlan, method)) /* a text that is cut ends */
+      ((char *)&cut)[written - 1] = '\0';
+    assert_memory_equal(&sized, &cut, written);
     assert_true(
         all_bytes_are(sized.bytes + written, sizeof sized - written, 0xC3));
   }

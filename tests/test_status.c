@@ -614,20 +614,79 @@ static void emergency_slots__come_back_when_a_thread_ends(void **state) {
   hosts_dtor(EMERGENCY + 1);
 }
 
-static void no_thread_end_to_watch__leaves_layers_one_and_three(void **state) {
+static void no_thread_end_to_watch__costs_no_status(void **state) {
   (void)state;
   umemHost host;
   assert_ok(umemHost_ctor(&host));
   faults_install();
   fail_all(FAULT_pthread_setspecific);
   fail_once(&host);
-  assert_true(umem_is_ok(&host));
-  assert_string_equal(umem_get_message(&host), "");
+  assert_slot(&host, umemValueError, BAD_ALIGNMENT);
   assert_int_equal(umem_get_error_count(&host), 1);
   assert_string_equal(last_error(&host).text, BAD_ALIGNMENT);
-  assert_ok(umem_set_status(&host, umemIOError, "x"));
-  assert_true(umem_is_ok(&host));
   assert_ok(umem_dtor(&host));
+}
+
+/* --- before the library's constructors, and after its destructors --------- */
+
+static umemHost late, early;
+static int early_status = 2;
+static bool fails_late;
+
+/* Exit status: 0 if a failure is told. */
+static int told_of_a_failure(void const *ctx) {
+  umem_aligned_alloc(ctx, 3, 3);
+  return strcmp(umem_get_message(ctx), BAD_ALIGNMENT) != 0;
+}
+
+/* A constructor and a destructor of a program, linked with the static library:
+   they run before, and after, those of the library. */
+__attribute__((constructor)) static void fail_at_load(void) {
+  if (getenv("UMEM_TEST_EARLY") && umemHost_ctor(&early) == umemOK)
+    early_status = told_of_a_failure(&early);
+}
+
+__attribute__((destructor)) static void fail_at_exit(void) {
+  if (fails_late)
+    _exit(told_of_a_failure(&late));
+}
+
+static int role_late(void) {
+  fails_late = umemHost_ctor(&late) == umemOK;
+  return 2;
+}
+
+static int role_no_key(void) {
+  pthread_key_t key;
+  while (pthread_key_create(&key, NULL) == 0)
+    continue;
+  return umemHost_ctor(&late) == umemOK ? told_of_a_failure(&late) : 2;
+}
+
+static int role_early(void) {
+  return early_status || umem_is_ok(&early);
+}
+
+static void expect_role(char const *role, char const *setting) {
+  char told[1000];
+  int status = run_again(role, setting, told, sizeof told);
+  if (status != 0)
+    fail_msg("%s: %d: %s", role, status, told);
+}
+
+static void failure__before_the_library_is_loaded_is_told(void **state) {
+  (void)state;
+  expect_role("early", "UMEM_TEST_EARLY=1");
+}
+
+static void failure__after_the_library_is_unloaded_is_told(void **state) {
+  (void)state;
+  expect_role("late", NULL);
+}
+
+static void no_key_of_threads__costs_no_status(void **state) {
+  (void)state;
+  expect_role("no_key", NULL);
 }
 
 static void no_memory_for_a_text__takes_an_emergency_slot(void **state) {
@@ -827,13 +886,16 @@ static void errno__is_neither_read_nor_changed(void **state) {
   assert_ok(umem_dtor(&host));
 }
 
-int main(void) {
+int main(int argc, char **argv) {
   struct CMUnitTest const tests[] = {
+      cmocka_unit_test(failure__before_the_library_is_loaded_is_told),
+      cmocka_unit_test(failure__after_the_library_is_unloaded_is_told),
+      cmocka_unit_test(no_key_of_threads__costs_no_status),
       /* These want a thread that has kept no text yet. */
       faulty_test(emergency_slots__are_32_and_come_back_on_clean),
       faulty_test(emergency_slots__append_as_others_do),
       faulty_test(emergency_slots__come_back_when_a_thread_ends),
-      faulty_test(no_thread_end_to_watch__leaves_layers_one_and_three),
+      faulty_test(no_thread_end_to_watch__costs_no_status),
       faulty_test(no_memory_for_a_text__takes_an_emergency_slot),
       faulty_test(no_memory_for_a_text__does_not_cost_another_its_text),
       cmocka_unit_test(constructor__begins_with_a_clean_status),
@@ -873,5 +935,9 @@ int main(void) {
       cmocka_unit_test(message__keeps_the_reason_before_a_long_name),
       faulty_test(errno__is_neither_read_nor_changed),
   };
+  if (argc > 1 && strcmp(argv[1], "early") == 0)
+    return role_early();
+  if (argc > 1)
+    return strcmp(argv[1], "late") == 0 ? role_late() : role_no_key();
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -755,7 +755,8 @@ static void sync__does_nothing_only_for_one_address_in_one_space(void **state) {
   assert_int_equal(device.calls[FAKE_COPY_PEER], 1);
   assert_ok(umem_copy_to(&ctx, adr, &ctx, adr, 100)); /* a copy is one always */
   assert_int_equal(device.calls[FAKE_COPY_PEER], 2);
-  assert_ok(umem_sync_to(&ctx, 1, &ctx, 1, 100)); /* not even accessed */
+  assert_fails(&ctx, umem_sync_to(&ctx, 1, &ctx, 1, 100), umemIndexError,
+               "source Fake: "); /* as a copy would */
   end_two();
 }
 

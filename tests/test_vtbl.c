@@ -11,6 +11,10 @@
 
 #define WITHOUT(slot) (1u << (slot))
 
+enum {
+  STAGED = 3 << 20 /* bytes, of which a copy is staged in several chunks */
+};
+
 /* --- which tables are taken ---------------------------------------------- */
 
 /* A table that is refused, and nothing of it is called. */
@@ -134,6 +138,8 @@ static void ctor_ex__refuses_a_table_without_a_name(void **state) {
 static void ctor_ex__refuses_unknown_caps(void **state) {
   (void)state;
   for (unsigned bit = 2; bit < 32; bit++) {
+    if (1u << bit == UMEM_CAP_MAY_END)
+      continue;
     struct umemVtbl vtbl = fake_vtbl(&(struct fakeConfig){.caps = 1u << bit});
     expect_refusal(&vtbl, umemValueError, "vtbl: caps has unknown bits");
   }
@@ -236,6 +242,16 @@ static void ctor_ex__takes_a_table_that_ends_anywhere(void **state) {
     assert_int_equal(one.device.calls[FAKE_LIMITS] > 0,
                      size > offsetof(struct umemVtbl, limits));
     fake_one_end(&one);
+  }
+}
+
+static void ctor_ex__refuses_a_table_that_ends_within_a_method(void **state) {
+  (void)state;
+  for (size_t size = sizeof(size_t); size < sizeof(struct umemVtbl); size++) {
+    struct sized table = table_of_size(size);
+    if (size % sizeof(void (*)(void)) != 0)
+      expect_refusal(&table.vtbl, umemValueError,
+                     "set it to the struct's size");
   }
 }
 
@@ -623,10 +639,74 @@ static void spaces__with_the_process_second_need_no_copy_in_host(void **state) {
   uintptr_t adr = umem_alloc(&one.ctx, 10);
   fake_forget(&one.device);
   assert_true(umem_connect(&one.ctx, adr, 10, &host, 0) == adr);
-  assert_log(&one.device, "check check");
+  assert_log(&one.device, "check check check check"); /* to read and write */
   assert_ok(umem_disconnect(&one.ctx, adr, &host, adr, 0));
   fake_one_end(&one);
   assert_ok(umem_dtor(&host));
+}
+
+/* --- all methods ---------------------------------------------------------- */
+
+static struct fakeConfig const everything = {.sets = true,
+                                             .hole = 4096,
+                                             .limits = {.method = "wand"},
+                                             .handles = true,
+                                             .stages = true,
+                                             .reaches = true};
+
+/* Copies to another fake, which has no views, are staged. */
+static void stage_with(umemVirtual *ctx, uintptr_t adr) {
+  struct fakeOne bare;
+  fake_one_begin(&bare, &(struct fakeConfig){.without = FAKE_OPTIONAL});
+  uintptr_t place = umem_alloc(&bare.ctx, STAGED);
+  assert_ok(umem_copy_to(ctx, adr, &bare.ctx, place, STAGED));
+  fake_one_end(&bare);
+}
+
+static void give_by_handle(umemVirtual *ctx, uintptr_t adr) {
+  unsigned char handle[UMEM_HANDLE_MAX];
+  size_t length = sizeof handle, nbytes;
+  uintptr_t found;
+  assert_ok(umem_export_handle(ctx, adr, 100, handle, &length));
+  assert_ok(umem_import_handle(ctx, handle, length, &found, &nbytes));
+  assert_int_equal(found, adr);
+  assert_int_equal(nbytes, 100);
+}
+
+static void methods__of_a_table_are_all_called(void **state) {
+  (void)state;
+  umemHost host;
+  struct fakeOne with_views, without, other;
+  struct fakeConfig config = everything;
+  fake_one_begin(&with_views, &config);
+  fake_one_begin(&other, &config);
+  config.without = FAKE_VIEWS;
+  fake_one_begin(&without, &config);
+  assert_ok(umemHost_ctor(&host));
+  struct fakeOne *const all[] = {&with_views, &without};
+  for (size_t i = 0; i < 2; i++) {
+    umemVirtual *ctx = &all[i]->ctx;
+    static char here[100];
+    uintptr_t adr = umem_alloc(ctx, STAGED);
+    assert_true(umem_calloc(ctx, 1, 10) != 0);
+    assert_ok(umem_try_set(ctx, adr, 0, STAGED));
+    assert_ok(umem_copy_to(ctx, adr, ctx, adr + 100, 100));
+    assert_ok(umem_copy_to(ctx, adr, &host, (uintptr_t)here, sizeof here));
+    assert_ok(umem_copy_from(ctx, adr, &host, (uintptr_t)here, sizeof here));
+    assert_true(umem_is_accessible_from(ctx, &other.ctx));
+    stage_with(ctx, adr);
+    give_by_handle(ctx, adr);
+    assert_ok(umem_free(ctx, adr));
+    assert_ok(umem_flush(ctx));
+    assert_ok(umem_discard(ctx));
+  }
+  assert_ok(umem_dtor(&host));
+  fake_one_end(&other);
+  fake_one_end(&without);
+  fake_one_end(&with_views);
+  for (unsigned slot = 0; slot < FAKE_SLOTS; slot++)
+    if (with_views.device.calls[slot] + without.device.calls[slot] == 0)
+      fail_msg("method %u of the table is never called", slot);
 }
 
 static size_t no_spaces(void *state, umemSpace out[UMEM_SPACES_MAX]) {
@@ -689,6 +769,7 @@ int main(void) {
       cmocka_unit_test(ctor_ex__refuses_sizes_that_no_table_has),
       cmocka_unit_test(ctor_ex__takes_what_a_shorter_table_lacks_as_0),
       cmocka_unit_test(ctor_ex__takes_a_table_that_ends_anywhere),
+      cmocka_unit_test(ctor_ex__refuses_a_table_that_ends_within_a_method),
       cmocka_unit_test(ctor_ex__takes_a_longer_table_if_the_excess_is_0),
       cmocka_unit_test(ctor_ex__does_not_support_methods_that_it_does_not_know),
       cmocka_unit_test(ctor_ex__tells_that_there_is_no_memory_for_the_table),
@@ -714,6 +795,7 @@ int main(void) {
       cmocka_unit_test(spaces__with_the_process_second_need_no_copy_in_host),
       cmocka_unit_test(zero__is_an_address_where_the_kind_says_so),
       cmocka_unit_test(spaces__of_an_impossible_number_do_no_harm),
+      cmocka_unit_test(methods__of_a_table_are_all_called),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,8 +4,12 @@
 
 #include "internal.h"
 
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/fsuid.h>
+#include <sys/prctl.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 
@@ -161,6 +165,127 @@ static void run__of_more_helpers_than_are_allowed_has_those(void **state) {
   m = (struct meeting){.wanted = 1};
   run_meeting(&m, 1000);
   assert_int_equal(m.runs, 1);
+}
+
+/* --- who helps whom ------------------------------------------------------- */
+
+/* What a thread is made of before it meets others. */
+struct odd {
+  bool (*become)(void);
+  struct meeting m;
+  bool became;
+};
+
+static void *meet_as_odd(void *argument) {
+  struct odd *odd = argument;
+  odd->became = odd->become();
+  if (odd->became)
+    run_meeting(&odd->m, 2);
+  return NULL;
+}
+
+static bool become_idle(void) {
+  return sched_setscheduler(0, SCHED_IDLE, &(struct sched_param){0}) == 0;
+}
+
+static bool become_batch(void) {
+  return sched_setscheduler(0, SCHED_BATCH, &(struct sched_param){0}) == 0;
+}
+
+static bool become_nice(void) {
+  return setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), 19) == 0;
+}
+
+static bool become_urgent(void) {
+  struct sched_param const first = {.sched_priority = 1};
+  return sched_setscheduler(0, SCHED_FIFO, &first) == 0; /* root's */
+}
+
+static bool become_late_in_io(void) {
+  return syscall(SYS_ioprio_set, 1, 0, 3 << 13) == 0;
+}
+
+static bool become_nobody_of_files(void) {
+  setfsuid(65534);
+  return setfsuid((uid_t)-1) == 65534; /* root's */
+}
+
+static bool become_interleaved(void) {
+  unsigned long nodes[16] = {1};
+  return syscall(SYS_set_mempolicy, 3, nodes, 1024UL) == 0;
+}
+
+static bool become_filtered(void) {
+  struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+  struct sock_fprog program = {1, &allow};
+  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+         prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) == 0;
+}
+
+/* Such a thread does its work alone, and starts none. Its job waits a moment
+   for helpers that would be wrong. */
+static void expect_alone(bool (*become)(void)) {
+  struct odd odd = {.become = become, .m = {.wanted = 2}};
+  pthread_t thread;
+  assert_int_equal(pthread_create(&thread, NULL, meet_as_odd, &odd), 0);
+  sleep_milliseconds(50);
+  odd.m.open = true;
+  assert_int_equal(pthread_join(thread, NULL), 0);
+  if (!odd.became)
+    print_message("a kind of thread cannot be had here\n");
+  assert_int_equal(odd.m.runs, odd.became);
+}
+
+static bool (*const odd_ones[])(void) = {
+    become_idle,       become_batch,           become_nice,    become_urgent,
+    become_late_in_io, become_nobody_of_files, become_filtered};
+
+static void run__of_a_thread_unlike_the_main_one_starts_no_helpers(void **st) {
+  (void)st;
+  assert_ok(umem_set_threads(2));
+  for (size_t i = 0; i < LENGTH(odd_ones); i++)
+    expect_alone(odd_ones[i]);
+  assert_int_equal(faults_count(FAULT_pthread_create), 0);
+}
+
+static void run__of_a_thread_unlike_the_helpers_has_none(void **state) {
+  (void)state;
+  assert_ok(umem_set_threads(2));
+  for (size_t i = 0; i < LENGTH(odd_ones); i++) {
+    struct meeting ordinary = {.wanted = 3};
+    run_meeting(&ordinary, 2); /* they are there, and wait for work */
+    if (odd_ones[i] !=
+        become_filtered) /* of the helpers' nature, but no start */
+      expect_alone(odd_ones[i]);
+  }
+  struct meeting ordinary = {.wanted = 3};
+  run_meeting(&ordinary, 2);
+  expect_alone(become_interleaved);
+}
+
+static void look_at_slack(void *argument) {
+  struct meeting *m = argument;
+  if (!is_caller)
+    m->helpers = (unsigned)prctl(PR_GET_TIMERSLACK, 0, 0, 0, 0);
+  note_most(&m->most, ++m->inside);
+  wait_until(meeting_is_over, m);
+}
+
+static void *run_lazily(void *argument) {
+  struct meeting *m = argument;
+  prctl(PR_SET_TIMERSLACK, 1000000000, 0, 0, 0);
+  is_caller = true;
+  umemi_workers_run(look_at_slack, m, 1);
+  return NULL;
+}
+
+static void helpers__wake_as_soon_as_others(void **state) {
+  (void)state;
+  struct meeting m = {.wanted = 2};
+  assert_ok(umem_set_threads(1));
+  in_thread(run_lazily, &m);
+  assert_int_equal(m.most, 2);
+  assert_int_equal(m.helpers, 50000);
 }
 
 static void *run_many(void *argument) {
@@ -815,6 +940,9 @@ int main(int argc, char **argv) {
       alone_test(run__of_a_job_that_ends_at_once_need_not_have_helpers),
       alone_test(run__where_no_thread_can_be_started_is_the_job_once),
       alone_test(run__of_more_helpers_than_are_allowed_has_those),
+      alone_test(run__of_a_thread_unlike_the_main_one_starts_no_helpers),
+      alone_test(run__of_a_thread_unlike_the_helpers_has_none),
+      alone_test(helpers__wake_as_soon_as_others),
       alone_test(run__by_many_callers_at_once_is_over_when_it_returns),
       alone_test(run__has_helpers_also_while_others_use_the_pool),
       alone_test(limit__holds_for_all_callers_together),

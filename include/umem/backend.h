@@ -18,7 +18,8 @@
  * - Any number of threads, some of them the library's, call them at once,
  *   except `dtor`. No lock of the library is held meanwhile. They may not call
  *   umem_set_threads().
- * - They may change errno; they may not end the process.
+ * - They may change errno; they may not end the process, nor leave by longjmp()
+ *   or a C++ exception: the library is C, and its threads call them, too.
  *
  * The table is not frozen before 1.0.0; `size` lets it grow.
  */
@@ -40,6 +41,10 @@ typedef enum umemAccess { umemRead = 1, umemWrite = 2 } umemAccess;
 /**
  * One address space. Two contexts share one if the tags are equal; then equal
  * addresses are equal bytes.
+ *
+ * A space may also be a *quality* of memory in another space of the same list,
+ * such as UMEM_SPACE_PINNED. Contexts with an equal quality must share the
+ * space that it is about.
  */
 typedef struct umemSpace {
   uint64_t kind;  /**< UMEM_SPACE_*, or a device type. */
@@ -47,11 +52,16 @@ typedef struct umemSpace {
 } umemSpace;
 
 /** The address space of this process: id is 0. */
-#define UMEM_SPACE_PROCESS ((uint64_t)1)
+#define UMEM_SPACE_PROCESS (((uint64_t)1 << 32) + 1)
 /** A file: id is its device and inode number. */
-#define UMEM_SPACE_FILE ((uint64_t)2)
+#define UMEM_SPACE_FILE (((uint64_t)1 << 32) + 2)
 /** A context that is a space of its own: id[0] is unique. */
-#define UMEM_SPACE_PRIVATE ((uint64_t)3)
+#define UMEM_SPACE_PRIVATE (((uint64_t)1 << 32) + 3)
+/** A quality: page-locked for a driver. id is the driver's device type, and the
+    flags that make such memory differ. */
+#define UMEM_SPACE_PINNED (((uint64_t)1 << 32) + 4)
+/** A quality: host memory that was placed. id says how and where. */
+#define UMEM_SPACE_PLACED (((uint64_t)1 << 32) + 5)
 
 /** The most spaces that a context's addresses are valid in. */
 #define UMEM_SPACES_MAX 4
@@ -77,6 +87,10 @@ struct umemLimits {
 /** free() judges addresses itself and alloc() honours every alignment: the
     library keeps no registry of blocks. */
 #define UMEM_CAP_OWN_REGISTRY ((uint32_t)1 << 1)
+/** Bytes that check() allows may be missing, as past the end of a file: read()
+    tells. umem_connect() and umem_sync_to(), which need not copy within one
+    space, read the last byte of a range first. */
+#define UMEM_CAP_MAY_END ((uint32_t)1 << 3)
 
 /** Bytes of a handle that are the kind's own. */
 #define UMEM_HANDLE_PAYLOAD 96
@@ -117,15 +131,17 @@ struct umemVtbl {
   umemStatusType (*write)(void *state, uintptr_t adr, void const *in,
                           size_t nbytes, umemError *error);
 
-  /** List the spaces that addresses are valid in, home first; at least one,
-      always the same. Returns how many. */
+  /** List the spaces that addresses are valid in, home first, and the qualities
+      of the memory; always the same. Returns how many; 0 stands for a space of
+      the context's own. `dest` may use an address of `src` as it is if every
+      space of `dest` is in the list of `src`. */
   size_t (*spaces)(void *state, umemSpace out[UMEM_SPACES_MAX]);
 
   /* Optional from here. */
 
   /** May these bytes be accessed? Asked before any byte of a copy or set moves,
       for the first byte and then for all. With 0 bytes it is about the access
-      alone. Default: yes. */
+      alone: umemValueError where the right is missing. Default: yes. */
   umemStatusType (*check)(void *state, uintptr_t adr, size_t nbytes,
                           umemAccess access, umemError *error);
 
@@ -139,7 +155,8 @@ struct umemVtbl {
   /** Give up what dtor would publish. Default: umemNotImplementedError. */
   umemStatusType (*discard)(void *state, umemError *error);
 
-  /** Copy between two states of this very kind, overlap as memmove(). May
+  /** Copy between two states of one kind, as of can_reach; overlap as
+      memmove(). May
       answer UMEM_DECLINED before it touches a byte. On failure
       error->bytes_done bytes were copied. Default: declined. */
   umemStatusType (*copy_peer)(void *src_state, uintptr_t src_adr,
@@ -197,8 +214,9 @@ struct umemVtbl {
   /** Take it back. */
   void (*stage_free)(void *state, void *ptr, size_t nbytes);
 
-  /** May `dest_state`, of this very kind, use addresses of `state` as they are,
-      besides those in a space that both have? Default: no. */
+  /** May `dest_state` use addresses of `state` as they are, although the lists
+      of their spaces do not say so? Both states are of one kind: with this very
+      type, copy_peer and can_reach. Default: no. */
   bool (*can_reach)(void *state, void *dest_state);
 };
 
@@ -207,9 +225,9 @@ struct umemVtbl {
  *
  * @param vtbl  Copied, and completed with defaults. A table without one of the
  *   required methods, without a name, with half a group (view_begin, view_end),
- *   with a type below umemForeignDevice or an alignment that is not a power of
- *   two is a umemValueError; one with methods newer than this library is a
- *   umemNotSupportedError.
+ *   with a type below umemForeignDevice, an alignment that is not a power of
+ *   two, or a size that ends within a member is a umemValueError; one with
+ *   methods newer than this library is a umemNotSupportedError.
  * @param state  Yours again if this fails; else given to `dtor` in the end.
  */
 UMEM_API umemStatusType umemVirtual_ctor_ex(umemVirtual *ctx,

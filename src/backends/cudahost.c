@@ -58,9 +58,10 @@ static void pointer_limits(void *state, unsigned access, uintptr_t adr,
 /* --- page-locked host memory ---------------------------------------------- */
 
 static size_t host_spaces(void *state, umemSpace out[UMEM_SPACES_MAX]) {
-  (void)state;
+  struct umemiGpuState const *cuda = state;
   out[0] = (umemSpace){UMEM_SPACE_PROCESS, {0, 0}};
-  return 1;
+  out[1] = (umemSpace){UMEM_SPACE_PINNED, {umemCudaDevice, cuda->flags}};
+  return 2;
 }
 
 static umemStatusType host_alloc(void *state, size_t nbytes, size_t alignment,
@@ -117,9 +118,10 @@ static struct umemVtbl const host_vtbl = {
 static size_t managed_spaces(void *state, umemSpace out[UMEM_SPACES_MAX]) {
   struct umemiGpuState const *cuda = state;
   out[0] = (umemSpace){UMEM_SPACE_PROCESS, {0, 0}};
-  out[1] = umemi_gpu_space(cuda->gpu);
-  out[2] = umemi_gpu_common_space();
-  return cuda->flags & UMEM_CUDA_MANAGED_HOST ? 1 : 3; /* the host's alone */
+  out[1] = (umemSpace){umemCudaManagedDevice, {0, 0}};
+  out[2] = umemi_gpu_space(cuda->gpu);
+  out[3] = umemi_gpu_common_space();
+  return cuda->flags & UMEM_CUDA_MANAGED_HOST ? 2 : 4; /* the host's alone */
 }
 
 static umemStatusType managed_alloc(void *state, size_t nbytes,

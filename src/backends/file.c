@@ -18,6 +18,7 @@ static umemStatusType file_dtor(void *state, umemError *error) {
 static struct umemVtbl const file_vtbl = {
     .size = sizeof(struct umemVtbl),
     .type = umemFileDevice,
+    .caps = UMEM_CAP_MAY_END,
     .name = "File",
     .fundamental_align = 1,
     .max_align = (SIZE_MAX >> 1) + 1,

@@ -77,6 +77,18 @@ static size_t host_spaces(void *state, umemSpace out[UMEM_SPACES_MAX]) {
   return 1;
 }
 
+/* Blocks that are placed alike may stand for each other. */
+static size_t placed_spaces(void *state, umemSpace out[UMEM_SPACES_MAX]) {
+  struct umemiPlacement const *placement = state;
+  uint64_t how = placement->flags;
+  if (placement->alignment)
+    how |= (uint64_t)__builtin_ctzll(placement->alignment) << 32 | UINT64_C(1)
+                                                                       << 63;
+  out[0] = (umemSpace){UMEM_SPACE_PROCESS, {0, 0}};
+  out[1] = (umemSpace){UMEM_SPACE_PLACED, {how, placement->nodes}};
+  return 2;
+}
+
 /* NULL with 0 bytes is an empty array. */
 static umemStatusType host_check(void *state, uintptr_t adr, size_t nbytes,
                                  umemAccess access, umemError *error) {
@@ -163,7 +175,7 @@ static umemStatusType placed_free(void *state, uintptr_t adr, size_t nbytes,
     .name = "Host", .fundamental_align = _Alignof(max_align_t),                \
     .max_align = (SIZE_MAX >> 1) + 1, .dtor = kind##_dtor,                     \
     .alloc = kind##_alloc, .free = kind##_free, .read = host_read,             \
-    .write = host_write, .spaces = host_spaces, .check = host_check,           \
+    .write = host_write, .spaces = kind##_spaces, .check = host_check,         \
     .calloc = kind##_calloc, .flush = umemi_no_flush,                          \
     .discard = umemi_no_discard, .copy_peer = host_copy_peer,                  \
     .view_begin = host_view_begin, .view_end = umemi_no_view_end,              \

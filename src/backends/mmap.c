@@ -38,6 +38,7 @@ static umemStatusType mmap_dtor(void *state, umemError *error) {
 static struct umemVtbl const mmap_vtbl = {
     .size = sizeof(struct umemVtbl),
     .type = umemMMapDevice,
+    .caps = UMEM_CAP_MAY_END,
     .name = "MMap",
     .fundamental_align = MMAP_ALIGN,
     .max_align = UMEMI_PAGE,

@@ -228,7 +228,7 @@ static umemStatusType shm_dtor(void *state, umemError *error) {
 static struct umemVtbl const shm_vtbl = {
     .size = sizeof(struct umemVtbl),
     .type = umemShmDevice,
-    .caps = UMEM_CAP_OWN_REGISTRY,
+    .caps = UMEM_CAP_OWN_REGISTRY | UMEM_CAP_MAY_END,
     .name = "Shm",
     .fundamental_align = UMEMI_SEGMENT_GRANULE,
     .max_align = (SIZE_MAX >> 1) + 1,

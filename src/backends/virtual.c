@@ -85,11 +85,11 @@ static struct umemVtbl const virtual_vtbl = {
 static umemStatusType virtual_ctor(umemVirtual *ctx, umemHost *host,
                                    umemError *error) {
   umemStatusType status = umemi_ctor_begin(ctx, virtual_vtbl.name, error);
-  if (status == umemOK)
+  if (status == umemOK && host)
     status = umemi_need_live(host, "host ", error);
   if (status != umemOK)
     return status;
-  if (umemi_context(host)->vtbl->type != umemHostDevice)
+  if (host && umemi_context(host)->vtbl->type != umemHostDevice)
     return umem_error_fill(error, umemTypeError, 0, 0,
                            "host is a %s context, not a Host",
                            umemi_name(host));

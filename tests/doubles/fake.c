@@ -17,14 +17,27 @@
 static pthread_mutex_t fake_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static char const *const slot_names[FAKE_SLOTS] = {
-    [FAKE_DTOR] = "dtor",           [FAKE_ALLOC] = "alloc",
-    [FAKE_FREE] = "free",           [FAKE_READ] = "read",
-    [FAKE_WRITE] = "write",         [FAKE_SPACES] = "spaces",
-    [FAKE_CHECK] = "check",         [FAKE_CALLOC] = "calloc",
-    [FAKE_FLUSH] = "flush",         [FAKE_DISCARD] = "discard",
-    [FAKE_COPY_PEER] = "copy_peer", [FAKE_VIEW_BEGIN] = "view_begin",
-    [FAKE_VIEW_END] = "view_end",   [FAKE_SET] = "set",
-    [FAKE_NEXT_DATA] = "next_data", [FAKE_LIMITS] = "limits",
+    [FAKE_DTOR] = "dtor",
+    [FAKE_ALLOC] = "alloc",
+    [FAKE_FREE] = "free",
+    [FAKE_READ] = "read",
+    [FAKE_WRITE] = "write",
+    [FAKE_SPACES] = "spaces",
+    [FAKE_CHECK] = "check",
+    [FAKE_CALLOC] = "calloc",
+    [FAKE_FLUSH] = "flush",
+    [FAKE_DISCARD] = "discard",
+    [FAKE_COPY_PEER] = "copy_peer",
+    [FAKE_VIEW_BEGIN] = "view_begin",
+    [FAKE_VIEW_END] = "view_end",
+    [FAKE_SET] = "set",
+    [FAKE_NEXT_DATA] = "next_data",
+    [FAKE_LIMITS] = "limits",
+    [FAKE_EXPORT_HANDLE] = "export_handle",
+    [FAKE_IMPORT_HANDLE] = "import_handle",
+    [FAKE_STAGE_ALLOC] = "stage_alloc",
+    [FAKE_STAGE_FREE] = "stage_free",
+    [FAKE_CAN_REACH] = "can_reach",
 };
 
 /* --- what tests see ------------------------------------------------------ */
@@ -43,7 +56,7 @@ static bool fake_enter(struct fake *device, enum fakeSlot slot,
   pthread_mutex_lock(&fake_lock);
   device->calls[slot]++;
   size_t length = strlen(device->log);
-  if (slot != FAKE_SPACES && slot != FAKE_LIMITS)
+  if (slot != FAKE_SPACES && slot != FAKE_LIMITS && slot != FAKE_CAN_REACH)
     snprintf(device->log + length, sizeof device->log - length, "%s%s",
              length ? " " : "", slot_names[slot]);
   if (device->destroyed)
@@ -439,6 +452,59 @@ static void fake_limits(void *state, unsigned access, uintptr_t adr,
   fake_leave(umemOK);
 }
 
+static umemStatusType fake_export_handle(void *state, uintptr_t adr,
+                                         size_t nbytes, unsigned char *payload,
+                                         umemError *error) {
+  struct fake *device = state;
+  struct fakeFault fault;
+  if (fake_enter(device, FAKE_EXPORT_HANDLE, &fault))
+    return fake_failed(FAKE_EXPORT_HANDLE, &fault, error);
+  (void)nbytes;
+  memcpy(payload, &adr, sizeof adr);
+  return fake_leave(umemOK);
+}
+
+static umemStatusType fake_import_handle(void *state,
+                                         unsigned char const *payload,
+                                         size_t nbytes, uintptr_t *adr_out,
+                                         umemError *error) {
+  struct fake *device = state;
+  struct fakeFault fault;
+  if (fake_enter(device, FAKE_IMPORT_HANDLE, &fault))
+    return fake_failed(FAKE_IMPORT_HANDLE, &fault, error);
+  memcpy(adr_out, payload, sizeof *adr_out);
+  return fake_leave(fake_has(device, *adr_out, nbytes)
+                        ? umemOK
+                        : umem_error_fill(error, umemIndexError, 0, 0,
+                                          "not the fake's memory"));
+}
+
+static umemStatusType fake_stage_alloc(void *state, size_t nbytes,
+                                       void **ptr_out, umemError *error) {
+  struct fake *device = state;
+  struct fakeFault fault;
+  if (fake_enter(device, FAKE_STAGE_ALLOC, &fault))
+    return fake_failed(FAKE_STAGE_ALLOC, &fault, error);
+  *ptr_out = malloc(nbytes);
+  return fake_leave(*ptr_out ? umemOK : UMEM_DECLINED);
+}
+
+static void fake_stage_free(void *state, void *ptr, size_t nbytes) {
+  struct fakeFault unused;
+  (void)nbytes;
+  fake_enter(state, FAKE_STAGE_FREE, &unused);
+  free(ptr);
+  fake_leave(umemOK);
+}
+
+static bool fake_can_reach(void *state, void *dest_state) {
+  struct fakeFault unused;
+  (void)dest_state;
+  fake_enter(state, FAKE_CAN_REACH, &unused);
+  fake_leave(umemOK);
+  return true;
+}
+
 /* --- table and constructor ----------------------------------------------- */
 
 #define FAKE_UNLESS_OUT(slot, method)                                          \
@@ -478,6 +544,11 @@ struct umemVtbl fake_vtbl(struct fakeConfig const *config) {
       .limits = fake_has_limits(config)
                     ? FAKE_UNLESS_OUT(FAKE_LIMITS, fake_limits)
                     : NULL,
+      .export_handle = config->handles ? fake_export_handle : NULL,
+      .import_handle = config->handles ? fake_import_handle : NULL,
+      .stage_alloc = config->stages ? fake_stage_alloc : NULL,
+      .stage_free = config->stages ? fake_stage_free : NULL,
+      .can_reach = config->reaches ? fake_can_reach : NULL,
   };
 }
 

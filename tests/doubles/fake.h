@@ -47,6 +47,11 @@ enum fakeSlot {
   FAKE_SET,
   FAKE_NEXT_DATA,
   FAKE_LIMITS,
+  FAKE_EXPORT_HANDLE,
+  FAKE_IMPORT_HANDLE,
+  FAKE_STAGE_ALLOC,
+  FAKE_STAGE_FREE,
+  FAKE_CAN_REACH,
   FAKE_SLOTS
 };
 
@@ -73,6 +78,9 @@ struct fakeConfig {
   size_t hole;              /**< Has a `next_data`, which knows the zeros in
                                  whole pieces of so many bytes. */
   struct umemLimits limits; /**< Has `limits`, if any of them is set. */
+  bool handles;             /**< Has handles: the address. */
+  bool stages;              /**< Has memory to stage through. */
+  bool reaches;             /**< Has a `can_reach`, which says yes. */
 };
 
 /** One scripted failure. */
@@ -127,8 +135,8 @@ struct umemVtbl fake_vtbl(struct fakeConfig const *config);
 void fake_fail(struct fake *device, enum fakeSlot slot,
                struct fakeFault const *fault);
 
-/** The methods called since the last fake_forget(), spaces() and limits() left
-    out. */
+/** The methods called since the last fake_forget(); spaces(), limits() and
+    can_reach(), which only answer, are left out. */
 char const *fake_log(struct fake const *device);
 void fake_forget(struct fake *device);
 

@@ -56,6 +56,8 @@ FAULTY(void *, tsearch,
        (void const *key, void **root,
         int (*compare)(void const *, void const *)),
        (key, root, compare), NO_POINTER)
+FAULTY(int, pthread_key_create, (pthread_key_t * key, void (*end)(void *)),
+       (key, end), how)
 FAULTY(int, pthread_setspecific, (pthread_key_t key, void const *value),
        (key, value), how)
 FAULTY(int, pthread_create,

@@ -26,6 +26,7 @@
   X(posix_memalign)                                                            \
   X(strdup)                                                                    \
   X(tsearch)                                                                   \
+  X(pthread_key_create)                                                        \
   X(pthread_setspecific)                                                       \
   X(pthread_create)                                                            \
   X(mmap)                                                                      \

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* UMEM_LOG: on which stream its lines are, and what they cannot do to the
+   program. */
+#include "core.h"
+
+#include "internal.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Each test runs this program again: the stream is that of its start. */
+static int copy_once(void) {
+  umemHost host;
+  char from[8] = "", to[8];
+  return umemHost_ctor(&host) != umemOK ||
+         umem_copy_to(&host, (uintptr_t)from, &host, (uintptr_t)to,
+                      sizeof to) != umemOK ||
+         umem_dtor(&host) != umemOK;
+}
+
+static int role_stderr(void) {
+  return copy_once();
+}
+
+/* A file of the program that got the number of a closed stream. */
+static int role_file(void) {
+  char path[] = "/tmp/umem-log-XXXXXX";
+  close(STDERR_FILENO);
+  int fd = mkstemp(path);
+  unlink(path);
+  return fd != STDERR_FILENO || copy_once() || lseek(fd, 0, SEEK_END) != 0;
+}
+
+static int role_closed(void) {
+  close(STDERR_FILENO);
+  return copy_once();
+}
+
+/* The stream of the start is what has no reader. */
+static int role_start_with(int ends[2]) {
+  signal(SIGPIPE, SIG_DFL);
+  dup2(ends[1], STDERR_FILENO);
+  close(ends[0]);
+  close(ends[1]);
+  execl("/proc/self/exe", "test_log", "stderr", (char *)NULL);
+  return 2;
+}
+
+static int role_pipe(void) {
+  int ends[2];
+  return pipe(ends) ? 2 : role_start_with(ends);
+}
+
+static int role_socket(void) {
+  int ends[2];
+  return socketpair(AF_UNIX, SOCK_STREAM, 0, ends) ? 2 : role_start_with(ends);
+}
+
+/* Or a file that may not grow. */
+static int role_limit(void) {
+  char path[] = "/tmp/umem-log-XXXXXX";
+  int ends[2] = {-1, mkstemp(path)};
+  unlink(path);
+  struct rlimit none = {0, 0};
+  return setrlimit(RLIMIT_FSIZE, &none) ? 2 : role_start_with(ends);
+}
+
+static int role_pending(void) {
+  sigset_t set;
+  struct umemiHeldSignal held;
+  sigemptyset(&set);
+  sigaddset(&set, SIGPIPE);
+  sigprocmask(SIG_BLOCK, &set, NULL);
+  raise(SIGPIPE);
+  umemi_signal_hold(&held, SIGPIPE);
+  umemi_signal_release(&held);
+  sigpending(&set);
+  return !sigismember(&set, SIGPIPE);
+}
+
+static struct {
+  char const *name;
+  int (*run)(void);
+} const roles[] = {{"stderr", role_stderr},  {"file", role_file},
+                   {"closed", role_closed},  {"pipe", role_pipe},
+                   {"socket", role_socket},  {"limit", role_limit},
+                   {"pending", role_pending}};
+
+static void expect_role(char const *role, bool tells) {
+  char told[2000];
+  int status = run_again(role, "UMEM_LOG=copy", told, sizeof told);
+  if (status != 0)
+    fail_msg("%s: %d: %s", role, status, told);
+  assert_int_equal(strstr(told, "umem: copy of 8 bytes, Host 0x") != NULL,
+                   tells);
+}
+
+static void log__is_on_the_stream_of_the_start(void **state) {
+  (void)state;
+  expect_role("stderr", true);
+}
+
+static void log__is_not_written_to_a_file_of_the_program(void **state) {
+  (void)state;
+  expect_role("file", false);
+  expect_role("closed", false);
+}
+
+static void log__that_nobody_reads_does_not_end_the_process(void **state) {
+  (void)state;
+  expect_role("pipe", false);
+  expect_role("socket", false);
+}
+
+static void log__in_a_file_at_its_limit_does_not_end_the_process(void **state) {
+  (void)state;
+  expect_role("limit", false);
+}
+
+static void held_signal__that_was_pending_before_stays(void **state) {
+  (void)state;
+  expect_role("pending", false);
+}
+
+int main(int argc, char **argv) {
+  struct CMUnitTest const tests[] = {
+      cmocka_unit_test(log__is_on_the_stream_of_the_start),
+      cmocka_unit_test(log__is_not_written_to_a_file_of_the_program),
+      cmocka_unit_test(log__that_nobody_reads_does_not_end_the_process),
+      cmocka_unit_test(log__in_a_file_at_its_limit_does_not_end_the_process),
+      cmocka_unit_test(held_signal__that_was_pending_before_stays),
+  };
+  for (size_t i = 0; argc > 1 && i < LENGTH(roles); i++)
+    if (strcmp(argv[1], roles[i].name) == 0)
+      return roles[i].run();
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
