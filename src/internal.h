@@ -41,8 +41,8 @@ struct umemiContext {
   struct umemVtbl const *vtbl;   /* if live; no optional method is NULL */
   struct umemVtbl *foreign_vtbl; /* what vtbl points to, if we own it */
   void *state;
-  void *blocks;  /* registry.c; under the lock of id */
-  void *mirrors; /* connect.c; under the lock of id */
+  struct umemiBlockNode *blocks; /* registry.c; under the lock of id */
+  void *mirrors;                 /* connect.c; under the lock of id */
   _Atomic uint64_t error_count;
   int64_t last_native; /* last_*: status.c; under the lock of id */
   uint64_t last_bytes_done;
@@ -270,26 +270,42 @@ umemStatusType umemi_end_two(struct umemiCall *call, umemStatusType status,
 /* Cleans the calling thread's status; `dead`: its slots are the first to go. */
 void umemi_status_clean(struct umemiContext *ctx, bool dead);
 
-/* registry.c: the live blocks of a context ---------------------------------*/
+/* blocktree.c: blocks in the order of their addresses ----------------------*/
 
 struct umemiBlock {
   uintptr_t adr;    /* what the user has */
-  size_t nbytes;    /* what he asked for */
+  size_t nbytes;    /* what the user asked for */
   uintptr_t origin; /* what the device's allocator returned */
   size_t reserved;  /* what it was asked for */
 };
 
-/* For tsearch() of blocks, and of whatever begins with one: overlapping ones
-   are equal. */
+/* A tree of blocks with different addresses; NULL is an empty one. */
+struct umemiBlockNode;
+
+/* The last block at or before `adr`, valid until the tree changes; or NULL. */
+struct umemiBlock const *
+umemi_blocktree_before(struct umemiBlockNode const *root, uintptr_t adr);
+/* Copies the block. False without memory: the tree has the same blocks. */
+bool umemi_blocktree_add(struct umemiBlockNode **root,
+                         struct umemiBlock const *block);
+/* Removes the block at `adr`, which must be in the tree. Cannot fail. */
+void umemi_blocktree_take(struct umemiBlockNode **root, uintptr_t adr);
+
+/* registry.c: the live blocks of a context ---------------------------------*/
+
+/* Order of blocks for tsearch(): overlapping ones are equal. Also of structs
+   that begin with a block. */
 int umemi_block_compare(void const *a, void const *b);
 /* IndexError if the range, which touches the block, is not inside it. */
 umemStatusType umemi_block_bound(struct umemiBlock const *block, uintptr_t adr,
                                  size_t nbytes, umemError *error);
-/* Owns a heap copy on success. MemoryError leaves nothing registered. */
+/* Copies the block. MemoryError leaves nothing registered; RuntimeError: a live
+   block overlaps it. */
 umemStatusType umemi_registry_add(struct umemiContext *ctx,
                                   struct umemiBlock const *block,
                                   umemError *error);
-/* Takes the block at `adr` out; ValueError if there is none. */
+/* Takes the block at `adr` out; ValueError if there is none. Needs no memory.
+ */
 umemStatusType umemi_registry_take(struct umemiContext *ctx, uintptr_t adr,
                                    struct umemiBlock *out, umemError *error);
 /* The same without taking it out. */
