@@ -130,7 +130,8 @@ static int faulty_close(int fd) {
 
 /* The mode that follows the flags if they create. */
 static mode_t mode_argument(int flags, va_list more) {
-  return flags & O_CREAT ? va_arg(more, mode_t) : 0;
+  bool creates = flags & O_CREAT || (flags & O_TMPFILE) == O_TMPFILE;
+  return creates ? va_arg(more, mode_t) : 0;
 }
 
 static int faulty_open(char const *path, int flags, ...) {
