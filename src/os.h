@@ -62,6 +62,7 @@ struct umemiOs {
   /* files */
   int (*open)(char const *, int, ...);
   int (*openat)(int, char const *, int, ...);
+  int (*open_by_handle_at)(int, struct file_handle *, int);
   int (*close)(int);
   int (*stat)(char const *, struct stat *);
   int (*lstat)(char const *, struct stat *);
@@ -95,14 +96,14 @@ struct umemiOs {
     .pthread_setspecific = pthread_setspecific,                                \
     .pthread_create = pthread_create, .mmap = mmap, .madvise = madvise,        \
     .mincore = mincore, .munmap = munmap, .mlock = mlock,                      \
-    .mbind = umemi_mbind, .open = open, .openat = openat, .close = close,      \
-    .stat = stat, .lstat = lstat, .fstat = fstat, .statx = statx,              \
-    .fstatvfs = fstatvfs, .fcntl = fcntl, .ioctl = ioctl,                      \
-    .realpath = realpath, .pread = pread, .pwrite = pwrite,                    \
-    .ftruncate = ftruncate, .lseek = lseek, .fallocate = fallocate,            \
-    .fdatasync = fdatasync, .fsync = fsync, .fchmod = fchmod,                  \
-    .renameat = renameat, .linkat = linkat, .unlinkat = unlinkat,              \
-    .memfd_create = memfd_create                                               \
+    .mbind = umemi_mbind, .open = open, .openat = openat,                      \
+    .open_by_handle_at = open_by_handle_at, .close = close, .stat = stat,      \
+    .lstat = lstat, .fstat = fstat, .statx = statx, .fstatvfs = fstatvfs,      \
+    .fcntl = fcntl, .ioctl = ioctl, .realpath = realpath, .pread = pread,      \
+    .pwrite = pwrite, .ftruncate = ftruncate, .lseek = lseek,                  \
+    .fallocate = fallocate, .fdatasync = fdatasync, .fsync = fsync,            \
+    .fchmod = fchmod, .renameat = renameat, .linkat = linkat,                  \
+    .unlinkat = unlinkat, .memfd_create = memfd_create                         \
   }
 
 #ifdef UMEM_TEST_HOOKS

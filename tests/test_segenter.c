@@ -72,6 +72,7 @@ static void assert_usable(uint32_t flags) {
 /* --- systems that refuse a way -------------------------------------------- */
 
 static bool refuses_unnamed, refuses_proc, refuses_empty_path;
+static bool refuses_handles = true; /* as to the unprivileged */
 
 /* With the mode behind the flags: ours are all 0600. */
 static int refusing_open(char const *file, int flags, ...) {
@@ -80,6 +81,13 @@ static int refusing_open(char const *file, int flags, ...) {
   if (refuses_proc && strncmp(file, "/proc/", 6) == 0)
     return errno = ENOENT, -1;
   return faults_real.open(file, flags, 0600);
+}
+
+static int refusing_open_by_handle_at(int mount, struct file_handle *handle,
+                                      int flags) {
+  if (refuses_handles)
+    return errno = EPERM, -1;
+  return faults_real.open_by_handle_at(mount, handle, flags);
 }
 
 static int refusing_linkat(int from, char const *old, int to, char const *new,
@@ -100,6 +108,7 @@ static void on_system(unsigned system) {
   refuses_empty_path = system & 4;
   umemi_os.open = refusing_open;
   umemi_os.linkat = refusing_linkat;
+  umemi_os.open_by_handle_at = refusing_open_by_handle_at;
 }
 
 static void name__is_created_on_systems_that_refuse_ways(void **state) {
@@ -143,6 +152,27 @@ static void nameless__without_proc_is_not_supported(void **state) {
   assert_ok(umem_dtor(&s));
 }
 
+static void nameless__without_proc_is_had_by_the_privileged(void **state) {
+  (void)state;
+  umemShm s, peer;
+  on_system(2);
+  refuses_handles = false;
+  umemStatusType status = umemShm_ctor(&s, NULL, SIZE, 0);
+  if (status == umemOK) {
+    assert_ok(umemShm_ctor_fd(&peer, umemShm_get_fd(&s)));
+    uintptr_t adr = umem_alloc(&s, 1);
+    assert_ok(umem_free(&s, adr));
+    assert_whole(&peer, SIZE);
+    assert_ok(umem_dtor(&peer));
+  }
+  refuses_handles = true;
+  assert_ok(umem_dtor(&s));
+  if (status != umemOK) {
+    assert_int_equal(status, umemNotSupportedError);
+    skip();
+  }
+}
+
 /* The name is of another file by then: its lock would be another. */
 static void lock__by_a_name_that_changed_hands_is_not_taken(void **state) {
   (void)state;
@@ -167,9 +197,13 @@ static void without_proc(void) {
       mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
       umount2("/proc", MNT_DETACH))
     exit(SKIPPED);
+  umemShm s;
   assert_usable(0);
-  assert_ctor_fails(umemShm_ctor(s, NULL, SIZE, 0), umemNotSupportedError,
-                    "/proc");
+  if (umemShm_ctor(&s, NULL, SIZE, 0) == umemOK) /* of the privileged */
+    assert_whole(&s, SIZE);
+  else
+    assert_slot(&s, umemNotSupportedError, "/proc");
+  assert_ok(umem_dtor(&s));
 }
 
 static void name__works_where_proc_is_not_mounted(void **state) {
@@ -391,6 +425,7 @@ static void die_in_ctor(void) {
   umemi_os.pwrite = killed_pwrite;
   umemi_os.open = killed_open;
   umemi_os.linkat = killed_linkat;
+  umemi_os.open_by_handle_at = refusing_open_by_handle_at;
   umemi_os.fcntl = killed_fcntl;
   umemShm_ctor(&s, name, SIZE, UMEM_SHM_KEEP);
   _exit(42);
@@ -496,6 +531,7 @@ int main(void) {
       name_test(name__is_created_on_systems_that_refuse_ways),
       name_test(name__of_a_segment_without_room_is_not_left),
       name_test(nameless__without_proc_is_not_supported),
+      name_test(nameless__without_proc_is_had_by_the_privileged),
       name_test(lock__by_a_name_that_changed_hands_is_not_taken),
       name_test(name__works_where_proc_is_not_mounted),
       name_test(nameless__is_created_whichever_flags_the_system_takes),

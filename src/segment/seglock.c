@@ -69,7 +69,21 @@ void umemi_segment_end(struct umemiSegment *s) {
 
 /* --- description ---------------------------------------------------------- */
 
-/* By the descriptor; where there is no /proc, by the name. */
+/* The system allows it to the privileged. */
+static int lock_open_by_handle(int fd) {
+  union {
+    struct file_handle handle;
+    char room[sizeof(struct file_handle) + MAX_HANDLE_SZ];
+  } of = {.handle = {.handle_bytes = MAX_HANDLE_SZ}};
+  int mount;
+  if (name_to_handle_at(fd, "", &of.handle, &mount, AT_EMPTY_PATH))
+    return -1;
+  return umemi_keep_fd(UMEMI_RETRY(
+      umemi_os.open_by_handle_at(fd, &of.handle, O_RDWR | O_CLOEXEC)));
+}
+
+/* By the descriptor; where there is no /proc, by what else leads to the file.
+   errno is that of the first way. */
 static int lock_open(struct umemiSegment const *s) {
   char path[32];
   snprintf(path, sizeof path, "/proc/self/fd/%d", s->io.fd);
@@ -77,6 +91,8 @@ static int lock_open(struct umemiSegment const *s) {
   int failed = errno;
   if (fd < 0 && s->path)
     fd = umemi_segment_open_again(s);
+  if (fd < 0)
+    fd = lock_open_by_handle(s->io.fd);
   errno = failed;
   return fd;
 }

@@ -100,6 +100,9 @@ FAULTY(long, mbind,
         unsigned long node_bits, unsigned flags),
        (at, size, mode, nodes, node_bits, flags), MINUS_ONE)
 
+FAULTY(int, open_by_handle_at,
+       (int mount, struct file_handle *handle, int flags),
+       (mount, handle, flags), MINUS_ONE)
 FAULTY(int, memfd_create, (char const *name, unsigned flags), (name, flags),
        MINUS_ONE)
 
