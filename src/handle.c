@@ -5,6 +5,8 @@
  */
 #include "internal.h"
 
+#include <sys/sysmacros.h>
+
 #include "crc32c.h"
 
 enum { HANDLE_VERSION = 1 };
@@ -144,33 +146,90 @@ umemStatusType umem_import_handle(void const *ctx, void const *buf, size_t len,
 
 enum { PLACE_IN_FILE = 1, PLACE_ON_DEVICE = 2 };
 
-/* Which file, and where in it. An inode number is used again after the file is
-   gone; when it was born tells one file from the next. A block device is one
-   whatever node it was opened by. */
+/*
+ * Which file, and where in it. An inode number is used again after the file is
+ * gone; the time of birth, where it is known (else 0), tells one file from the
+ * next. A block device is the same whatever node it was opened by.
+ */
 struct place {
   uint64_t form, device, inode, born_seconds, born_nanoseconds, offset;
 };
 
 _Static_assert(sizeof(struct place) <= UMEM_HANDLE_PAYLOAD, "it fits");
 
-static int place_identify(int fd, struct place *place) {
+static uint64_t place_device(unsigned major, unsigned minor) {
+  return (uint64_t)major << 32 | minor;
+}
+
+static void place_set(struct place *place, mode_t mode, uint64_t node_device,
+                      uint64_t device, uint64_t inode) {
+  if (S_ISBLK(mode))
+    *place = (struct place){.form = PLACE_ON_DEVICE, .device = node_device};
+  else
+    *place =
+        (struct place){.form = PLACE_IN_FILE, .device = device, .inode = inode};
+}
+
+static int place_identify_by_statx(int fd, struct place *place) {
   struct statx st;
   if (umemi_os.statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME,
                      &st))
     return errno;
-  bool is_born = st.stx_mask & STATX_BTIME;
-  if (S_ISBLK(st.stx_mode))
-    *place = (struct place){.form = PLACE_ON_DEVICE,
-                            .device = (uint64_t)st.stx_rdev_major << 32 |
-                                      st.stx_rdev_minor};
-  else
-    *place = (struct place){
-        .form = PLACE_IN_FILE,
-        .device = (uint64_t)st.stx_dev_major << 32 | st.stx_dev_minor,
-        .inode = st.stx_ino,
-        .born_seconds = is_born ? (uint64_t)st.stx_btime.tv_sec : 0,
-        .born_nanoseconds = is_born ? st.stx_btime.tv_nsec : 0};
+  place_set(place, st.stx_mode,
+            place_device(st.stx_rdev_major, st.stx_rdev_minor),
+            place_device(st.stx_dev_major, st.stx_dev_minor), st.stx_ino);
+  if (place->form == PLACE_IN_FILE && st.stx_mask & STATX_BTIME) {
+    place->born_seconds = (uint64_t)st.stx_btime.tv_sec;
+    place->born_nanoseconds = st.stx_btime.tv_nsec;
+  }
   return 0;
+}
+
+static int place_identify_by_fstat(int fd, struct place *place) {
+  struct stat st;
+  if (umemi_os.fstat(fd, &st))
+    return errno;
+  place_set(place, st.st_mode,
+            place_device(major(st.st_rdev), minor(st.st_rdev)),
+            place_device(major(st.st_dev), minor(st.st_dev)), st.st_ino);
+  return 0;
+}
+
+/* Sandboxes refuse statx() in several ways; all that fstat() lacks is the time
+   of birth. */
+static umemStatusType place_identify(int fd, struct place *place,
+                                     umemError *error) {
+  int failed = place_identify_by_statx(fd, place);
+  if (failed)
+    failed = place_identify_by_fstat(fd, place);
+  return failed ? umem_error_fill(error, umemIOError, failed, 0, "fstat")
+                : umemOK;
+}
+
+/* One side may not know the time of birth: then the rest decides. */
+static bool place_is_same_file(struct place const *a, struct place const *b) {
+  bool both_born = (a->born_seconds || a->born_nanoseconds) &&
+                   (b->born_seconds || b->born_nanoseconds);
+  return a->form == b->form && a->device == b->device && a->inode == b->inode &&
+         (!both_born || (a->born_seconds == b->born_seconds &&
+                         a->born_nanoseconds == b->born_nanoseconds));
+}
+
+struct place_text {
+  char text[128];
+};
+
+static struct place_text place_name(struct place const *place) {
+  struct place_text name;
+  char born[48] = "";
+  if (place->born_seconds || place->born_nanoseconds)
+    snprintf(born, sizeof born, " born at %" PRIu64 ".%09" PRIu64,
+             place->born_seconds, place->born_nanoseconds);
+  snprintf(name.text, sizeof name.text,
+           "%s %" PRIu64 ":%" PRIu64 ", inode %" PRIu64 "%s",
+           place->form == PLACE_ON_DEVICE ? "block device" : "device",
+           place->device >> 32, place->device & UINT32_MAX, place->inode, born);
+  return name;
 }
 
 static umemStatusType place_outside(uint64_t offset, size_t nbytes,
@@ -185,9 +244,9 @@ umemStatusType umemi_place_export(int fd, uint64_t size, uint64_t offset,
                                   size_t nbytes, unsigned char *payload_out,
                                   umemError *error) {
   struct place place = {.form = 0};
-  int failed = place_identify(fd, &place);
-  if (failed)
-    return umem_error_fill(error, umemIOError, failed, 0, "statx");
+  umemStatusType status = place_identify(fd, &place, error);
+  if (status != umemOK)
+    return status;
   if (offset > size || nbytes > size - offset)
     return place_outside(offset, nbytes, size, error);
   place.offset = offset;
@@ -199,18 +258,14 @@ umemStatusType umemi_place_import(int fd, uint64_t size,
                                   unsigned char const *payload, size_t nbytes,
                                   uint64_t *offset_out, umemError *error) {
   struct place given, here = {.form = 0};
-  int failed = place_identify(fd, &here);
-  if (failed)
-    return umem_error_fill(error, umemIOError, failed, 0, "statx");
+  umemStatusType status = place_identify(fd, &here, error);
+  if (status != umemOK)
+    return status;
   memcpy(&given, payload, sizeof given);
-  here.offset = given.offset;
-  if (memcmp(&given, &here, sizeof given) != 0)
-    return umem_error_fill(
-        error, umemValueError, 0, 0,
-        "the handle is of something else: device %" PRIu64 ":%" PRIu64
-        ", inode %" PRIu64 ", and not %" PRIu64 ":%" PRIu64 ", %" PRIu64,
-        given.device >> 32, given.device & UINT32_MAX, given.inode,
-        here.device >> 32, here.device & UINT32_MAX, here.inode);
+  if (!place_is_same_file(&given, &here))
+    return umem_error_fill(error, umemValueError, 0, 0,
+                           "the handle is of something else: %s, and not %s",
+                           place_name(&given).text, place_name(&here).text);
   if (given.offset > size || nbytes > size - given.offset)
     return place_outside(given.offset, nbytes, size, error);
   *offset_out = given.offset;

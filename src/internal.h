@@ -42,8 +42,8 @@ struct umemiContext {
   struct umemVtbl const *vtbl;   /* if live; no optional method is NULL */
   struct umemVtbl *foreign_vtbl; /* what vtbl points to, if we own it */
   void *state;
-  void *blocks;  /* registry.c; under the lock of id */
-  void *mirrors; /* connect.c; under the lock of id */
+  struct umemiBlockNode *blocks; /* registry.c; under the lock of id */
+  void *mirrors;                 /* connect.c; under the lock of id */
   _Atomic uint64_t error_count;
   int64_t last_native; /* last_*: status.c; under the lock of id */
   uint64_t last_bytes_done;
@@ -291,26 +291,42 @@ umemStatusType umemi_end_two(struct umemiCall *call, umemStatusType status,
 /* Cleans the calling thread's status; `dead`: its slots are the first to go. */
 void umemi_status_clean(struct umemiContext *ctx, bool dead);
 
-/* registry.c: the live blocks of a context ---------------------------------*/
+/* blocktree.c: blocks in the order of their addresses ----------------------*/
 
 struct umemiBlock {
   uintptr_t adr;    /* what the user has */
-  size_t nbytes;    /* what he asked for */
+  size_t nbytes;    /* what the user asked for */
   uintptr_t origin; /* what the device's allocator returned */
   size_t reserved;  /* what it was asked for */
 };
 
-/* For tsearch() of blocks, and of whatever begins with one: overlapping ones
-   are equal. */
+/* A tree of blocks with different addresses; NULL is an empty one. */
+struct umemiBlockNode;
+
+/* The last block at or before `adr`, valid until the tree changes; or NULL. */
+struct umemiBlock const *
+umemi_blocktree_before(struct umemiBlockNode const *root, uintptr_t adr);
+/* Copies the block. False without memory: the tree has the same blocks. */
+bool umemi_blocktree_add(struct umemiBlockNode **root,
+                         struct umemiBlock const *block);
+/* Removes the block at `adr`, which must be in the tree. Cannot fail. */
+void umemi_blocktree_take(struct umemiBlockNode **root, uintptr_t adr);
+
+/* registry.c: the live blocks of a context ---------------------------------*/
+
+/* Order of blocks for tsearch(): overlapping ones are equal. Also of structs
+   that begin with a block. */
 int umemi_block_compare(void const *a, void const *b);
 /* IndexError if the range, which touches the block, is not inside it. */
 umemStatusType umemi_block_bound(struct umemiBlock const *block, uintptr_t adr,
                                  size_t nbytes, umemError *error);
-/* Owns a heap copy on success. MemoryError leaves nothing registered. */
+/* Copies the block. MemoryError leaves nothing registered; RuntimeError: a live
+   block overlaps it. */
 umemStatusType umemi_registry_add(struct umemiContext *ctx,
                                   struct umemiBlock const *block,
                                   umemError *error);
-/* Takes the block at `adr` out; ValueError if there is none. */
+/* Takes the block at `adr` out; ValueError if there is none. Needs no memory.
+ */
 umemStatusType umemi_registry_take(struct umemiContext *ctx, uintptr_t adr,
                                    struct umemiBlock *out, umemError *error);
 /* The same without taking it out. */
@@ -953,6 +969,32 @@ umemStatusType umemi_store_import_handle(void *state,
                                          umemError *error);
 umemStatusType umemi_store_discard(void *state, umemError *error);
 
+/* segrooms.c: where a segment may have room, as far as this process knows ---*/
+
+enum { UMEMI_SEGMENT_GROUP = 128 }; /* entries of the table */
+#define UMEMI_ROOM_UNKNOWN UINT32_MAX
+
+/* For each group of granules the longest free run that begins behind a block or
+   mark in it, in granules. */
+struct umemiRooms {
+  uint32_t *tree; /* maxima: node k is above 2 k and 2 k + 1 */
+  uint64_t groups, leaves;
+};
+
+/* All groups are unknown at the beginning. */
+umemStatusType umemi_rooms_begin(struct umemiRooms *rooms, uint64_t granules,
+                                 umemError *error);
+void umemi_rooms_end(struct umemiRooms *rooms);
+/* All groups are unknown again. */
+void umemi_rooms_forget(struct umemiRooms *rooms);
+uint32_t umemi_rooms_get(struct umemiRooms const *rooms, uint64_t group);
+void umemi_rooms_set(struct umemiRooms *rooms, uint64_t group, uint32_t room);
+/* The first group from `from` on that has at least so much; false: none. */
+bool umemi_rooms_find(struct umemiRooms const *rooms, uint64_t from,
+                      uint64_t length, uint64_t *group_out);
+/* Of all groups. */
+uint64_t umemi_rooms_longest(struct umemiRooms const *rooms);
+
 /* segment.c: memory that processes share -----------------------------------*/
 
 enum {
@@ -963,11 +1005,13 @@ enum {
 
 struct umemiSegment {
   struct umemiFileIo io;
-  uint64_t total;    /* bytes of it, of which the last */
-  uint64_t nbytes;   /* are for blocks, */
-  uint64_t data_at;  /* from here on: */
-  uint64_t granules; /* so many */
-  uintptr_t origin;  /* address of the first of them; set by the user */
+  char const *path;        /* of its name; borrowed; NULL: it has none */
+  uint64_t total;          /* bytes of it, of which the last */
+  uint64_t nbytes;         /* are for blocks, */
+  uint64_t data_at;        /* from here on: */
+  uint64_t granules;       /* so many */
+  uintptr_t origin;        /* address of the first of them; set by the user */
+  struct umemiRooms rooms; /* under the lock */
   pthread_mutex_t turn;
   int lock_fd; /* in turn, and under the lock of the list; or -1 */
   struct umemiSegment *next;
@@ -975,22 +1019,74 @@ struct umemiSegment {
 
 /* Bytes of a segment with so many for blocks; 0 if none can be so large. */
 uint64_t umemi_segment_total(uint64_t nbytes);
+/* One of these follows umemi_segment_begin(). Makes a segment of an empty file
+   that nobody else has; */
+umemStatusType umemi_segment_create(struct umemiSegment *segment,
+                                    uint64_t nbytes, umemError *error);
+/* or finds one in it, `nbytes` 0 is any size; waits for a creator that lives.
+ */
+umemStatusType umemi_segment_attach(struct umemiSegment *segment,
+                                    uint64_t nbytes, umemError *error);
+/* Before attaching to a named file: makes a segment of it if it is empty, and
+   no creator of it lives. One that a creator left half-way, and one that cannot
+   be completed, loses its name. Success without `adopted_out`: to be attached
+   to, if it has its name yet. */
+umemStatusType umemi_segment_adopt(struct umemiSegment *segment,
+                                   uint64_t nbytes, bool *adopted_out,
+                                   umemError *error);
+
+/* seglock.c: the lock of a segment -----------------------------------------*/
+
 /* Takes the descriptor, and closes it at the end. */
 void umemi_segment_begin(struct umemiSegment *segment, int fd);
 void umemi_segment_end(struct umemiSegment *segment);
-/* One of them follows: makes a segment of an empty file, or finds one in it;
-   `nbytes` 0 is any size. */
-umemStatusType umemi_segment_create(struct umemiSegment *segment,
-                                    uint64_t nbytes, umemError *error);
-umemStatusType umemi_segment_attach(struct umemiSegment *segment,
-                                    uint64_t nbytes, umemError *error);
-/* Of all threads and processes one has it. */
+/* Exclusive across threads and processes. NotSupportedError without /proc for a
+   segment that cannot be opened again by its name, either. */
 umemStatusType umemi_segment_lock(struct umemiSegment *segment,
                                   umemError *error);
 void umemi_segment_unlock(struct umemiSegment *segment);
 void umemi_segments_before_fork(void);
 void umemi_segments_after_fork(void);
 void umemi_segments_in_child(void);
+/* Can it be locked? Fails as umemi_segment_lock() would, without waiting. */
+umemStatusType umemi_segment_ready(struct umemiSegment *segment,
+                                   umemError *error);
+
+/* segname.c: names of segments ---------------------------------------------*/
+
+#define UMEMI_SEGMENT_DIRECTORY "/dev/shm"
+
+struct umemiSegmentPath {
+  char text[sizeof UMEMI_SEGMENT_DIRECTORY + NAME_MAX + 1];
+};
+
+/* ValueError for a bad name. */
+umemStatusType umemi_segment_path(char const *name,
+                                  struct umemiSegmentPath *path_out,
+                                  umemError *error);
+/* A descriptor, or -1 and errno. `flags` as O_CREAT, besides the usual. */
+int umemi_segment_open(char const *path, int flags);
+/* Of a new file without a name, in the same directory. */
+int umemi_segment_open_unnamed(void);
+/* Names such a file; 0 or errno, EEXIST if the name is taken. */
+int umemi_segment_link(int fd, char const *path);
+/* Does `path` mean this very file? Others may have removed the name, and used
+   it again. */
+bool umemi_segment_has_name(struct umemiSegment const *segment);
+/* Another description of the file, by its name; -1 if it has none. */
+int umemi_segment_open_again(struct umemiSegment const *segment);
+/* Removes the name if it means this file; 0 or errno. */
+int umemi_segment_remove_name(struct umemiSegment const *segment);
+
+/* segenter.c: the segment of a name ----------------------------------------*/
+
+/* Attaches to it, or creates it; `flags` are UMEM_SHM_*, `nbytes` 0: any size.
+   `path` is borrowed as long as the segment is there. A failure leaves nothing
+   open, and no name that this call made. */
+umemStatusType umemi_segment_enter(struct umemiSegment *segment,
+                                   char const *path, uint64_t nbytes,
+                                   uint32_t flags, bool *created_out,
+                                   umemError *error);
 
 /* segtable.c: the blocks in a segment --------------------------------------*/
 

@@ -44,7 +44,8 @@ static inline int umemi_ioctl(int fd, unsigned long request, void *argument) {
 #define FALLOC_FL_ZERO_RANGE 0x10
 #endif
 
-struct statx; /* not everybody who includes this can see it */
+struct statx; /* not everybody who includes this can see these */
+struct file_handle;
 
 struct umemiOs {
   /* memory */
@@ -73,6 +74,7 @@ struct umemiOs {
   /* files */
   int (*open)(char const *, int, ...);
   int (*openat)(int, char const *, int, ...);
+  int (*open_by_handle_at)(int, struct file_handle *, int);
   int (*close)(int);
   int (*stat)(char const *, struct stat *);
   int (*lstat)(char const *, struct stat *);
@@ -107,14 +109,14 @@ struct umemiOs {
     .pthread_setspecific = pthread_setspecific,                                \
     .pthread_create = pthread_create, .mmap = mmap, .madvise = madvise,        \
     .mincore = mincore, .munmap = munmap, .mlock = mlock,                      \
-    .mbind = umemi_mbind, .open = open, .openat = openat, .close = close,      \
-    .stat = stat, .lstat = lstat, .fstat = fstat, .statx = statx,              \
-    .fstatvfs = fstatvfs, .fcntl = fcntl, .ioctl = umemi_ioctl,                \
-    .realpath = realpath, .pread = pread, .pwrite = pwrite,                    \
-    .ftruncate = ftruncate, .lseek = lseek, .fallocate = fallocate,            \
-    .fdatasync = fdatasync, .fsync = fsync, .fchmod = fchmod,                  \
-    .renameat = renameat, .linkat = linkat, .unlinkat = unlinkat,              \
-    .memfd_create = memfd_create                                               \
+    .mbind = umemi_mbind, .open = open, .openat = openat,                      \
+    .open_by_handle_at = open_by_handle_at, .close = close, .stat = stat,      \
+    .lstat = lstat, .fstat = fstat, .statx = statx, .fstatvfs = fstatvfs,      \
+    .fcntl = fcntl, .ioctl = umemi_ioctl, .realpath = realpath,                \
+    .pread = pread, .pwrite = pwrite, .ftruncate = ftruncate, .lseek = lseek,  \
+    .fallocate = fallocate, .fdatasync = fdatasync, .fsync = fsync,            \
+    .fchmod = fchmod, .renameat = renameat, .linkat = linkat,                  \
+    .unlinkat = unlinkat, .memfd_create = memfd_create                         \
   }
 
 #ifdef UMEM_TEST_HOOKS

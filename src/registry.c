@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The live blocks of a context: a search tree (POSIX tsearch, balanced in
- * glibc and musl) ordered by address. Live blocks never overlap, so "overlaps"
- * is a consistent "equal", and a look-up with any range finds a block in it.
+ * The live blocks of a context. They never overlap, so of all blocks that begin
+ * at or before the end of a range the last one reaches furthest: it overlaps
+ * the range, or no block does.
  */
 #include "internal.h"
 
@@ -18,11 +18,15 @@ int umemi_block_compare(void const *a, void const *b) {
   return one->adr - two->adr >= block_extent(two) ? 1 : 0;
 }
 
-static struct umemiBlock *block_in(struct umemiContext *ctx, uintptr_t adr,
-                                   size_t nbytes) {
-  struct umemiBlock key = {.adr = adr, .nbytes = nbytes};
-  struct umemiBlock **node = tfind(&key, &ctx->blocks, umemi_block_compare);
-  return node ? *node : NULL;
+/* The last block that overlaps the range, or NULL. */
+static struct umemiBlock const *block_in(struct umemiContext const *ctx,
+                                         uintptr_t adr, size_t nbytes) {
+  size_t ahead = nbytes - 1, most = UINTPTR_MAX - adr;
+  uintptr_t last = adr + (ahead < most ? ahead : most);
+  struct umemiBlock const *block = umemi_blocktree_before(ctx->blocks, last);
+  bool overlaps =
+      block && (block->adr >= adr || adr - block->adr < block_extent(block));
+  return overlaps ? block : NULL;
 }
 
 static umemStatusType block_unknown(struct umemiBlock const *near,
@@ -52,20 +56,14 @@ umemStatusType umemi_block_bound(struct umemiBlock const *block, uintptr_t adr,
 umemStatusType umemi_registry_add(struct umemiContext *ctx,
                                   struct umemiBlock const *block,
                                   umemError *error) {
-  struct umemiBlock *copy = umemi_os.malloc(sizeof *copy);
-  if (!copy)
-    return umemi_no_memory(error, "the registry of blocks", sizeof *copy);
-  *copy = *block;
   umemi_lock(ctx->id);
-  struct umemiBlock **node =
-      umemi_os.tsearch(copy, &ctx->blocks, umemi_block_compare);
-  bool added = node && *node == copy;
+  bool is_free = !block_in(ctx, block->adr, block_extent(block));
+  bool added = is_free && umemi_blocktree_add(&ctx->blocks, block);
   umemi_unlock(ctx->id);
   if (added)
     return umemOK;
-  free(copy);
-  if (!node)
-    return umemi_no_memory(error, "the registry of blocks", sizeof *copy);
+  if (is_free)
+    return umemi_no_memory(error, "the registry of blocks", sizeof *block);
   return umem_error_fill(error, umemRuntimeError, 0, 0,
                          "the device handed out 0x%" PRIxPTR
                          ", which is in use already",
@@ -89,15 +87,13 @@ umemStatusType umemi_registry_get(struct umemiContext *ctx, uintptr_t adr,
 umemStatusType umemi_registry_take(struct umemiContext *ctx, uintptr_t adr,
                                    struct umemiBlock *out, umemError *error) {
   umemi_lock(ctx->id);
-  struct umemiBlock *block = block_in(ctx, adr, 1);
+  struct umemiBlock const *block = block_in(ctx, adr, 1);
   struct umemiBlock found = {.nbytes = 0};
   if (block)
     found = *block;
   bool taken = block && found.adr == adr;
-  if (taken) {
-    tdelete(block, &ctx->blocks, umemi_block_compare);
-    free(block);
-  }
+  if (taken)
+    umemi_blocktree_take(&ctx->blocks, adr);
   umemi_unlock(ctx->id);
   if (!taken)
     return block_unknown(block ? &found : NULL, adr, error);
@@ -120,12 +116,11 @@ umemStatusType umemi_registry_bound(struct umemiContext *ctx, uintptr_t adr,
 
 bool umemi_registry_pop(struct umemiContext *ctx, struct umemiBlock *out) {
   umemi_lock(ctx->id);
-  struct umemiBlock *block =
-      ctx->blocks ? *(struct umemiBlock **)ctx->blocks : NULL;
+  struct umemiBlock const *block =
+      umemi_blocktree_before(ctx->blocks, UINTPTR_MAX);
   if (block) {
     *out = *block;
-    tdelete(block, &ctx->blocks, umemi_block_compare);
-    free(block);
+    umemi_blocktree_take(&ctx->blocks, out->adr);
   }
   umemi_unlock(ctx->id);
   return block != NULL;

@@ -348,16 +348,84 @@ import__of_random_handles_never_leads_out_of_the_file(void **state) {
   assert_ok(umem_dtor(&f));
 }
 
-static void system__that_cannot_tell_files_apart_is_an_IOError(void **state) {
+/* --- sandboxes ------------------------------------------------------------ */
+
+static void system__that_cannot_identify_files_is_an_IOError(void **state) {
   (void)state;
   umemFile f;
   size_t length;
   file_open(&f, file_with("sample"), "r");
   struct message told = exported(&f, 0, 6);
   faults_fail_from(FAULT_statx, 1, ENOSYS);
-  assert_status(umem_export_handle(&f, 0, 6, NULL, &length), umemIOError);
-  umem_clean_status(&f);
-  expect_refused(&f, &told, umemIOError, "ENOSYS");
+  faults_fail_from(FAULT_fstat, 1, EIO);
+  assert_fails(&f, umem_export_handle(&f, 0, 6, NULL, &length), umemIOError,
+               "EIO");
+  expect_refused(&f, &told, umemIOError, "EIO");
+  faults_clear();
+  assert_ok(umem_dtor(&f));
+}
+
+/* Whether the exporter, the importer or both may not call statx(). */
+static void statx__that_is_refused_gives_way_to_fstat(void **state) {
+  (void)state;
+  static int const refusals[] = {EPERM, EINVAL, ENOSYS, EACCES, EOPNOTSUPP};
+  umemFile f, other;
+  umemMMap m;
+  umemShm shm;
+  char const *name = file_with("sample");
+  file_open(&f, name, "r+");
+  file_open(&other, file_with("sample"), "r+");
+  assert_ok(umemMMap_ctor(&m, name, "r+"));
+  assert_ok(umemShm_ctor(&shm, NULL, 10000, 0));
+  uintptr_t block = umem_alloc(&shm, 100);
+  uintptr_t map = umemMMap_get_address(&m, NULL);
+  for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++)
+    for (unsigned where = 1; where < 4; where++) {
+      if (where & 1)
+        faults_fail_from(FAULT_statx, 1, refusals[i]);
+      struct message in_file = exported(&f, 2, 4);
+      struct message in_map = exported(&m, map + 1, 5);
+      struct message in_shm = exported(&shm, block, 100);
+      faults_clear();
+      if (where & 2)
+        faults_fail_from(FAULT_statx, 1, refusals[i]);
+      expect_import(&m, &in_file, map + 2, 4);
+      expect_import(&f, &in_map, 1, 5);
+      expect_import(&shm, &in_shm, block, 100);
+      expect_refused(&other, &in_file, umemValueError, "of something else");
+      expect_refused(&f, &in_shm, umemValueError, "of something else");
+      faults_clear();
+    }
+  assert_ok(umem_dtor(&shm));
+  assert_ok(umem_dtor(&m));
+  assert_ok(umem_dtor(&other));
+  assert_ok(umem_dtor(&f));
+}
+
+/* The same device and inode, which a later file may get, too. */
+static int newborn_statx(int dir, char const *path, int flags, unsigned mask,
+                         struct statx *out) {
+  int result = faults_real.statx(dir, path, flags, mask, out);
+  out->stx_mask |= STATX_BTIME;
+  out->stx_btime.tv_sec = 1700000000;
+  out->stx_btime.tv_nsec = 42;
+  return result;
+}
+
+static void message__of_a_refused_handle_shows_when_files_were_born(void **s) {
+  (void)s;
+  umemFile f;
+  file_open(&f, file_with("sample"), "r");
+  umemi_os.statx = newborn_statx;
+  struct message told = exported(&f, 0, 6);
+  umemi_os.statx = faults_real.statx;
+  struct statx st;
+  assert_int_equal(statx(AT_FDCWD, temp_dir(), 0, STATX_BTIME, &st), 0);
+  if (!(st.stx_mask & STATX_BTIME)) /* the file system does not know */
+    expect_import(&f, &told, 0, 6);
+  else
+    expect_refused(&f, &told, umemValueError,
+                   "born at 1700000000.000000042, and not device");
   assert_ok(umem_dtor(&f));
 }
 
@@ -378,7 +446,9 @@ int main(void) {
       faulty_test(import__of_a_later_version_is_not_supported),
       faulty_test(import__of_any_flipped_bit_is_refused),
       faulty_test(import__of_random_handles_never_leads_out_of_the_file),
-      faulty_test(system__that_cannot_tell_files_apart_is_an_IOError),
+      faulty_test(system__that_cannot_identify_files_is_an_IOError),
+      faulty_test(statx__that_is_refused_gives_way_to_fstat),
+      faulty_test(message__of_a_refused_handle_shows_when_files_were_born),
   };
   return cmocka_run_group_tests(tests, temp_setup, temp_teardown);
 }

@@ -195,13 +195,10 @@ static void alloc__without_room_in_the_registry_gives_back(void **state) {
   faults_fail(FAULT_malloc, 2, ENOMEM); /* the first one is the block */
   assert_fails(checked, umem_try_alloc(checked, 10, &adr), umemMemoryError,
                "for the registry of blocks");
-  faults_fail(FAULT_tsearch, 1, ENOMEM);
-  assert_fails(checked, umem_try_alloc(checked, 10, &adr), umemMemoryError,
-               "for the registry of blocks");
   faults_fail(FAULT_malloc, 1, ENOMEM);
   assert_fails(checked, umem_try_calloc(checked, 10, 1, &adr), umemMemoryError,
                "for the registry of blocks");
-  faults_fail(FAULT_tsearch, 1, ENOMEM);
+  faults_fail(FAULT_malloc, 1, ENOMEM);
   assert_fails(checked, umem_try_aligned_alloc(checked, 16, 16, &adr),
                umemMemoryError, "for the registry of blocks");
   assert_int_equal(adr, 77);
@@ -518,22 +515,19 @@ static void device__without_registry_gets_all_addresses(void **state) {
 static void device__blocks_that_cannot_be_registered_go_back(void **state) {
   (void)state;
   uintptr_t adr = 77;
-  enum fault_call const calls[] = {FAULT_malloc, FAULT_tsearch};
   device_ctor((struct fakeConfig){.base = 0});
   faults_install();
-  for (size_t i = 0; i < LENGTH(calls); i++) {
-    fake_forget(&device);
-    faults_fail(calls[i], 1, ENOMEM);
-    assert_status(umem_try_alloc(&ctx, 5, &adr), umemMemoryError);
-    assert_string_equal(fake_log(&device), "alloc free");
-    faults_fail(calls[i], 1, ENOMEM);
-    assert_status(umem_try_calloc(&ctx, 5, 1, &adr), umemMemoryError);
-    assert_string_equal(fake_log(&device), "alloc free calloc free");
-    faults_fail(calls[i], 1, ENOMEM);
-    assert_status(umem_try_aligned_alloc(&ctx, 64, 64, &adr), umemMemoryError);
-    assert_int_equal(fake_live(&device), 0);
-    assert_int_equal(adr, 77);
-  }
+  fake_forget(&device);
+  faults_fail(FAULT_malloc, 1, ENOMEM);
+  assert_status(umem_try_alloc(&ctx, 5, &adr), umemMemoryError);
+  assert_string_equal(fake_log(&device), "alloc free");
+  faults_fail(FAULT_malloc, 1, ENOMEM);
+  assert_status(umem_try_calloc(&ctx, 5, 1, &adr), umemMemoryError);
+  assert_string_equal(fake_log(&device), "alloc free calloc free");
+  faults_fail(FAULT_malloc, 1, ENOMEM);
+  assert_status(umem_try_aligned_alloc(&ctx, 64, 64, &adr), umemMemoryError);
+  assert_int_equal(fake_live(&device), 0);
+  assert_int_equal(adr, 77);
   device_dtor();
 }
 

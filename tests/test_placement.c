@@ -515,9 +515,8 @@ static void failures__are_told_and_leave_nothing(void **state) {
       {UMEM_HOST_LOCK, FAULT_mlock, EPERM, "EPERM (1)"},
       {UMEM_HOST_BIND, FAULT_mbind, EINVAL, "to NUMA nodes 0x"},
       {UMEM_HOST_INTERLEAVE, FAULT_mbind, ENOMEM, "mbind of 3145728 bytes"},
-      {UMEM_HOST_HUGE_ADVICE, FAULT_tsearch, ENOMEM, "ENOMEM (12)"},
-      {UMEM_HOST_WIPE, FAULT_malloc, ENOMEM, "ENOMEM (12)"},
-      {UMEM_HOST_WIPE, FAULT_tsearch, ENOMEM, "ENOMEM (12)"}};
+      {UMEM_HOST_HUGE_ADVICE, FAULT_malloc, ENOMEM, "ENOMEM (12)"},
+      {UMEM_HOST_WIPE, FAULT_malloc, ENOMEM, "ENOMEM (12)"}};
   for (size_t i = 0; i < LENGTH(cases); i++) {
     bool numa = cases[i].flags & (UMEM_HOST_BIND | UMEM_HOST_INTERLEAVE);
     uint64_t before = 0;

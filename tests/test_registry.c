@@ -139,16 +139,13 @@ static void add__without_memory_registers_nothing(void **state) {
   (void)state;
   umemError error;
   struct umemiBlock block;
-  enum fault_call const calls[] = {FAULT_malloc, FAULT_tsearch};
   faults_install();
-  for (size_t i = 0; i < LENGTH(calls); i++) {
-    faults_fail(calls[i], 1, ENOMEM);
-    assert_status(add(1000, 16, &error), umemMemoryError);
-    assert_has(error.text, "ENOMEM (12)");
-    assert_has(error.text, "the registry of blocks");
-    assert_int_equal(error.sys_errno, ENOMEM);
-    assert_false(umemi_registry_pop(context(), &block));
-  }
+  faults_fail(FAULT_malloc, 1, ENOMEM);
+  assert_status(add(1000, 16, &error), umemMemoryError);
+  assert_has(error.text, "ENOMEM (12)");
+  assert_has(error.text, "the registry of blocks");
+  assert_int_equal(error.sys_errno, ENOMEM);
+  assert_false(umemi_registry_pop(context(), &block));
   add_ok(1000, 16); /* retry works */
 }
 
@@ -300,6 +297,150 @@ static void random_programs__do_what_a_list_does(void **state) {
   }
 }
 
+/* --- many blocks ---------------------------------------------------------- */
+
+enum { SLOTS = 4000, SLOT = 64 };
+
+/* Slots of the address space, each with a block or without one, in a random
+   order: enough of them for several levels of the tree. */
+struct slots {
+  uint64_t seed;
+  size_t order[SLOTS];
+  bool live[SLOTS];
+};
+
+static uintptr_t slot_adr(size_t slot) {
+  return SLOT * (slot + 1);
+}
+
+/* A third of the blocks have 0 bytes, others fill their slot. */
+static size_t slot_bytes(size_t slot) {
+  return slot % 3 == 0 ? 0 : slot % 3 == 1 ? 1 + slot % SLOT : SLOT;
+}
+
+static void slots_shuffle(struct slots *slots, uint64_t seed) {
+  *slots = (struct slots){.seed = seed};
+  for (size_t i = 0; i < SLOTS; i++) {
+    size_t at = random_below(&slots->seed, i + 1);
+    slots->order[i] = slots->order[at];
+    slots->order[at] = i;
+  }
+}
+
+static void slots_check(struct slots const *slots) {
+  umemError error;
+  struct umemiBlock block;
+  for (size_t i = 0; i < SLOTS; i++) {
+    umemStatusType expected = slots->live[i] ? umemOK : umemValueError;
+    assert_status(umemi_registry_get(context(), slot_adr(i), &block, &error),
+                  expected);
+    if (slots->live[i])
+      expect_block(&block, slot_adr(i), slot_bytes(i));
+    assert_status(add(slot_adr(i), 1, &error),
+                  slots->live[i] ? umemRuntimeError : umemOK);
+    if (!slots->live[i])
+      assert_ok(umemi_registry_take(context(), slot_adr(i), &block, &error));
+  }
+}
+
+static void slots_add(struct slots *slots, size_t slot) {
+  add_ok(slot_adr(slot), slot_bytes(slot));
+  slots->live[slot] = true;
+}
+
+static void slots_take(struct slots *slots, size_t slot) {
+  umemError error;
+  struct umemiBlock block;
+  assert_ok(umemi_registry_take(context(), slot_adr(slot), &block, &error));
+  expect_block(&block, slot_adr(slot), slot_bytes(slot));
+  slots->live[slot] = false;
+}
+
+static void blocks__in_random_order_are_all_found_and_taken(void **state) {
+  (void)state;
+  static struct slots slots;
+  struct umemiBlock block;
+  for (uint64_t seed = 1; seed <= scaled(5, 1); seed++) {
+    slots_shuffle(&slots, seed);
+    for (size_t i = 0; i < SLOTS; i++)
+      slots_add(&slots, slots.order[i]);
+    slots_check(&slots);
+    slots_shuffle(&slots, seed + 100);
+    memset(slots.live, true, sizeof slots.live);
+    for (size_t i = 0; i < SLOTS; i++) {
+      slots_take(&slots, slots.order[i]);
+      if (i % (SLOTS / 4) == 0)
+        slots_check(&slots);
+    }
+    assert_false(umemi_registry_pop(context(), &block));
+  }
+}
+
+/* Ascending and descending orders fill the tree from one end. */
+static void blocks__in_ascending_and_descending_order(void **state) {
+  (void)state;
+  static struct slots slots;
+  for (int way = 0; way < 4; way++) {
+    slots_shuffle(&slots, 1);
+    for (size_t i = 0; i < SLOTS; i++)
+      slots_add(&slots, way & 1 ? i : SLOTS - 1 - i);
+    slots_check(&slots);
+    for (size_t i = 0; i < SLOTS; i++)
+      slots_take(&slots, way & 2 ? i : SLOTS - 1 - i);
+    slots_check(&slots);
+  }
+}
+
+/* The number of live blocks goes up and down, so that nodes are split and
+   joined in turns. */
+static void blocks__come_and_go_in_waves(void **state) {
+  (void)state;
+  static struct slots slots;
+  slots_shuffle(&slots, 3);
+  for (size_t step = 0; step < scaled(400000, 20000); step++) {
+    size_t slot = random_below(&slots.seed, SLOTS);
+    bool rises = step / 5000 % 2 == 0;
+    bool adds = random_below(&slots.seed, 10) < (rises ? 8 : 2);
+    if (adds && !slots.live[slot])
+      slots_add(&slots, slot);
+    if (!adds && slots.live[slot])
+      slots_take(&slots, slot);
+    if (step % (SLOTS * 10) == 0)
+      slots_check(&slots);
+  }
+  slots_check(&slots);
+}
+
+/* Every allocation of the registry fails once: the block is not there, all
+   others are, and the next attempt succeeds. Taking allocates nothing. */
+static void add__without_memory_at_any_moment_changes_nothing(void **state) {
+  (void)state;
+  static struct slots slots;
+  umemError error;
+  unsigned failures = 0;
+  slots_shuffle(&slots, 5);
+  faults_install();
+  for (size_t i = 0; i < SLOTS; i++) {
+    size_t slot = slots.order[i];
+    faults_fail_from(FAULT_malloc, 1 + (unsigned)i % 3, ENOMEM);
+    umemStatusType status = add(slot_adr(slot), slot_bytes(slot), &error);
+    slots.live[slot] = status == umemOK;
+    faults_clear();
+    if (status == umemOK)
+      continue;
+    assert_int_equal(status, umemMemoryError);
+    if (failures++ % 50 == 0)
+      slots_check(&slots);
+    slots_add(&slots, slot);
+  }
+  slots_check(&slots);
+  faults_fail_from(FAULT_malloc, 1, ENOMEM);
+  for (size_t i = 0; i < SLOTS; i++)
+    slots_take(&slots, slots.order[i]);
+  print_message("registry: %u failures of memory\n", failures);
+  assert_true(failures > 50);
+}
+
 #define registry_test(f)                                                       \
   cmocka_unit_test_setup_teardown(f, registry_setup, registry_teardown)
 
@@ -314,6 +455,10 @@ int main(void) {
       registry_test(pop__hands_out_each_block_once),
       registry_test(check_range__bounds_by_size_wrap_and_block),
       registry_test(random_programs__do_what_a_list_does),
+      registry_test(blocks__in_random_order_are_all_found_and_taken),
+      registry_test(blocks__in_ascending_and_descending_order),
+      registry_test(blocks__come_and_go_in_waves),
+      registry_test(add__without_memory_at_any_moment_changes_nothing),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

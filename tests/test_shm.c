@@ -789,9 +789,6 @@ KILLED_CALL(ssize_t, pread, (int fd, void *out, size_t n, off_t at),
             (fd, out, n, at))
 KILLED_CALL(ssize_t, pwrite, (int fd, void const *in, size_t n, off_t at),
             (fd, in, n, at))
-KILLED_CALL(int, fallocate, (int fd, int mode, off_t at, off_t n),
-            (fd, mode, at, n))
-KILLED_CALL(int, fchmod, (int fd, mode_t mode), (fd, mode))
 
 static int killed_fcntl(int fd, int command, ...) {
   va_list more;
@@ -810,8 +807,6 @@ static void install_kills(void) {
   umemi_os = faults_real;
   umemi_os.pread = killed_pread;
   umemi_os.pwrite = killed_pwrite;
-  umemi_os.fallocate = killed_fallocate;
-  umemi_os.fchmod = killed_fchmod;
   umemi_os.fcntl = killed_fcntl;
 }
 
@@ -851,45 +846,6 @@ static void kills__at_every_system_call_leave_a_correct_heap(void **state) {
   print_message("kills at system calls: %u\n", points);
   assert_true(points >= 20);
   assert_ok(umem_dtor(&s));
-}
-
-static void die_in_ctor(void) {
-  umemShm s;
-  install_kills();
-  kill_on = true;
-  open_shm(&s, shared_name, SIZE, UMEM_SHM_CREATE | UMEM_SHM_KEEP);
-  kill_on = false;
-  assert_ok(umem_dtor(&s));
-  _exit(42);
-}
-
-/* The name is there. It is a segment, or it is told that it is none (yet). */
-static void kills__in_the_constructor_are_told_to_who_attaches(void **state) {
-  (void)state;
-  unsigned good = 0, bad = 0;
-  for (unsigned k = 1;; k++) {
-    umemShm s;
-    shared_name = new_name();
-    kill_at = k;
-    kill_after = k % 2;
-    int status = ended(start(die_in_ctor));
-    umemStatusType attached = umemShm_ctor(&s, shared_name, 0, UMEM_SHM_ATTACH);
-    if (attached == umemOK) {
-      good++;
-      assert_all_free(&s, SIZE);
-    } else if (k == 1 && !kill_after)
-      assert_status(attached, umemIOError);
-    else {
-      bad++;
-      assert_status(attached, umemValueError);
-      assert_has(umem_get_message(&s), "it is not complete (yet)");
-    }
-    assert_ok(umem_dtor(&s));
-    assert_ok(umemShm_unlink(shared_name));
-    if (WIFEXITED(status))
-      break;
-  }
-  assert_true(good > 0 && bad > 0);
 }
 
 /* --- locks ---------------------------------------------------------------- */
@@ -1571,7 +1527,6 @@ int main(void) {
       shm_test(processes__that_hammer_at_once_never_share_a_byte),
       shm_test(kills__at_any_moment_harm_nobody),
       shm_test(kills__at_every_system_call_leave_a_correct_heap),
-      shm_test(kills__in_the_constructor_are_told_to_who_attaches),
       shm_test(lock__of_a_peer_is_waited_for_and_freed_by_its_kill),
       shm_test(lock__of_a_killed_process_is_not_kept_by_its_child),
       shm_test(child__allocates_beside_its_parent),

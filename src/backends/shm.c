@@ -7,66 +7,23 @@
  */
 #include "../internal.h"
 
-enum { OPEN_TRIES = 16 };
+#ifndef MFD_NOEXEC_SEAL /* of Linux 6.3 */
+#define MFD_NOEXEC_SEAL 0x0008U
+#endif
 
-#define SHM_DIRECTORY "/dev/shm"
 #define SHM_FLAGS (UMEM_SHM_CREATE | UMEM_SHM_ATTACH | UMEM_SHM_KEEP)
 #define SHM_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
 struct shm {
   struct umemiSegment segment;
-  uint64_t id;        /* of the context */
-  char *map;          /* all of the segment */
-  char *name;         /* or NULL */
+  uint64_t id; /* of the context */
+  char *map;   /* all of the segment */
+  char *name;  /* or NULL */
+  struct umemiSegmentPath path;
   uint64_t creator;   /* the process that removes the name; 0: nobody */
   bool never_shrinks; /* nobody can make it smaller */
   bool has_views;     /* and a page that it lacks is found at the first touch */
 };
-
-/* --- names ---------------------------------------------------------------- */
-
-struct shm_path {
-  char text[sizeof SHM_DIRECTORY + NAME_MAX + 1];
-};
-
-static umemStatusType shm_path_of(char const *name, struct shm_path *path_out,
-                                  umemError *error) {
-  size_t length = strnlen(name, NAME_MAX + 1);
-  if (length < 2 || length > NAME_MAX || name[0] != '/' ||
-      strchr(name + 1, '/') || !strcmp(name, "/.") || !strcmp(name, "/.."))
-    return umem_error_fill(error, umemValueError, 0, 0,
-                           "a name is \"/\" and 1 to %d characters other than "
-                           "\"/\", not \"%.64s\"",
-                           NAME_MAX - 1, name);
-  snprintf(path_out->text, sizeof path_out->text, SHM_DIRECTORY "%s", name);
-  return umemOK;
-}
-
-static int shm_open_path(struct shm_path const *path, int flags) {
-  return UMEMI_RETRY(umemi_os.open(
-      path->text, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | flags, 0600));
-}
-
-/* The name is another's by now if it means another file. */
-static int shm_remove_own(struct shm const *shm, struct shm_path const *path) {
-  struct stat ours, named;
-  if (umemi_os.fstat(shm->segment.io.fd, &ours) ||
-      umemi_os.lstat(path->text, &named))
-    return errno == ENOENT ? 0 : errno;
-  if (ours.st_dev != named.st_dev || ours.st_ino != named.st_ino)
-    return 0;
-  return umemi_os.unlinkat(AT_FDCWD, path->text, 0) ? errno : 0;
-}
-
-/* What this context created; 0 or errno. */
-static int shm_remove_name(struct shm const *shm) {
-  struct shm_path path;
-  umemError ignored;
-  if (!shm->name || shm->creator != umemi_process() ||
-      shm_path_of(shm->name, &path, &ignored) != umemOK)
-    return 0;
-  return shm_remove_own(shm, &path);
-}
 
 /* --- blocks --------------------------------------------------------------- */
 
@@ -216,6 +173,13 @@ static void shm_close(struct shm *shm) {
   free(shm);
 }
 
+/* What this context created; 0 or errno. */
+static int shm_remove_name(struct shm const *shm) {
+  return shm->segment.path && shm->creator == umemi_process()
+             ? umemi_segment_remove_name(&shm->segment)
+             : 0;
+}
+
 static umemStatusType shm_dtor(void *state, umemError *error) {
   struct shm *shm = state;
   int failed = shm_remove_name(shm);
@@ -262,8 +226,6 @@ struct shm_plan {
   char const *name;
   size_t nbytes;
   uint32_t flags;
-  struct shm_path path;
-  bool creates;
 };
 
 static umemStatusType shm_map(struct shm *shm, umemError *error) {
@@ -278,22 +240,11 @@ static umemStatusType shm_map(struct shm *shm, umemError *error) {
   return umemOK;
 }
 
-static umemStatusType shm_seal(struct shm *shm, umemError *error) {
-  if (umemi_os.fcntl(shm->segment.io.fd, F_ADD_SEALS, SHM_SEALS))
+static umemStatusType shm_seal(struct umemiSegment const *segment,
+                               umemError *error) {
+  if (umemi_os.fcntl(segment->io.fd, F_ADD_SEALS, SHM_SEALS))
     return umem_error_fill(error, umemIOError, errno, 0, "seal the segment");
   return umemOK;
-}
-
-/* The mode is ours whatever the umask is, and that of nameless memory. */
-static umemStatusType shm_create(struct shm *shm, struct shm_plan const *plan,
-                                 umemError *error) {
-  if (umemi_os.fchmod(shm->segment.io.fd, 0600))
-    return umem_error_fill(error, umemIOError, errno, 0, "fchmod");
-  umemStatusType status =
-      umemi_segment_create(&shm->segment, plan->nbytes, error);
-  if (status == umemOK && !plan->name)
-    status = shm_seal(shm, error);
-  return status;
 }
 
 /* A peer may hand us one of huge pages, with holes that cannot be filled. */
@@ -303,50 +254,43 @@ static bool shm_has_small_pages(struct shm const *shm) {
          fs.f_bsize == UMEMI_PAGE;
 }
 
-static umemStatusType shm_become(struct shm *shm, struct shm_plan const *plan,
-                                 umemError *error) {
-  umemStatusType status =
-      plan->creates ? shm_create(shm, plan, error)
-                    : umemi_segment_attach(&shm->segment, plan->nbytes, error);
-  if (status != umemOK)
-    return status;
-  int seals = umemi_os.fcntl(shm->segment.io.fd, F_GET_SEALS);
-  shm->never_shrinks = seals >= 0 && seals & F_SEAL_SHRINK;
-  shm->has_views = shm->never_shrinks && shm_has_small_pages(shm);
-  return shm_map(shm, error);
+/* Systems that forbid executable memory want the last flag, older ones do not
+   know it. */
+static int shm_memfd(void) {
+  unsigned const flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+  int fd = umemi_os.memfd_create("umem", flags | MFD_NOEXEC_SEAL);
+  if (fd < 0)
+    fd = umemi_os.memfd_create("umem", flags);
+  return umemi_keep_fd(fd);
 }
 
-/* Attaches or creates, as the flags allow. Somebody may do the one or the other
-   in between. */
-static int shm_enter(struct shm_plan *plan, int *fd_out) {
-  int failed = 0;
-  for (int i = 0; i < OPEN_TRIES; i++) {
-    plan->creates =
-        !plan->name || plan->flags & UMEM_SHM_CREATE || failed == ENOENT;
-    if (plan->creates && plan->nbytes == 0)
-      break;
-    if (plan->name)
-      *fd_out =
-          shm_open_path(&plan->path, plan->creates ? O_CREAT | O_EXCL : 0);
-    else
-      *fd_out = umemi_os.memfd_create("umem", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    failed = *fd_out < 0 ? errno : 0;
-    bool again = plan->creates ? failed == EEXIST : failed == ENOENT;
-    if (!again || plan->flags & (UMEM_SHM_CREATE | UMEM_SHM_ATTACH))
-      break;
-  }
-  return failed;
-}
-
-static umemStatusType shm_open_plan(struct shm_plan *plan, int *fd_out,
-                                    umemError *error) {
-  int failed = shm_enter(plan, fd_out);
-  if (plan->creates && plan->nbytes == 0)
-    return umem_error_fill(error, umemValueError, failed, 0,
+static umemStatusType shm_create_nameless(struct umemiSegment *segment,
+                                          size_t nbytes, umemError *error) {
+  if (nbytes == 0)
+    return umem_error_fill(error, umemValueError, 0, 0,
                            "a new segment needs a size");
-  return failed ? umem_error_fill(error, umemIOError, failed, 0, "%s",
-                                  plan->creates ? "create" : "attach")
-                : umemOK;
+  int fd = shm_memfd();
+  if (fd < 0)
+    return umem_error_fill(error, umemIOError, errno, 0, "memfd_create");
+  umemi_segment_begin(segment, fd);
+  umemStatusType status = umemi_segment_create(segment, nbytes, error);
+  if (status == umemOK)
+    status = shm_seal(segment, error);
+  if (status != umemOK)
+    umemi_segment_end(segment);
+  return status;
+}
+
+static umemStatusType shm_enter(struct shm *shm, struct shm_plan const *plan,
+                                umemError *error) {
+  bool created = false;
+  if (!plan->name)
+    return shm_create_nameless(&shm->segment, plan->nbytes, error);
+  umemStatusType status =
+      umemi_segment_enter(&shm->segment, shm->path.text, plan->nbytes,
+                          plan->flags, &created, error);
+  shm->creator = created ? umemi_process() : 0;
+  return status;
 }
 
 static struct shm *shm_new(char const *name) {
@@ -359,20 +303,23 @@ static struct shm *shm_new(char const *name) {
   return NULL;
 }
 
-/* A segment that was not finished has no name. */
-static umemStatusType shm_finish(umemShm *ctx, struct shm *shm, int fd,
-                                 struct shm_plan const *plan,
+/* The last steps, with a segment that is whole. */
+static umemStatusType shm_finish(umemShm *ctx, struct shm *shm, uint32_t flags,
                                  umemError *error) {
-  umemi_segment_begin(&shm->segment, fd);
+  struct umemiSegment *segment = &shm->segment;
+  int seals = umemi_os.fcntl(segment->io.fd, F_GET_SEALS);
   shm->id = umemi_context(ctx)->id;
-  shm->creator = plan->creates ? umemi_process() : 0;
-  umemStatusType status = shm_become(shm, plan, error);
+  shm->never_shrinks = seals >= 0 && seals & F_SEAL_SHRINK;
+  shm->has_views = shm->never_shrinks && shm_has_small_pages(shm);
+  umemStatusType status = umemi_segment_ready(segment, error);
+  if (status == umemOK)
+    status = shm_map(shm, error);
   if (status != umemOK) {
     shm_remove_name(shm);
     shm_close(shm);
     return status;
   }
-  if (plan->flags & UMEM_SHM_KEEP)
+  if (flags & UMEM_SHM_KEEP)
     shm->creator = 0;
   umemi_ctor_end(ctx, &shm_vtbl, shm, shm->name, 0);
   return umemOK;
@@ -402,11 +349,12 @@ static umemStatusType shm_check_size(struct shm_plan const *plan,
                          "no segment can be so large");
 }
 
-static umemStatusType shm_ctor(umemShm *ctx, struct shm_plan *plan,
+static umemStatusType shm_ctor(umemShm *ctx, struct shm_plan const *plan,
                                umemError *error) {
+  struct umemiSegmentPath path = {.text = ""};
   umemStatusType status = umemi_ctor_begin(ctx, shm_vtbl.name, error);
   if (status == umemOK && plan->name)
-    status = shm_path_of(plan->name, &plan->path, error);
+    status = umemi_segment_path(plan->name, &path, error);
   if (status == umemOK)
     status = shm_check_flags(plan, error);
   if (status == umemOK)
@@ -416,10 +364,10 @@ static umemStatusType shm_ctor(umemShm *ctx, struct shm_plan *plan,
   struct shm *shm = shm_new(plan->name);
   if (!shm)
     return umemi_no_memory(error, "a Shm context", sizeof *shm);
-  int fd = -1;
-  status = shm_open_plan(plan, &fd, error);
+  shm->path = path;
+  status = shm_enter(shm, plan, error);
   if (status == umemOK)
-    return shm_finish(ctx, shm, fd, plan, error);
+    return shm_finish(ctx, shm, plan->flags, error);
   free(shm->name);
   free(shm);
   return status;
@@ -428,7 +376,7 @@ static umemStatusType shm_ctor(umemShm *ctx, struct shm_plan *plan,
 umemStatusType umemShm_ctor(umemShm *ctx, char const *name, size_t size,
                             uint32_t flags) {
   struct umemiCall call;
-  struct shm_plan plan = {.name = name, .nbytes = size, .flags = flags};
+  struct shm_plan const plan = {name, size, flags};
   umemi_begin(&call);
   umemStatusType status = shm_ctor(ctx, &plan, &call.error);
   return umemi_end(&call, status, ctx,
@@ -444,24 +392,35 @@ static umemStatusType shm_take_fd(int fd, int *fd_out, umemError *error) {
   if ((flags & O_ACCMODE) != O_RDWR || flags & (O_APPEND | O_PATH))
     return umem_error_fill(error, umemValueError, 0, 0,
                            "not open for reading and writing anywhere");
-  *fd_out = umemi_os.fcntl(fd, F_DUPFD_CLOEXEC, 0);
+  *fd_out = umemi_os.fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
   return *fd_out < 0
              ? umem_error_fill(error, umemIOError, errno, 0, "duplicate it")
              : umemOK;
 }
 
-static umemStatusType shm_ctor_fd(umemShm *ctx, int fd, umemError *error) {
-  struct shm_plan plan = {.flags = UMEM_SHM_ATTACH};
+static umemStatusType shm_attach_fd(struct umemiSegment *segment, int fd,
+                                    umemError *error) {
   int own_fd = -1;
+  umemStatusType status = shm_take_fd(fd, &own_fd, error);
+  if (status != umemOK)
+    return status;
+  umemi_segment_begin(segment, own_fd);
+  status = umemi_segment_attach(segment, 0, error);
+  if (status != umemOK)
+    umemi_segment_end(segment);
+  return status;
+}
+
+static umemStatusType shm_ctor_fd(umemShm *ctx, int fd, umemError *error) {
   umemStatusType status = umemi_ctor_begin(ctx, shm_vtbl.name, error);
   if (status != umemOK)
     return status;
   struct shm *shm = shm_new(NULL);
   if (!shm)
     return umemi_no_memory(error, "a Shm context", sizeof *shm);
-  status = shm_take_fd(fd, &own_fd, error);
+  status = shm_attach_fd(&shm->segment, fd, error);
   if (status == umemOK)
-    return shm_finish(ctx, shm, own_fd, &plan, error);
+    return shm_finish(ctx, shm, 0, error);
   free(shm);
   return status;
 }
@@ -485,10 +444,10 @@ int umemShm_get_fd(umemShm const *ctx) {
 }
 
 static umemStatusType shm_unname(char const *name, umemError *error) {
-  struct shm_path path;
+  struct umemiSegmentPath path;
   if (!name)
     return umemi_null(error, "name");
-  umemStatusType status = shm_path_of(name, &path, error);
+  umemStatusType status = umemi_segment_path(name, &path, error);
   if (status == umemOK && umemi_os.unlinkat(AT_FDCWD, path.text, 0))
     return umem_error_fill(error, umemIOError, errno, 0, "unlink");
   return status;

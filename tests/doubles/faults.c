@@ -102,6 +102,9 @@ FAULTY(long, mbind,
         unsigned long node_bits, unsigned flags),
        (at, size, mode, nodes, node_bits, flags), MINUS_ONE)
 
+FAULTY(int, open_by_handle_at,
+       (int mount, struct file_handle *handle, int flags),
+       (mount, handle, flags), MINUS_ONE)
 FAULTY(int, memfd_create, (char const *name, unsigned flags), (name, flags),
        MINUS_ONE)
 
@@ -132,7 +135,8 @@ static int faulty_close(int fd) {
 
 /* The mode that follows the flags if they create. */
 static mode_t mode_argument(int flags, va_list more) {
-  return flags & O_CREAT ? va_arg(more, mode_t) : 0;
+  bool creates = flags & O_CREAT || (flags & O_TMPFILE) == O_TMPFILE;
+  return creates ? va_arg(more, mode_t) : 0;
 }
 
 static int faulty_open(char const *path, int flags, ...) {

@@ -34,6 +34,7 @@
   X(mincore)                                                                   \
   X(open)                                                                      \
   X(openat)                                                                    \
+  X(open_by_handle_at)                                                         \
   X(close)                                                                     \
   X(stat)                                                                      \
   X(lstat)                                                                     \

@@ -1,22 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Memory that processes share: a header, a table of blocks (segtable.c), and
- * the data; and the lock for who changes the table, which the system gives back
- * for the dead.
+ * the data; and a lock (seglock.c) for who changes the table.
  *
  * Whoever is attached may write anywhere in it or cut it off, at any time. So
  * nothing in it is believed: the layout follows from its size alone, and it is
  * only read and written by system calls, which fail where a load would raise
  * SIGBUS.
  */
-#include "internal.h"
+#include "../internal.h"
 
 #include <time.h>
 
-#include "crc32c.h"
+#include "../crc32c.h"
 
 enum {
-  VERSION = 1,
+  VERSION = 2,
   PER_TABLE_PAGE = UMEMI_SEGMENT_GRANULE / UMEMI_SEGMENT_ENTRY,
   ATTACH_TRIES = 100, /* for one that is being created, so far apart: */
   ATTACH_PAUSE_NS = 10000000
@@ -33,119 +32,6 @@ struct segment_header {
   uint64_t total;
   uint32_t reserved, checksum; /* CRC-32C of what is in front of it */
 };
-
-/* --- fork ----------------------------------------------------------------- */
-
-/*
- * The lock belongs to an open file description, which a forked child shares:
- * it would keep the lock of a parent that was killed. So every segment has a
- * description for the lock alone, and a child closes it at once. The list of
- * segments is what the child goes by.
- */
-static pthread_mutex_t list_turn = PTHREAD_MUTEX_INITIALIZER;
-static struct umemiSegment *list;
-
-static void list_lock(void) {
-  umemi_process(); /* renews the locks in a child */
-  pthread_mutex_lock(&list_turn);
-}
-
-static void list_unlock(void) {
-  pthread_mutex_unlock(&list_turn);
-}
-
-static void segment_close_lock(struct umemiSegment *s) {
-  if (s->lock_fd >= 0)
-    umemi_os.close(s->lock_fd);
-  s->lock_fd = -1;
-}
-
-void umemi_segments_before_fork(void) {
-  list_lock();
-}
-
-void umemi_segments_after_fork(void) {
-  list_unlock();
-}
-
-/* Another thread may have had a turn, and is not here to end it. */
-void umemi_segments_in_child(void) {
-  pthread_mutex_init(&list_turn, NULL);
-  for (struct umemiSegment *s = list; s; s = s->next) {
-    pthread_mutex_init(&s->turn, NULL);
-    segment_close_lock(s);
-  }
-}
-
-void umemi_segment_begin(struct umemiSegment *s, int fd) {
-  *s = (struct umemiSegment){.io = umemi_file_io(fd), .lock_fd = -1};
-  pthread_mutex_init(&s->turn, NULL);
-  list_lock();
-  s->next = list;
-  list = s;
-  list_unlock();
-}
-
-void umemi_segment_end(struct umemiSegment *s) {
-  struct umemiSegment **place = &list;
-  list_lock();
-  while (*place != s)
-    place = &(*place)->next;
-  *place = s->next;
-  segment_close_lock(s);
-  list_unlock();
-  umemi_os.close(s->io.fd);
-  pthread_mutex_destroy(&s->turn);
-}
-
-/* --- lock ----------------------------------------------------------------- */
-
-/* Under the lock of the list: no child may inherit what is not in it yet. */
-static int segment_open_lock(struct umemiSegment *s) {
-  char path[32];
-  int failed = umemi_fork_guard();
-  snprintf(path, sizeof path, "/proc/self/fd/%d", s->io.fd);
-  list_lock();
-  if (!failed && s->lock_fd < 0) {
-    s->lock_fd = UMEMI_RETRY(umemi_os.open(path, O_RDWR | O_CLOEXEC));
-    failed = s->lock_fd < 0 ? errno : 0;
-  }
-  list_unlock();
-  return failed;
-}
-
-static int segment_set_lock(struct umemiSegment *s, short type) {
-  struct flock lock = {.l_type = type, .l_whence = SEEK_SET};
-  return UMEMI_RETRY(umemi_os.fcntl(s->lock_fd, F_OFD_SETLKW, &lock)) ? errno
-                                                                      : 0;
-}
-
-static umemStatusType segment_no_lock(int failed, umemError *error) {
-  return umem_error_fill(error, umemIOError, failed, 0, "lock the segment");
-}
-
-/* The turn is for the threads of one context: they share the description. */
-umemStatusType umemi_segment_lock(struct umemiSegment *s, umemError *error) {
-  umemi_process(); /* renews the turn in a child */
-  pthread_mutex_lock(&s->turn);
-  int failed = segment_open_lock(s);
-  if (!failed)
-    failed = segment_set_lock(s, F_WRLCK);
-  if (!failed)
-    return umemOK;
-  pthread_mutex_unlock(&s->turn);
-  return segment_no_lock(failed, error);
-}
-
-/* To close the description is another way to give the lock back. */
-void umemi_segment_unlock(struct umemiSegment *s) {
-  if (segment_set_lock(s, F_UNLCK)) {
-    list_lock();
-    segment_close_lock(s);
-    list_unlock();
-  }
-  pthread_mutex_unlock(&s->turn);
-}
 
 /* --- layout --------------------------------------------------------------- */
 
@@ -238,12 +124,10 @@ static umemStatusType segment_make(struct umemiSegment *s, umemError *error) {
 umemStatusType umemi_segment_create(struct umemiSegment *s, uint64_t nbytes,
                                     umemError *error) {
   segment_lay_out(s, umemi_segment_total(nbytes));
-  umemStatusType status = umemi_segment_lock(s, error);
-  if (status != umemOK)
-    return status;
-  status = segment_make(s, error);
-  umemi_segment_unlock(s);
-  return status;
+  if (umemi_os.fchmod(s->io.fd, 0600)) /* whatever the umask is */
+    return umem_error_fill(error, umemIOError, errno, 0, "fchmod");
+  umemStatusType status = umemi_rooms_begin(&s->rooms, s->granules, error);
+  return status == umemOK ? segment_make(s, error) : status;
 }
 
 /* --- attach --------------------------------------------------------------- */
@@ -320,7 +204,8 @@ static umemStatusType segment_wait(struct umemiSegment *s, umemError *error) {
     status = segment_look(s, &is_unborn, error);
   }
   if (status == umemOK && is_unborn)
-    return segment_refused(error, "it is not complete (yet)");
+    return segment_refused(error, "it is not complete (yet); if its creator "
+                                  "was killed, create it anew");
   return status;
 }
 
@@ -332,6 +217,54 @@ umemStatusType umemi_segment_attach(struct umemiSegment *s, uint64_t nbytes,
   if (nbytes > 0 && umemi_segment_total(nbytes) != s->total)
     return umem_error_fill(error, umemValueError, 0, 0,
                            "it was created with %" PRIu64 " bytes", s->nbytes);
-  int failed = segment_open_lock(s); /* now, and not with the first block */
-  return failed ? segment_no_lock(failed, error) : umemOK;
+  return umemi_rooms_begin(&s->rooms, s->granules, error);
+}
+
+/* --- adopt ---------------------------------------------------------------- */
+
+/* Nobody has put anything into it. */
+static bool segment_is_blank(struct umemiSegment const *s, uint64_t size) {
+  char bytes[1024]; /* on the stack, which may be small */
+  static char const zeros[sizeof bytes];
+  for (uint64_t at = 0; at < size; at += sizeof bytes) {
+    size_t done, nbytes = sizeof bytes;
+    if (size - at < nbytes)
+      nbytes = (size_t)(size - at);
+    if (umemi_file_read(&s->io, at, bytes, nbytes, &done) ||
+        memcmp(bytes, zeros, nbytes) != 0)
+      return false;
+  }
+  return true;
+}
+
+/* Under the lock, so that no creator of it lives. */
+static umemStatusType segment_take_over(struct umemiSegment *s, uint64_t nbytes,
+                                        bool *adopted_out, umemError *error) {
+  uint64_t size;
+  umemStatusType status = segment_check_owner(s, &size, error);
+  if (status != umemOK || !umemi_segment_has_name(s) ||
+      !segment_is_blank(s, size))
+    return status;
+  if (size == 0)
+    status = umemi_segment_create(s, nbytes, error);
+  *adopted_out = size == 0 && status == umemOK;
+  if (!*adopted_out)
+    umemi_segment_remove_name(s);
+  return status;
+}
+
+umemStatusType umemi_segment_adopt(struct umemiSegment *s, uint64_t nbytes,
+                                   bool *adopted_out, umemError *error) {
+  umemError why_not; /* attaching will find it, too */
+  uint64_t size;
+  *adopted_out = false;
+  if (segment_check_owner(s, &size, &why_not) != umemOK ||
+      !segment_is_unborn(s))
+    return umemOK;
+  umemStatusType status = umemi_segment_lock(s, error);
+  if (status != umemOK)
+    return status;
+  status = segment_take_over(s, nbytes, adopted_out, error);
+  umemi_segment_unlock(s);
+  return status;
 }

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Names of segments: files in the directory of shared memory. */
+#include "../internal.h"
+
+#define DIRECTORY UMEMI_SEGMENT_DIRECTORY
+
+umemStatusType umemi_segment_path(char const *name,
+                                  struct umemiSegmentPath *path_out,
+                                  umemError *error) {
+  size_t length = strnlen(name, NAME_MAX + 1);
+  if (length < 2 || length > NAME_MAX || name[0] != '/' ||
+      strchr(name + 1, '/') || !strcmp(name, "/.") || !strcmp(name, "/.."))
+    return umem_error_fill(error, umemValueError, 0, 0,
+                           "a name is \"/\" and 1 to %d characters other than "
+                           "\"/\", not \"%.64s\"",
+                           NAME_MAX - 1, name);
+  snprintf(path_out->text, sizeof path_out->text, DIRECTORY "%s", name);
+  return umemOK;
+}
+
+int umemi_segment_open(char const *path, int flags) {
+  return umemi_keep_fd(UMEMI_RETRY(umemi_os.open(
+      path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | flags, 0600)));
+}
+
+int umemi_segment_open_unnamed(void) {
+  return umemi_keep_fd(UMEMI_RETRY(
+      umemi_os.open(DIRECTORY, O_RDWR | O_CLOEXEC | O_TMPFILE, 0600)));
+}
+
+/* The second way needs no /proc: newer systems allow it to whoever opened the
+   file, older ones to the privileged. */
+int umemi_segment_link(int fd, char const *path) {
+  char self[32];
+  snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
+  if (umemi_os.linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0)
+    return 0;
+  if (errno == EEXIST)
+    return EEXIST;
+  return umemi_os.linkat(fd, "", AT_FDCWD, path, AT_EMPTY_PATH) ? errno : 0;
+}
+
+static bool name_is_same(struct stat const *a, struct stat const *b) {
+  return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+bool umemi_segment_has_name(struct umemiSegment const *s) {
+  struct stat ours, named;
+  return umemi_os.fstat(s->io.fd, &ours) == 0 &&
+         umemi_os.lstat(s->path, &named) == 0 && name_is_same(&ours, &named);
+}
+
+int umemi_segment_open_again(struct umemiSegment const *s) {
+  struct stat ours, other;
+  int fd = umemi_segment_open(s->path, 0);
+  if (fd < 0)
+    return -1;
+  if (umemi_os.fstat(s->io.fd, &ours) == 0 && umemi_os.fstat(fd, &other) == 0 &&
+      name_is_same(&ours, &other))
+    return fd;
+  umemi_os.close(fd);
+  return -1;
+}
+
+int umemi_segment_remove_name(struct umemiSegment const *s) {
+  struct stat ours, named;
+  if (umemi_os.fstat(s->io.fd, &ours) || umemi_os.lstat(s->path, &named))
+    return errno == ENOENT ? 0 : errno;
+  if (!name_is_same(&ours, &named))
+    return 0;
+  return umemi_os.unlinkat(AT_FDCWD, s->path, 0) ? errno : 0;
+}
