@@ -74,7 +74,6 @@ typedef struct clKernel_ *clKernel;
   X(FALSE, 0)                                                                  \
   X(TRUE, 1)                                                                   \
   X(DEVICE_TYPE_CPU, 1 << 1)                                                   \
-  X(DEVICE_TYPE_ALL, 0xFFFFFFFF)                                               \
   X(DEVICE_TYPE, 0x1000)                                                       \
   X(DEVICE_MAX_MEM_ALLOC_SIZE, 0x1010)                                         \
   X(DEVICE_GLOBAL_MEM_SIZE, 0x101F)                                            \
@@ -102,6 +101,8 @@ typedef struct clKernel_ *clKernel;
 enum { UMEMI_CL_ERRORS(UMEMI_CL_NUMBER) };
 enum { UMEMI_CL_NUMBERS(UMEMI_CL_NUMBER) };
 #undef UMEMI_CL_NUMBER
+/* Not one of them: it would make all of them unsigned, as C23 has it. */
+#define UMEMI_CL_DEVICE_TYPE_ALL ((clBits)0xFFFFFFFF)
 
 /* The part that all commands end with. */
 #define UMEMI_CL_WAITS_ clUint nwaits, clEvent const *waits, clEvent *event_out

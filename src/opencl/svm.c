@@ -73,14 +73,19 @@ static clInt svm_fill(struct umemiClTurn const *turn,
   return umemi_cl_wait(turn, code, event);
 }
 
+/* With an event, as all that is unmapped with one: PoCL 6 ignores a map without
+   and crashes when it is asked to end it. */
 static clInt svm_map(struct umemiClTurn const *turn,
                      struct umemiClPlace const *at, size_t nbytes,
                      umemAccess access, void **ptr_out) {
+  clEvent event;
   clBits flags = access == umemRead ? UMEMI_CL_MAP_READ
                                     : UMEMI_CL_MAP_WRITE_INVALIDATE_REGION;
   *ptr_out = (void *)at->adr;
-  return turn->space->cl->clEnqueueSVMMap(turn->queue, UMEMI_CL_TRUE, flags,
-                                          *ptr_out, nbytes, 0, NULL, NULL);
+  clInt code = turn->space->cl->clEnqueueSVMMap(turn->queue, UMEMI_CL_FALSE,
+                                                flags, *ptr_out, nbytes, 0,
+                                                NULL, &event);
+  return umemi_cl_wait(turn, code, event);
 }
 
 static clInt svm_unmap(struct umemiClTurn const *turn,
