@@ -362,7 +362,6 @@ struct umemiTuning {
   size_t zero_from;       /* zeros by fallocate() */
   size_t sparse_from;     /* look for holes */
   size_t reflink_from;    /* share extents instead of copying */
-  size_t map_from;        /* map device memory that is the host's */
   size_t gpu_stream_from; /* copies of a GPU in a stream of ours */
   size_t gpu_ring_from;   /* through pinned slots, if they may be paged out */
   size_t gpu_share_from;  /* by several threads */

@@ -197,54 +197,6 @@ static umemStatusType opencl_copy_peer(void *src_state, uintptr_t src_adr,
                           : status;
 }
 
-/* --- views ---------------------------------------------------------------- */
-
-/* The turn goes on until the view ends, if there is one. UMEM_DECLINED if it
-   cannot be noted, and so could not be ended. */
-static umemStatusType opencl_map(struct umemiClTurn *turn,
-                                 struct umemiClPlace const *at, size_t nbytes,
-                                 umemAccess access, void **ptr_out,
-                                 umemError *error) {
-  struct umemiClTier const *tier = turn->space->tier;
-  clInt code = tier->map(turn, at, nbytes, access, ptr_out);
-  if (code != UMEMI_CL_SUCCESS)
-    return opencl_leave(turn, code, tier->names.map, error);
-  struct umemiClView view = {*ptr_out, *at, turn->queue};
-  if (umemi_cl_view_note(turn->space, &view))
-    return umemOK;
-  code = tier->unmap(turn, at, *ptr_out);
-  umemStatusType status = opencl_leave(turn, code, tier->names.unmap, error);
-  return status == umemOK ? UMEM_DECLINED : status;
-}
-
-/* Where the memory is the host's, mapping moves nothing; short copies are
-   through before it would be. */
-static umemStatusType opencl_view_begin(void *state, uintptr_t adr,
-                                        size_t nbytes, umemAccess access,
-                                        void **ptr_out, umemError *error) {
-  struct umemiOpenCl *opencl = state;
-  struct umemiClPlace at;
-  struct umemiClTurn turn;
-  if (!opencl->space->unified || !opencl->space->tier->map ||
-      nbytes < umemi_tuning()->map_from)
-    return UMEM_DECLINED;
-  umemStatusType status = opencl_enter(opencl, adr, nbytes, &at, &turn, error);
-  return status == umemOK
-             ? opencl_map(&turn, &at, nbytes, access, ptr_out, error)
-             : status;
-}
-
-static umemStatusType opencl_view_end(void *state, void *ptr, size_t nbytes,
-                                      umemAccess access, umemError *error) {
-  struct umemiOpenCl *opencl = state;
-  struct umemiClTier const *tier = opencl->space->tier;
-  (void)nbytes, (void)access;
-  struct umemiClView view = umemi_cl_view_forget(opencl->space, ptr);
-  struct umemiClTurn turn = {opencl->space, view.queue};
-  return opencl_leave(&turn, tier->unmap(&turn, &view.at, ptr),
-                      tier->names.unmap, error);
-}
-
 static void opencl_limits(void *state, unsigned access, uintptr_t adr,
                           size_t nbytes, struct umemLimits *out) {
   struct umemiOpenCl const *opencl = state;
@@ -257,14 +209,17 @@ static void opencl_limits(void *state, unsigned access, uintptr_t adr,
                                       : tier->names.copy;
 }
 
+/* No views: while a range is mapped no command may use any of its object
+   (OpenCL 3.0 API, "Accessing mapped regions of a memory object"), and commands
+   of other threads may. */
 #define OPENCL_METHODS                                                         \
   .size = sizeof(struct umemVtbl), .type = umemOpenCLDevice, .name = "OpenCL", \
   .fundamental_align = 64, .dtor = opencl_dtor, .alloc = opencl_alloc,         \
   .free = opencl_free, .read = opencl_read, .write = opencl_write,             \
   .spaces = opencl_spaces, .check = opencl_check, .calloc = umemi_no_calloc,   \
   .flush = umemi_no_flush, .discard = umemi_no_discard,                        \
-  .copy_peer = opencl_copy_peer, .view_begin = opencl_view_begin,              \
-  .view_end = opencl_view_end, .set = opencl_set,                              \
+  .copy_peer = opencl_copy_peer, .view_begin = umemi_no_view_begin,            \
+  .view_end = umemi_no_view_end, .set = opencl_set,                            \
   .next_data = umemi_no_next_data, .limits = opencl_limits,                    \
   .export_handle = umemi_no_export_handle,                                     \
   .import_handle = umemi_no_import_handle,                                     \

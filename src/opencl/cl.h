@@ -80,7 +80,6 @@ typedef struct clKernel_ *clKernel;
   X(DEVICE_AVAILABLE, 0x1027)                                                  \
   X(DEVICE_NAME, 0x102B)                                                       \
   X(DEVICE_PLATFORM, 0x1031)                                                   \
-  X(DEVICE_HOST_UNIFIED_MEMORY, 0x1035)                                        \
   X(DEVICE_SVM_CAPABILITIES, 0x1053)                                           \
   X(DEVICE_SVM_COARSE_GRAIN_BUFFER, 1 << 0)                                    \
   X(CONTEXT_DEVICES, 0x1081)                                                   \
@@ -88,9 +87,6 @@ typedef struct clKernel_ *clKernel;
   X(QUEUE_CONTEXT, 0x1090)                                                     \
   X(QUEUE_DEVICE, 0x1091)                                                      \
   X(MEM_READ_WRITE, 1 << 0)                                                    \
-  X(MAP_READ, 1 << 0)                                                          \
-  X(MAP_WRITE, 1 << 1)                                                         \
-  X(MAP_WRITE_INVALIDATE_REGION, 1 << 2)                                       \
   X(MIGRATE_MEM_OBJECT_CONTENT_UNDEFINED, 1 << 1)                              \
   X(EVENT_COMMAND_EXECUTION_STATUS, 0x11D3)                                    \
   X(DEVICE_DEVICE_MEM_CAPABILITIES_INTEL, 0x4191)                              \
@@ -165,14 +161,6 @@ enum { UMEMI_CL_NUMBERS(UMEMI_CL_NUMBER) };
      size_t offset, size_t nbytes, UMEMI_CL_WAITS_),                           \
     (queue, mem, pattern, pattern_size, offset, nbytes,                        \
      UMEMI_CL_WAITS_GIVEN_))                                                   \
-  X(void *, clEnqueueMapBuffer,                                                \
-    (clQueue queue, clMem mem, clUint blocking, clBits flags, size_t offset,   \
-     size_t nbytes, UMEMI_CL_WAITS_, clInt * code_out),                        \
-    (queue, mem, blocking, flags, offset, nbytes, UMEMI_CL_WAITS_GIVEN_,       \
-     code_out))                                                                \
-  X(clInt, clEnqueueUnmapMemObject,                                            \
-    (clQueue queue, clMem mem, void *mapped, UMEMI_CL_WAITS_),                 \
-    (queue, mem, mapped, UMEMI_CL_WAITS_GIVEN_))                               \
   X(clInt, clEnqueueMigrateMemObjects,                                         \
     (clQueue queue, clUint nmems, clMem const *mems, clBits flags,             \
      UMEMI_CL_WAITS_),                                                         \
@@ -204,12 +192,6 @@ enum { UMEMI_CL_NUMBERS(UMEMI_CL_NUMBER) };
     (clQueue queue, void *ptr, void const *pattern, size_t pattern_size,       \
      size_t nbytes, UMEMI_CL_WAITS_),                                          \
     (queue, ptr, pattern, pattern_size, nbytes, UMEMI_CL_WAITS_GIVEN_))        \
-  X(clInt, clEnqueueSVMMap,                                                    \
-    (clQueue queue, clUint blocking, clBits flags, void *ptr, size_t nbytes,   \
-     UMEMI_CL_WAITS_),                                                         \
-    (queue, blocking, flags, ptr, nbytes, UMEMI_CL_WAITS_GIVEN_))              \
-  X(clInt, clEnqueueSVMUnmap, (clQueue queue, void *ptr, UMEMI_CL_WAITS_),     \
-    (queue, ptr, UMEMI_CL_WAITS_GIVEN_))                                       \
   X(clInt, clSetKernelArgSVMPointer,                                           \
     (clKernel kernel, clUint index, void const *ptr), (kernel, index, ptr))
 

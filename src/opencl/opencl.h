@@ -20,16 +20,7 @@ struct umemiClPlace {
 };
 
 enum {
-  UMEMI_CL_QUEUES = 8, /* kept */
-  UMEMI_CL_VIEWS = 16  /* at once */
-};
-
-/* A range that is mapped, and the queue that it was mapped in: unmapping needs
-   none that might not be had. */
-struct umemiClView {
-  void *ptr; /* NULL: none is */
-  struct umemiClPlace at;
-  clQueue queue;
+  UMEMI_CL_QUEUES = 8 /* kept */
 };
 
 /*
@@ -48,13 +39,11 @@ struct umemiClSpace {
   struct umemiClTier const *tier;
   struct umemiClUsm usm;
   uint64_t total, largest; /* bytes of the device, and of one block */
-  bool unified;            /* its memory is the host's: mapping moves nothing */
   bool is_cpu;
   char name[128];
   _Atomic(void *) queues[UMEMI_CL_QUEUES]; /* kept.c */
   /* under the lock of id: */
   void *blocks;
-  struct umemiClView views[UMEMI_CL_VIEWS];
   char *arena; /* buffers: reserved addresses */
   size_t arena_size;
   struct umemiExtents extents;
@@ -81,7 +70,7 @@ struct umemiClTier {
   umemOpenCLTier number;
   char const *name;
   struct {
-    char const *read, *write, *fill, *copy, *map, *unmap, *set_arg;
+    char const *read, *write, *fill, *copy, *set_arg;
   } names;
   /* Notes in `space` what it needs. CL_INVALID_VALUE: the device does not have
      it. */
@@ -100,11 +89,6 @@ struct umemiClTier {
   /* Of ranges that do not overlap. */
   clInt (*copy)(struct umemiClTurn const *turn, struct umemiClPlace const *src,
                 struct umemiClPlace const *dest, size_t nbytes);
-  /* NULL: its memory cannot be mapped. */
-  clInt (*map)(struct umemiClTurn const *turn, struct umemiClPlace const *at,
-               size_t nbytes, umemAccess access, void **ptr_out);
-  clInt (*unmap)(struct umemiClTurn const *turn, struct umemiClPlace const *at,
-                 void *ptr);
   clInt (*set_arg)(struct umemiClSpace *space, clKernel kernel, clUint index,
                    struct umemiClPlace const *at);
 };
@@ -173,14 +157,6 @@ umemStatusType umemi_cl_turn_begin(struct umemiOpenCl *opencl,
 void umemi_cl_turn_end(struct umemiClTurn *turn, clInt code);
 /* Releases what is kept. */
 clInt umemi_cl_queues_end(struct umemiClSpace *space);
-
-/* views.c: which ranges are mapped -----------------------------------------*/
-
-/* False: there are too many. */
-bool umemi_cl_view_note(struct umemiClSpace *space,
-                        struct umemiClView const *view);
-/* Forgets one of that address. */
-struct umemiClView umemi_cl_view_forget(struct umemiClSpace *space, void *ptr);
 
 /* arena.c: addresses for memory that has none ------------------------------*/
 

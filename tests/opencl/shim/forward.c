@@ -188,29 +188,6 @@ static clInt model_usm_free(clContext context, void *ptr) {
                                   : UMEMI_CL_INVALID_VALUE;
 }
 
-static clInt model_unmap(clQueue queue, clMem mem, void *mapped,
-                         UMEMI_CL_WAITS_) {
-  if (!shim_give(SHIM_MAP, mapped))
-    return UMEMI_CL_INVALID_VALUE;
-  return real.clEnqueueUnmapMemObject(queue, mem, mapped,
-                                      UMEMI_CL_WAITS_GIVEN_);
-}
-
-static clInt model_svm_map(clQueue queue, clUint blocking, clBits flags,
-                           void *ptr, size_t nbytes, UMEMI_CL_WAITS_) {
-  clInt code = real.clEnqueueSVMMap(queue, blocking, flags, ptr, nbytes,
-                                    UMEMI_CL_WAITS_GIVEN_);
-  if (code == UMEMI_CL_SUCCESS)
-    shim_take(SHIM_MAP, ptr, 0);
-  return code;
-}
-
-static clInt model_svm_unmap(clQueue queue, void *ptr, UMEMI_CL_WAITS_) {
-  return shim_give(SHIM_MAP, ptr)
-             ? real.clEnqueueSVMUnmap(queue, ptr, UMEMI_CL_WAITS_GIVEN_)
-             : UMEMI_CL_INVALID_VALUE;
-}
-
 /* --- events --------------------------------------------------------------- */
 
 static void event_note(enum shim_call call, clEvent const *event_out) {
@@ -262,9 +239,6 @@ static clInt model_event(clEvent event, clUint what, size_t room, void *out,
 #define MODEL_clReleaseCommandQueue ~, model_release_queue
 #define MODEL_clReleaseMemObject ~, model_release_mem
 #define MODEL_clMemBlockingFreeINTEL ~, model_usm_free
-#define MODEL_clEnqueueUnmapMemObject ~, model_unmap
-#define MODEL_clEnqueueSVMMap ~, model_svm_map
-#define MODEL_clEnqueueSVMUnmap ~, model_svm_unmap
 #define MODEL_clReleaseEvent ~, model_release_event
 #define MODEL_clWaitForEvents ~, model_wait
 #define MODEL_clGetEventInfo ~, model_event
@@ -275,10 +249,6 @@ static clInt model_event(clEvent event, clUint what, size_t room, void *out,
 #define YET_clReleaseMemObject ~, model_release_mem(mem)
 #define YET_clMemBlockingFreeINTEL ~, model_usm_free(context, ptr)
 #define YET_clReleaseEvent ~, model_release_event(event)
-#define YET_clEnqueueUnmapMemObject                                            \
-  ~, model_unmap(queue, mem, mapped, nwaits, waits, NULL)
-#define YET_clEnqueueSVMUnmap                                                  \
-  ~, model_svm_unmap(queue, ptr, nwaits, waits, NULL)
 #define YET_clWaitForEvents ~, model_wait(nevents, events)
 #define YET_clFinish ~, real.clFinish(queue)
 
@@ -287,13 +257,9 @@ static clInt model_event(clEvent event, clUint what, size_t room, void *out,
 #define EVENT_clEnqueueWriteBuffer ~, event_out
 #define EVENT_clEnqueueCopyBuffer ~, event_out
 #define EVENT_clEnqueueFillBuffer ~, event_out
-#define EVENT_clEnqueueMapBuffer ~, event_out
-#define EVENT_clEnqueueUnmapMemObject ~, event_out
 #define EVENT_clEnqueueMigrateMemObjects ~, event_out
 #define EVENT_clEnqueueSVMMemcpy ~, event_out
 #define EVENT_clEnqueueSVMMemFill ~, event_out
-#define EVENT_clEnqueueSVMMap ~, event_out
-#define EVENT_clEnqueueSVMUnmap ~, event_out
 #define EVENT_clEnqueueMemcpyINTEL ~, event_out
 #define EVENT_clEnqueueMemFillINTEL ~, event_out
 
@@ -319,7 +285,6 @@ static clInt code_of(clInt fault) {
 #define MAKES_clCreateContext SHIM_CONTEXT
 #define MAKES_clCreateCommandQueue SHIM_QUEUE
 #define MAKES_clCreateBuffer SHIM_MEM
-#define MAKES_clEnqueueMapBuffer SHIM_MAP
 #define MAKES_clDeviceMemAllocINTEL SHIM_USM
 
 #define MAKES(table, result, name, parameters, arguments)                      \
@@ -342,7 +307,6 @@ static clInt code_of(clInt fault) {
 #define FORM_clCreateContext ~, MAKES
 #define FORM_clCreateCommandQueue ~, MAKES
 #define FORM_clCreateBuffer ~, MAKES
-#define FORM_clEnqueueMapBuffer ~, MAKES
 #define FORM_clDeviceMemAllocINTEL ~, MAKES
 #define FORM_clGetExtensionFunctionAddressForPlatform ~, NOTHING /* below */
 #define FORM_clSVMAlloc ~, NOTHING
