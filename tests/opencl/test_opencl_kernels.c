@@ -25,6 +25,7 @@ static umemHost host;
 static umemDeviceInfo first;
 static struct umemiCl const *cl;
 static clDevice device;
+static bool loses_references; /* the driver, by itself */
 
 /* --- support -------------------------------------------------------------- */
 
@@ -490,15 +491,48 @@ static clUint queue_references(clQueue queue) {
   return count;
 }
 
+/* Does the driver itself lose a reference with a block of unified shared
+   memory? PoCL 6 does. */
+static bool driver_loses_references(void) {
+  struct umemiClUsm usm;
+  clPlatform platform;
+  clInt code;
+  cl->clGetDeviceInfo(device, UMEMI_CL_DEVICE_PLATFORM, sizeof platform,
+                      &platform, NULL);
+#define FIND(name)                                                             \
+  {                                                                            \
+    void *found =                                                              \
+        cl->clGetExtensionFunctionAddressForPlatform(platform, #name);         \
+    if (!found)                                                                \
+      return false;                                                            \
+    memcpy(&usm.name, &found, sizeof found);                                   \
+  }
+  FIND(clDeviceMemAllocINTEL)
+  FIND(clMemBlockingFreeINTEL)
+#undef FIND
+  clContext context = context_of(&device, 1);
+  clUint before = context_references(context);
+  void *block =
+      usm.clDeviceMemAllocINTEL(context, device, NULL, BYTES, 0, &code);
+  if (block)
+    usm.clMemBlockingFreeINTEL(context, block);
+  bool lost = context_references(context) != before;
+  assert_cl(cl->clReleaseContext(context));
+  return lost;
+}
+
 /* Threads of a driver may still be about to let go. */
 static void assert_references(clContext context, clUint contexts, clQueue queue,
                               clUint queues) {
-  uint64_t const end = milliseconds() + 5000;
-  while ((context_references(context) != contexts ||
+  if (loses_references)
+    contexts = 0; /* nobody knows */
+  uint64_t const end = milliseconds() + 20000;
+  while (((contexts && context_references(context) != contexts) ||
           (queue && queue_references(queue) != queues)) &&
          milliseconds() < end)
     sleep_milliseconds(1);
-  assert_int_equal(context_references(context), contexts);
+  if (contexts)
+    assert_int_equal(context_references(context), contexts);
   if (queue)
     assert_int_equal(queue_references(queue), queues);
 }
@@ -762,6 +796,7 @@ static bool begin(void) {
   assert_ok(umemOpenCL_ctor(&ctx, first.platform, first.device));
   assert_ok(umemOpenCL_get_objects(&ctx, NULL, &found, NULL));
   device = found;
+  loses_references = driver_loses_references();
   assert_ok(umem_dtor(&ctx));
   return true;
 }
