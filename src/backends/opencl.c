@@ -10,14 +10,24 @@ static umemStatusType opencl_result(clInt code, char const *function,
 
 /* --- methods -------------------------------------------------------------- */
 
+/* What was put into it is through then. */
+static umemStatusType opencl_give_queue(struct umemiOpenCl *opencl,
+                                        umemError *error) {
+  clQueue queue = atomic_load(&opencl->queue);
+  umemStatusType status = umemi_cl_wait_for_user(opencl, error);
+  umemi_cl_space_leave(opencl);
+  clInt code = UMEMI_CL_SUCCESS;
+  if (queue)
+    code = opencl->space->cl->clReleaseCommandQueue(queue);
+  return status == umemOK ? opencl_result(code, "clReleaseCommandQueue", error)
+                          : status;
+}
+
 static umemStatusType opencl_dtor(void *state, umemError *error) {
   struct umemiOpenCl *opencl = state;
   umemError later;
   bool driver = umemi_cl_is_usable();
-  clInt code = UMEMI_CL_SUCCESS;
-  if (driver && opencl->queue)
-    code = opencl->space->cl->clReleaseCommandQueue(opencl->queue);
-  umemStatusType status = opencl_result(code, "clReleaseCommandQueue", error);
+  umemStatusType status = driver ? opencl_give_queue(opencl, error) : umemOK;
   umemStatusType closed = umemi_cl_space_close(
       opencl->space, driver, status == umemOK ? error : &later);
   free(opencl);
@@ -37,10 +47,19 @@ static umemStatusType opencl_alloc(void *state, size_t nbytes, size_t alignment,
   return status;
 }
 
+/* After all that may use it in the queues of the space, in every tier: drivers
+   wait in some of them only. If waiting fails the device does nothing more. */
 static umemStatusType opencl_free(void *state, uintptr_t adr, size_t nbytes,
                                   umemError *error) {
+  struct umemiOpenCl *opencl = state;
+  umemError later;
+  umemStatusType status = umemOK;
   (void)nbytes;
-  return umemi_cl_space_free(state, adr, error);
+  if (umemi_cl_is_usable())
+    status = umemi_cl_wait_for_users(opencl->space, error);
+  umemStatusType given =
+      umemi_cl_space_free(opencl, adr, status == umemOK ? error : &later);
+  return status == umemOK ? given : status;
 }
 
 /* The place of a range, if it may be used. */
@@ -318,7 +337,9 @@ static umemStatusType opencl_begin(struct umemiOpenCl *opencl,
   if (status != umemOK)
     return status;
   status = opencl_take_queue(opencl, plan->queue, error);
-  if (status != umemOK)
+  if (status == umemOK)
+    umemi_cl_space_join(opencl);
+  else
     umemi_cl_space_close(opencl->space, true, &ignored);
   return status;
 }

@@ -202,7 +202,7 @@ enum { UMEMI_CL_NUMBERS(UMEMI_CL_NUMBER) };
     (clContext context, clDevice device, clBits const *properties,             \
      size_t nbytes, clUint alignment, clInt *code_out),                        \
     (context, device, properties, nbytes, alignment, code_out))                \
-  X(clInt, clMemBlockingFreeINTEL, (clContext context, void *ptr),             \
+  X(clInt, clMemFreeINTEL, (clContext context, void *ptr),             \
     (context, ptr))                                                            \
   X(clInt, clEnqueueMemcpyINTEL,                                               \
     (clQueue queue, clUint blocking, void *dest, void const *src,              \

@@ -44,6 +44,8 @@ struct umemiClSpace {
   _Atomic(void *) queues[UMEMI_CL_QUEUES]; /* kept.c */
   /* under the lock of id: */
   void *blocks;
+  struct umemiOpenCl *contexts; /* in the order in which they came */
+  uint64_t last_number;
   char *arena; /* buffers: reserved addresses */
   size_t arena_size;
   struct umemiExtents extents;
@@ -52,6 +54,8 @@ struct umemiClSpace {
 /* State of a context. */
 struct umemiOpenCl {
   struct umemiClSpace *space;
+  struct umemiOpenCl *next; /* of the space's, under the lock of the space */
+  uint64_t number;          /* larger than of those before */
   _Atomic(clQueue) queue; /* the user's, or of ours that he asked for; or NULL:
                              our own commands have others */
 };
@@ -145,12 +149,21 @@ umemStatusType umemi_cl_space_find(struct umemiClSpace *space, uintptr_t adr,
                                    size_t nbytes, struct umemiClPlace *at_out,
                                    umemError *error);
 
+/* The context is one of the space's from here on, */
+void umemi_cl_space_join(struct umemiOpenCl *state);
+/* and to here: before its queue is released. */
+void umemi_cl_space_leave(struct umemiOpenCl *state);
+
 /* queues.c: one for every command ------------------------------------------*/
 
 /* Waits for what the user has put into the context's queue. */
 umemStatusType umemi_cl_wait_for_user(struct umemiOpenCl const *opencl,
                                       umemError *error);
-/* After that. */
+/* Waits for the queues of all contexts of the space, as each may use the blocks
+   of the others. */
+umemStatusType umemi_cl_wait_for_users(struct umemiClSpace *space,
+                                       umemError *error);
+/* After the context's queue. */
 umemStatusType umemi_cl_turn_begin(struct umemiOpenCl *opencl,
                                    struct umemiClTurn *turn, umemError *error);
 /* `code` is what came of it. */

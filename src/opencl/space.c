@@ -202,6 +202,29 @@ umemStatusType umemi_cl_space_close(struct umemiClSpace *space, bool driver,
   return umemOK;
 }
 
+/* --- contexts ------------------------------------------------------------- */
+
+void umemi_cl_space_join(struct umemiOpenCl *opencl) {
+  struct umemiClSpace *space = opencl->space;
+  struct umemiOpenCl **link = &space->contexts;
+  umemi_lock(space->id);
+  while (*link)
+    link = &(*link)->next;
+  opencl->number = ++space->last_number;
+  *link = opencl;
+  umemi_unlock(space->id);
+}
+
+void umemi_cl_space_leave(struct umemiOpenCl *opencl) {
+  struct umemiClSpace *space = opencl->space;
+  struct umemiOpenCl **link = &space->contexts;
+  umemi_lock(space->id);
+  while (*link != opencl)
+    link = &(*link)->next;
+  *link = opencl->next;
+  umemi_unlock(space->id);
+}
+
 /* --- blocks --------------------------------------------------------------- */
 
 /* Once only: no other block of a live one's address gets here, so that whoever

@@ -89,7 +89,7 @@ static clInt emulated_set_arg(clKernel kernel, clUint index, void const *ptr) {
 
 static struct umemiClUsm const emulated = {
     .clDeviceMemAllocINTEL = emulated_alloc,
-    .clMemBlockingFreeINTEL = emulated_free,
+    .clMemFreeINTEL = emulated_free,
     .clEnqueueMemcpyINTEL = emulated_copy,
     .clEnqueueMemFillINTEL = emulated_fill,
     .clSetKernelArgMemPointerINTEL = emulated_set_arg};
@@ -184,7 +184,7 @@ static clInt model_release_mem(clMem mem) {
 }
 
 static clInt model_usm_free(clContext context, void *ptr) {
-  return shim_give(SHIM_USM, ptr) ? usm.clMemBlockingFreeINTEL(context, ptr)
+  return shim_give(SHIM_USM, ptr) ? usm.clMemFreeINTEL(context, ptr)
                                   : UMEMI_CL_INVALID_VALUE;
 }
 
@@ -238,7 +238,7 @@ static clInt model_event(clEvent event, clUint what, size_t room, void *out,
 #define MODEL_clRetainCommandQueue ~, model_retain_queue
 #define MODEL_clReleaseCommandQueue ~, model_release_queue
 #define MODEL_clReleaseMemObject ~, model_release_mem
-#define MODEL_clMemBlockingFreeINTEL ~, model_usm_free
+#define MODEL_clMemFreeINTEL ~, model_usm_free
 #define MODEL_clReleaseEvent ~, model_release_event
 #define MODEL_clWaitForEvents ~, model_wait
 #define MODEL_clGetEventInfo ~, model_event
@@ -247,7 +247,7 @@ static clInt model_event(clEvent event, clUint what, size_t room, void *out,
 #define YET_clReleaseContext ~, model_release_context(context)
 #define YET_clReleaseCommandQueue ~, model_release_queue(queue)
 #define YET_clReleaseMemObject ~, model_release_mem(mem)
-#define YET_clMemBlockingFreeINTEL ~, model_usm_free(context, ptr)
+#define YET_clMemFreeINTEL ~, model_usm_free(context, ptr)
 #define YET_clReleaseEvent ~, model_release_event(event)
 #define YET_clWaitForEvents ~, model_wait(nevents, events)
 #define YET_clFinish ~, real.clFinish(queue)
