@@ -407,6 +407,12 @@ bool umemi_meminfo(char const *text, char const *key, uint64_t *number_out);
 enum { UMEMI_MEMINFO = 4096 }; /* room for such a text */
 /* Bit k: NUMA node k is there and has memory. 0: not known. */
 uint64_t umemi_nodes(void);
+/* "0-1,3": a bit for each number below 64. */
+uint64_t umemi_bits_of(char const *list);
+/* nodes.c: those that this process may have, all if that is not known; */
+uint64_t umemi_nodes_allowed(void);
+/* and those of them with memory for all purposes, which are told as devices. */
+uint64_t umemi_nodes_of_host(void);
 
 /* workers.c: threads that help ---------------------------------------------*/
 
