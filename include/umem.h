@@ -199,7 +199,8 @@ typedef struct umemHostOptions {
   int checked;      /**< 1: checked mode, see umemHost_ctor(). */
   uint32_t flags;   /**< UMEM_HOST_* or-ed together. */
   size_t alignment; /**< Of every block: a power of two; 0: malloc()'s. */
-  uint64_t nodes;   /**< Bit k: NUMA node k. With BIND and INTERLEAVE only. */
+  uint64_t nodes;   /**< Bit k: NUMA node k, which has to be allowed to the
+                         process (cpuset(7)). With BIND and INTERLEAVE only. */
 } umemHostOptions;
 
 /** Flags of umemFileOptions. */
@@ -975,8 +976,9 @@ typedef struct umemDeviceInfo {
 } umemDeviceInfo;
 
 /**
- * How many devices of a kind there are here: Host, one for each NUMA node with
- * memory; File and MMap, one (the working directory); Shm, one (/dev/shm);
+ * How many devices of a kind there are here: Host, one for each NUMA node below
+ * 64 that the process may use and that has memory for all purposes (not that of
+ * GPUs); File and MMap, one (the working directory); Shm, one (/dev/shm);
  * OpenCL, those of all platforms. 0 for kinds that cannot be used here, and
  * those of other authors.
  */

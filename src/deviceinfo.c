@@ -14,6 +14,12 @@ static int node_number(uint64_t nodes, size_t before) {
   return -1;
 }
 
+/* Counted while pages move from one count to the other. */
+static void node_bound(umemDeviceInfo *info) {
+  if (info->free_bytes > info->total_bytes)
+    info->free_bytes = info->total_bytes;
+}
+
 /* Pages of files give way to whoever needs memory. */
 static void node_bytes(int node, umemDeviceInfo *info) {
   static char const *const keys[] = {
@@ -28,6 +34,7 @@ static void node_bytes(int node, umemDeviceInfo *info) {
     if (umemi_meminfo(text, keys[i], &bytes))
       info->free_bytes += bytes;
   free(text);
+  node_bound(info);
 }
 
 static uint64_t pages_bytes(int which) {
@@ -56,7 +63,7 @@ static void node_name(umemDeviceInfo *info) {
 static bool device_node(char const *what, size_t index, umemDeviceInfo *info,
                         umemError *error) {
   (void)what, (void)error;
-  uint64_t nodes = umemi_nodes();
+  uint64_t nodes = umemi_nodes_of_host();
   info->numa_node = node_number(nodes, index);
   if (info->numa_node < 0 && (nodes || index))
     return false;
@@ -65,6 +72,7 @@ static bool device_node(char const *what, size_t index, umemDeviceInfo *info,
   else {
     info->total_bytes = pages_bytes(_SC_PHYS_PAGES);
     info->free_bytes = pages_bytes(_SC_AVPHYS_PAGES);
+    node_bound(info);
   }
   node_name(info);
   return true;

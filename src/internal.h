@@ -406,7 +406,6 @@ struct umemiTuning {
   size_t zero_from;       /* zeros by fallocate() */
   size_t sparse_from;     /* look for holes */
   size_t reflink_from;    /* share extents instead of copying */
-  size_t map_from;        /* map device memory that is the host's */
   size_t gpu_stream_from; /* copies of a GPU in a stream of ours */
   size_t gpu_ring_from;   /* through pinned slots, if they may be paged out */
   size_t gpu_share_from;  /* by several threads */
@@ -456,6 +455,12 @@ char *umemi_text_of(char const *path);
 bool umemi_meminfo(char const *text, char const *key, uint64_t *number_out);
 /* Bit k: NUMA node k is there and has memory. 0: not known. */
 uint64_t umemi_nodes(void);
+/* "0-1,3": a bit for each number below 64. */
+uint64_t umemi_bits_of(char const *list);
+/* nodes.c: those that this process may have, all if that is not known; */
+uint64_t umemi_nodes_allowed(void);
+/* and those of them with memory for all purposes, which are told as devices. */
+uint64_t umemi_nodes_of_host(void);
 
 /* nature.c: what a thread hands down to those it starts --------------------*/
 

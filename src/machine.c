@@ -150,7 +150,7 @@ bool umemi_meminfo(char const *text, char const *key, uint64_t *number_out) {
 }
 
 /* "0-1,3": a bit for each; those from 64 on are left out. */
-static uint64_t machine_bits(char const *list) {
+uint64_t umemi_bits_of(char const *list) {
   uint64_t bits = 0;
   char *end;
   for (char const *p = list; *p >= '0' && *p <= '9'; p = end + (*end == ',')) {
@@ -165,6 +165,6 @@ static uint64_t machine_bits(char const *list) {
 
 uint64_t umemi_nodes(void) {
   char text[512];
-  return machine_bits(umemi_read_text("/sys/devices/system/node/has_memory",
-                                      text, sizeof text));
+  return umemi_bits_of(umemi_read_text("/sys/devices/system/node/has_memory",
+                                       text, sizeof text));
 }

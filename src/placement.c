@@ -73,6 +73,8 @@ static long nodes_bind(struct umemiPlacement const *placement, void *pages,
 static umemStatusType nodes_check(struct umemiPlacement const *placement,
                                   umemError *error) {
   uint64_t nodes = umemi_nodes(), missing = placement->nodes & ~nodes;
+  uint64_t allowed = umemi_nodes_allowed(),
+           closed = placement->nodes & ~allowed;
   char text[64 * 3];
   if (nodes && missing) {
     nodes_print(nodes, text, sizeof text);
@@ -80,6 +82,13 @@ static umemStatusType nodes_check(struct umemiPlacement const *placement,
                            "options: there is no NUMA node %d with memory, but "
                            "these: %s",
                            __builtin_ctzll(missing), text);
+  }
+  if (closed) {
+    nodes_print(allowed, text, sizeof text);
+    return umem_error_fill(error, umemIndexError, 0, 0,
+                           "options: NUMA node %d is not allowed to this "
+                           "process (cpuset(7)), but these: %s",
+                           __builtin_ctzll(closed), text);
   }
   if (nodes_bind(placement, NULL, 0))
     return umem_error_fill(error, umemNotSupportedError, errno, 0,

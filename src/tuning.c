@@ -31,7 +31,6 @@
   X(zero_from)                                                                 \
   X(sparse_from)                                                               \
   X(reflink_from)                                                              \
-  X(map_from)                                                                  \
   X(gpu_stream_from)                                                           \
   X(gpu_ring_from)                                                             \
   X(gpu_share_from)                                                            \
@@ -104,7 +103,6 @@ static void tuning_set(void) {
       .zero_from = 64 * KIB,
       .sparse_from = 1 * MIB,
       .reflink_from = 64 * KIB,
-      .map_from = 8 * MIB,
       .gpu_stream_from = 64 * KIB,
       .gpu_ring_from = 4 * MIB,
       .gpu_share_from = 16 * MIB,

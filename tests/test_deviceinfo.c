@@ -30,6 +30,8 @@ static umemDeviceInfo info_of(umemDeviceType type, size_t index) {
 
 /* Files that the library reads elsewhere: names with '-' for '/'. */
 static bool shows;
+static char shown[16][256];
+static size_t shown_count;
 
 static int open_shown(char const *path, int flags, ...) {
   char name[256];
@@ -50,12 +52,16 @@ static void show(char const *path, char const *text) {
     if (*p == '/')
       *p = '-';
   file_put(temp_path(name), text, strlen(text));
+  assert_true(shown_count < LENGTH(shown));
+  memcpy(shown[shown_count++], name, sizeof name);
   shows = true;
   umemi_os.open = open_shown;
 }
 
 static int show_teardown(void **state) {
   shows = false;
+  while (shown_count > 0)
+    unlink(temp_path(shown[--shown_count]));
   return faults_teardown(state);
 }
 
@@ -66,7 +72,6 @@ static int show_teardown(void **state) {
 static void host__is_a_device_for_each_node_with_memory(void **state) {
   (void)state;
   size_t count = umem_device_count(umemHostDevice);
-  uint64_t total = 0;
   int last = -1;
   assert_true(count >= 1);
   for (size_t i = 0; i < count; i++) {
@@ -76,11 +81,28 @@ static void host__is_a_device_for_each_node_with_memory(void **state) {
     assert_true(info.free_bytes <= info.total_bytes);
     assert_true(info.numa_node > last || (info.numa_node == -1 && count == 1));
     last = info.numa_node;
-    total += info.total_bytes;
   }
-  uint64_t all =
-      (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-  assert_true(total / 2 <= all && all / 2 <= total);
+}
+
+static void host__tells_only_nodes_whose_memory_can_be_had(void **state) {
+  (void)state;
+  show(NODES "has_memory", "0-2,10,66\n"); /* 10: a GPU's */
+  show(NODES "has_normal_memory", "0-2,66\n");
+  assert_int_equal(umem_device_count(umemHostDevice), 3);
+  assert_int_equal(info_of(umemHostDevice, 2).numa_node, 2);
+  show("/proc/self/status",
+       "Name:\tx\nMems_allowed:\t5\nMems_allowed_list:\t0,2-63\nx:\t1\n");
+  assert_int_equal(umem_device_count(umemHostDevice), 2);
+  assert_int_equal(info_of(umemHostDevice, 1).numa_node, 2);
+}
+
+static void host__has_no_more_free_than_there_is(void **state) {
+  (void)state;
+  show(NODES "has_memory", "0\n");
+  show(NODES "node0/meminfo", "Node 0 MemTotal:       1000 kB\n"
+                              "Node 0 MemFree:         900 kB\n"
+                              "Node 0 Active(file):    200 kB\n");
+  assert_int_equal(info_of(umemHostDevice, 0).free_bytes, 1000 << 10);
 }
 
 static void host__on_several_nodes_says_what_each_has(void **state) {
@@ -405,6 +427,8 @@ static void info__is_written_as_far_as_asked(void **state) {
 int main(void) {
   struct CMUnitTest const tests[] = {
       shown_test(host__is_a_device_for_each_node_with_memory),
+      shown_test(host__tells_only_nodes_whose_memory_can_be_had),
+      shown_test(host__has_no_more_free_than_there_is),
       shown_test(host__on_several_nodes_says_what_each_has),
       shown_test(host__without_names_and_nodes_is_one_device),
       shown_test(names__are_cut_where_they_are_too_long),

@@ -181,6 +181,18 @@ static void ctor__tells_which_nodes_there_are(void **state) {
   assert_ok(umem_dtor(&host));
 }
 
+static void ctor__refuses_nodes_that_the_process_may_not_have(void **state) {
+  (void)state;
+  static uint32_t const flags[] = {UMEM_HOST_BIND, UMEM_HOST_INTERLEAVE};
+  show("/proc/self/status", "Name:\tx\nMems_allowed_list:\t40-70\n");
+  for (size_t i = 0; i < LENGTH(flags); i++) {
+    assert_fails(
+        &host, place(flags[i], 0, first_node()), umemIndexError,
+        "is not allowed to this process (cpuset(7)), but these: 40 41");
+    assert_ok(umem_dtor(&host));
+  }
+}
+
 static void ctor__does_not_judge_nodes_that_nobody_tells_of(void **state) {
   (void)state;
   static char const *const texts[] = {"", "\n", "(none)\n"};
@@ -651,6 +663,7 @@ int main(void) {
   struct CMUnitTest const tests[] = {
       placed_test(ctor__refuses_options_that_make_no_sense),
       placed_test(ctor__tells_which_nodes_there_are),
+      placed_test(ctor__refuses_nodes_that_the_process_may_not_have),
       placed_test(ctor__does_not_judge_nodes_that_nobody_tells_of),
       placed_test(ctor__without_numa_policies_is_not_supported),
       placed_test(ctor__without_reserved_huge_pages_is_not_supported),

@@ -836,7 +836,8 @@ static void message__long_values_cannot_push_out_the_reason(void **state) {
   expect_text("call(5)", "the reason", "call(5): the reason");
   snprintf(expected, size, "%s: the reason", text_of('x', size / 2 - 1));
   expect_text(text_of('x', 1000), "the reason", expected);
-  snprintf(expected, size, "call(5): %s", text_of('r', size));
+  snprintf(expected, size, "call(5): %s",
+           text_of('r', size - sizeof "call(5): "));
   expect_text("call(5)", text_of('r', size - 1), expected);
 }
 

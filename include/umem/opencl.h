@@ -9,7 +9,10 @@
  * and cl_kernel as they are. They have to come from the same libOpenCL.so.1.
  *
  * All calls on such a context are through when they return, and are ordered
- * after what was put into the context's queue before.
+ * after what was put into the context's queue before. umem_free(), and with it
+ * umem_dtor() and umem_disconnect(), wait for the queues of all contexts for the
+ * device, in every tier. Only what you put into queues that no context has must
+ * be through before a block that it uses is copied, set or freed.
  *
  * In a child of fork(2) drivers do not work: there, contexts of the parent
  * answer umemRuntimeError, umem_free() and umem_dtor() succeed and leave the
@@ -64,8 +67,7 @@ typedef struct umemOpenCLOptions {
  * multiples of 64 and belong to the context that allocated them. Alignment is
  * that of addresses: what kernels see of a buffer lies as the device lays it
  * (CL_DEVICE_MEM_BASE_ADDR_ALIGN). Copies and sets have to lie in one live
- * block: OpenCL checks nothing. The commands of a kernel that uses a block must
- * be through before it is freed.
+ * block: OpenCL checks nothing.
  *
  * Errors: umemNotSupportedError if there is no libOpenCL.so.1, no platform or
  * no device; umemIndexError for a number that is too large or negative;

@@ -10,14 +10,24 @@ static umemStatusType opencl_result(clInt code, char const *function,
 
 /* --- methods -------------------------------------------------------------- */
 
+/* What was put into it is through then. */
+static umemStatusType opencl_give_queue(struct umemiOpenCl *opencl,
+                                        umemError *error) {
+  clQueue queue = atomic_load(&opencl->queue);
+  umemStatusType status = umemi_cl_wait_for_user(opencl, error);
+  umemi_cl_space_leave(opencl);
+  clInt code = UMEMI_CL_SUCCESS;
+  if (queue)
+    code = opencl->space->cl->clReleaseCommandQueue(queue);
+  return status == umemOK ? opencl_result(code, "clReleaseCommandQueue", error)
+                          : status;
+}
+
 static umemStatusType opencl_dtor(void *state, umemError *error) {
   struct umemiOpenCl *opencl = state;
   umemError later;
   bool driver = umemi_cl_is_usable();
-  clInt code = UMEMI_CL_SUCCESS;
-  if (driver && opencl->queue)
-    code = opencl->space->cl->clReleaseCommandQueue(opencl->queue);
-  umemStatusType status = opencl_result(code, "clReleaseCommandQueue", error);
+  umemStatusType status = driver ? opencl_give_queue(opencl, error) : umemOK;
   umemStatusType closed = umemi_cl_space_close(
       opencl->space, driver, status == umemOK ? error : &later);
   free(opencl);
@@ -37,10 +47,19 @@ static umemStatusType opencl_alloc(void *state, size_t nbytes, size_t alignment,
   return status;
 }
 
+/* After all that may use it in the queues of the space, in every tier: drivers
+   wait in some of them only. If waiting fails the device does nothing more. */
 static umemStatusType opencl_free(void *state, uintptr_t adr, size_t nbytes,
                                   umemError *error) {
+  struct umemiOpenCl *opencl = state;
+  umemError later;
+  umemStatusType status = umemOK;
   (void)nbytes;
-  return umemi_cl_space_free(state, adr, error);
+  if (umemi_cl_is_usable())
+    status = umemi_cl_wait_for_users(opencl->space, error);
+  umemStatusType given =
+      umemi_cl_space_free(opencl, adr, status == umemOK ? error : &later);
+  return status == umemOK ? given : status;
 }
 
 /* The place of a range, if it may be used. */
@@ -197,54 +216,6 @@ static umemStatusType opencl_copy_peer(void *src_state, uintptr_t src_adr,
                           : status;
 }
 
-/* --- views ---------------------------------------------------------------- */
-
-/* The turn goes on until the view ends, if there is one. UMEM_DECLINED if it
-   cannot be noted, and so could not be ended. */
-static umemStatusType opencl_map(struct umemiClTurn *turn,
-                                 struct umemiClPlace const *at, size_t nbytes,
-                                 umemAccess access, void **ptr_out,
-                                 umemError *error) {
-  struct umemiClTier const *tier = turn->space->tier;
-  clInt code = tier->map(turn, at, nbytes, access, ptr_out);
-  if (code != UMEMI_CL_SUCCESS)
-    return opencl_leave(turn, code, tier->names.map, error);
-  struct umemiClView view = {*ptr_out, *at, turn->queue};
-  if (umemi_cl_view_note(turn->space, &view))
-    return umemOK;
-  code = tier->unmap(turn, at, *ptr_out);
-  umemStatusType status = opencl_leave(turn, code, tier->names.unmap, error);
-  return status == umemOK ? UMEM_DECLINED : status;
-}
-
-/* Where the memory is the host's, mapping moves nothing; short copies are
-   through before it would be. */
-static umemStatusType opencl_view_begin(void *state, uintptr_t adr,
-                                        size_t nbytes, umemAccess access,
-                                        void **ptr_out, umemError *error) {
-  struct umemiOpenCl *opencl = state;
-  struct umemiClPlace at;
-  struct umemiClTurn turn;
-  if (!opencl->space->unified || !opencl->space->tier->map ||
-      nbytes < umemi_tuning()->map_from)
-    return UMEM_DECLINED;
-  umemStatusType status = opencl_enter(opencl, adr, nbytes, &at, &turn, error);
-  return status == umemOK
-             ? opencl_map(&turn, &at, nbytes, access, ptr_out, error)
-             : status;
-}
-
-static umemStatusType opencl_view_end(void *state, void *ptr, size_t nbytes,
-                                      umemAccess access, umemError *error) {
-  struct umemiOpenCl *opencl = state;
-  struct umemiClTier const *tier = opencl->space->tier;
-  (void)nbytes, (void)access;
-  struct umemiClView view = umemi_cl_view_forget(opencl->space, ptr);
-  struct umemiClTurn turn = {opencl->space, view.queue};
-  return opencl_leave(&turn, tier->unmap(&turn, &view.at, ptr),
-                      tier->names.unmap, error);
-}
-
 static void opencl_limits(void *state, unsigned access, uintptr_t adr,
                           size_t nbytes, struct umemLimits *out) {
   struct umemiOpenCl const *opencl = state;
@@ -257,14 +228,17 @@ static void opencl_limits(void *state, unsigned access, uintptr_t adr,
                                       : tier->names.copy;
 }
 
+/* No views: while a range is mapped no command may use any of its object
+   (OpenCL 3.0 API, "Accessing mapped regions of a memory object"), and commands
+   of other threads may. */
 #define OPENCL_METHODS                                                         \
   .size = sizeof(struct umemVtbl), .type = umemOpenCLDevice, .name = "OpenCL", \
   .fundamental_align = 64, .dtor = opencl_dtor, .alloc = opencl_alloc,         \
   .free = opencl_free, .read = opencl_read, .write = opencl_write,             \
   .spaces = opencl_spaces, .check = opencl_check, .calloc = umemi_no_calloc,   \
   .flush = umemi_no_flush, .discard = umemi_no_discard,                        \
-  .copy_peer = opencl_copy_peer, .view_begin = opencl_view_begin,              \
-  .view_end = opencl_view_end, .set = opencl_set,                              \
+  .copy_peer = opencl_copy_peer, .view_begin = umemi_no_view_begin,            \
+  .view_end = umemi_no_view_end, .set = opencl_set,                            \
   .next_data = umemi_no_next_data, .limits = opencl_limits,                    \
   .export_handle = umemi_no_export_handle,                                     \
   .import_handle = umemi_no_import_handle,                                     \
@@ -363,7 +337,9 @@ static umemStatusType opencl_begin(struct umemiOpenCl *opencl,
   if (status != umemOK)
     return status;
   status = opencl_take_queue(opencl, plan->queue, error);
-  if (status != umemOK)
+  if (status == umemOK)
+    umemi_cl_space_join(opencl);
+  else
     umemi_cl_space_close(opencl->space, true, &ignored);
   return status;
 }

@@ -102,26 +102,6 @@ static clInt buffers_copy(struct umemiClTurn const *turn,
   return umemi_cl_wait(turn, code, event);
 }
 
-static clInt buffers_map(struct umemiClTurn const *turn,
-                         struct umemiClPlace const *at, size_t nbytes,
-                         umemAccess access, void **ptr_out) {
-  clBits flags = access == umemRead ? UMEMI_CL_MAP_READ
-                                    : UMEMI_CL_MAP_WRITE_INVALIDATE_REGION;
-  clInt code = UMEMI_CL_SUCCESS;
-  *ptr_out = turn->space->cl->clEnqueueMapBuffer(
-      turn->queue, at->mem, UMEMI_CL_TRUE, flags, at->offset, nbytes, 0, NULL,
-      NULL, &code);
-  return code;
-}
-
-static clInt buffers_unmap(struct umemiClTurn const *turn,
-                           struct umemiClPlace const *at, void *ptr) {
-  clEvent event;
-  clInt code = turn->space->cl->clEnqueueUnmapMemObject(turn->queue, at->mem,
-                                                        ptr, 0, NULL, &event);
-  return umemi_cl_wait(turn, code, event);
-}
-
 static clInt buffers_set_arg(struct umemiClSpace *space, clKernel kernel,
                              clUint index, struct umemiClPlace const *at) {
   return space->cl->clSetKernelArg(kernel, index, sizeof(void *), &at->mem);
@@ -134,8 +114,6 @@ struct umemiClTier const umemi_cl_buffers = {
               .write = "clEnqueueWriteBuffer",
               .fill = "clEnqueueFillBuffer",
               .copy = "clEnqueueCopyBuffer",
-              .map = "clEnqueueMapBuffer",
-              .unmap = "clEnqueueUnmapMemObject",
               .set_arg = "clSetKernelArg"},
     .find = buffers_find,
     .alloc = buffers_alloc,
@@ -144,6 +122,4 @@ struct umemiClTier const umemi_cl_buffers = {
     .write = buffers_write,
     .fill = buffers_fill,
     .copy = buffers_copy,
-    .map = buffers_map,
-    .unmap = buffers_unmap,
     .set_arg = buffers_set_arg};

@@ -74,14 +74,12 @@ typedef struct clKernel_ *clKernel;
   X(FALSE, 0)                                                                  \
   X(TRUE, 1)                                                                   \
   X(DEVICE_TYPE_CPU, 1 << 1)                                                   \
-  X(DEVICE_TYPE_ALL, 0xFFFFFFFF)                                               \
   X(DEVICE_TYPE, 0x1000)                                                       \
   X(DEVICE_MAX_MEM_ALLOC_SIZE, 0x1010)                                         \
   X(DEVICE_GLOBAL_MEM_SIZE, 0x101F)                                            \
   X(DEVICE_AVAILABLE, 0x1027)                                                  \
   X(DEVICE_NAME, 0x102B)                                                       \
   X(DEVICE_PLATFORM, 0x1031)                                                   \
-  X(DEVICE_HOST_UNIFIED_MEMORY, 0x1035)                                        \
   X(DEVICE_SVM_CAPABILITIES, 0x1053)                                           \
   X(DEVICE_SVM_COARSE_GRAIN_BUFFER, 1 << 0)                                    \
   X(CONTEXT_DEVICES, 0x1081)                                                   \
@@ -89,9 +87,6 @@ typedef struct clKernel_ *clKernel;
   X(QUEUE_CONTEXT, 0x1090)                                                     \
   X(QUEUE_DEVICE, 0x1091)                                                      \
   X(MEM_READ_WRITE, 1 << 0)                                                    \
-  X(MAP_READ, 1 << 0)                                                          \
-  X(MAP_WRITE, 1 << 1)                                                         \
-  X(MAP_WRITE_INVALIDATE_REGION, 1 << 2)                                       \
   X(MIGRATE_MEM_OBJECT_CONTENT_UNDEFINED, 1 << 1)                              \
   X(EVENT_COMMAND_EXECUTION_STATUS, 0x11D3)                                    \
   X(DEVICE_DEVICE_MEM_CAPABILITIES_INTEL, 0x4191)                              \
@@ -102,6 +97,8 @@ typedef struct clKernel_ *clKernel;
 enum { UMEMI_CL_ERRORS(UMEMI_CL_NUMBER) };
 enum { UMEMI_CL_NUMBERS(UMEMI_CL_NUMBER) };
 #undef UMEMI_CL_NUMBER
+/* Not one of them: it would make all of them unsigned, as C23 has it. */
+#define UMEMI_CL_DEVICE_TYPE_ALL ((clBits)0xFFFFFFFF)
 
 /* The part that all commands end with. */
 #define UMEMI_CL_WAITS_ clUint nwaits, clEvent const *waits, clEvent *event_out
@@ -164,14 +161,6 @@ enum { UMEMI_CL_NUMBERS(UMEMI_CL_NUMBER) };
      size_t offset, size_t nbytes, UMEMI_CL_WAITS_),                           \
     (queue, mem, pattern, pattern_size, offset, nbytes,                        \
      UMEMI_CL_WAITS_GIVEN_))                                                   \
-  X(void *, clEnqueueMapBuffer,                                                \
-    (clQueue queue, clMem mem, clUint blocking, clBits flags, size_t offset,   \
-     size_t nbytes, UMEMI_CL_WAITS_, clInt * code_out),                        \
-    (queue, mem, blocking, flags, offset, nbytes, UMEMI_CL_WAITS_GIVEN_,       \
-     code_out))                                                                \
-  X(clInt, clEnqueueUnmapMemObject,                                            \
-    (clQueue queue, clMem mem, void *mapped, UMEMI_CL_WAITS_),                 \
-    (queue, mem, mapped, UMEMI_CL_WAITS_GIVEN_))                               \
   X(clInt, clEnqueueMigrateMemObjects,                                         \
     (clQueue queue, clUint nmems, clMem const *mems, clBits flags,             \
      UMEMI_CL_WAITS_),                                                         \
@@ -203,12 +192,6 @@ enum { UMEMI_CL_NUMBERS(UMEMI_CL_NUMBER) };
     (clQueue queue, void *ptr, void const *pattern, size_t pattern_size,       \
      size_t nbytes, UMEMI_CL_WAITS_),                                          \
     (queue, ptr, pattern, pattern_size, nbytes, UMEMI_CL_WAITS_GIVEN_))        \
-  X(clInt, clEnqueueSVMMap,                                                    \
-    (clQueue queue, clUint blocking, clBits flags, void *ptr, size_t nbytes,   \
-     UMEMI_CL_WAITS_),                                                         \
-    (queue, blocking, flags, ptr, nbytes, UMEMI_CL_WAITS_GIVEN_))              \
-  X(clInt, clEnqueueSVMUnmap, (clQueue queue, void *ptr, UMEMI_CL_WAITS_),     \
-    (queue, ptr, UMEMI_CL_WAITS_GIVEN_))                                       \
   X(clInt, clSetKernelArgSVMPointer,                                           \
     (clKernel kernel, clUint index, void const *ptr), (kernel, index, ptr))
 
@@ -219,7 +202,7 @@ enum { UMEMI_CL_NUMBERS(UMEMI_CL_NUMBER) };
     (clContext context, clDevice device, clBits const *properties,             \
      size_t nbytes, clUint alignment, clInt *code_out),                        \
     (context, device, properties, nbytes, alignment, code_out))                \
-  X(clInt, clMemBlockingFreeINTEL, (clContext context, void *ptr),             \
+  X(clInt, clMemFreeINTEL, (clContext context, void *ptr),             \
     (context, ptr))                                                            \
   X(clInt, clEnqueueMemcpyINTEL,                                               \
     (clQueue queue, clUint blocking, void *dest, void const *src,              \

@@ -9,13 +9,15 @@ static umemStatusType devices_platforms(struct umemiCl const *cl,
                                         clPlatform *platforms,
                                         clUint *count_out, umemError *error) {
   clUint count = 0;
+  char const *vendors = getenv("OCL_ICD_VENDORS");
   clInt code = cl->clGetPlatformIDs(IDS_MAX, platforms, &count);
   *count_out = count < IDS_MAX ? count : IDS_MAX;
   if (code == UMEMI_CL_PLATFORM_NOT_FOUND_KHR ||
       (code == UMEMI_CL_SUCCESS && count == 0))
     return umem_error_fill(error, umemNotSupportedError, 0, code,
-                           "no OpenCL platform: no driver is installed (in "
-                           "/etc/OpenCL/vendors)");
+                           "no OpenCL platform: no driver was found in %s%s",
+                           vendors ? vendors : "/etc/OpenCL/vendors",
+                           vendors ? " (OCL_ICD_VENDORS)" : "");
   return umemi_cl_failed(umemRuntimeError, code, "clGetPlatformIDs", error);
 }
 

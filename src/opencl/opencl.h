@@ -20,16 +20,7 @@ struct umemiClPlace {
 };
 
 enum {
-  UMEMI_CL_QUEUES = 8, /* kept */
-  UMEMI_CL_VIEWS = 16  /* at once */
-};
-
-/* A range that is mapped, and the queue that it was mapped in: unmapping needs
-   none that might not be had. */
-struct umemiClView {
-  void *ptr; /* NULL: none is */
-  struct umemiClPlace at;
-  clQueue queue;
+  UMEMI_CL_QUEUES = 8 /* kept */
 };
 
 /*
@@ -48,13 +39,13 @@ struct umemiClSpace {
   struct umemiClTier const *tier;
   struct umemiClUsm usm;
   uint64_t total, largest; /* bytes of the device, and of one block */
-  bool unified;            /* its memory is the host's: mapping moves nothing */
   bool is_cpu;
   char name[128];
   _Atomic(void *) queues[UMEMI_CL_QUEUES]; /* kept.c */
   /* under the lock of id: */
   void *blocks;
-  struct umemiClView views[UMEMI_CL_VIEWS];
+  struct umemiOpenCl *contexts; /* in the order in which they came */
+  uint64_t last_number;
   char *arena; /* buffers: reserved addresses */
   size_t arena_size;
   struct umemiExtents extents;
@@ -63,6 +54,8 @@ struct umemiClSpace {
 /* State of a context. */
 struct umemiOpenCl {
   struct umemiClSpace *space;
+  struct umemiOpenCl *next; /* of the space's, under the lock of the space */
+  uint64_t number;          /* larger than of those before */
   _Atomic(clQueue) queue; /* the user's, or of ours that he asked for; or NULL:
                              our own commands have others */
 };
@@ -81,7 +74,7 @@ struct umemiClTier {
   umemOpenCLTier number;
   char const *name;
   struct {
-    char const *read, *write, *fill, *copy, *map, *unmap, *set_arg;
+    char const *read, *write, *fill, *copy, *set_arg;
   } names;
   /* Notes in `space` what it needs. CL_INVALID_VALUE: the device does not have
      it. */
@@ -100,11 +93,6 @@ struct umemiClTier {
   /* Of ranges that do not overlap. */
   clInt (*copy)(struct umemiClTurn const *turn, struct umemiClPlace const *src,
                 struct umemiClPlace const *dest, size_t nbytes);
-  /* NULL: its memory cannot be mapped. */
-  clInt (*map)(struct umemiClTurn const *turn, struct umemiClPlace const *at,
-               size_t nbytes, umemAccess access, void **ptr_out);
-  clInt (*unmap)(struct umemiClTurn const *turn, struct umemiClPlace const *at,
-                 void *ptr);
   clInt (*set_arg)(struct umemiClSpace *space, clKernel kernel, clUint index,
                    struct umemiClPlace const *at);
 };
@@ -161,26 +149,27 @@ umemStatusType umemi_cl_space_find(struct umemiClSpace *space, uintptr_t adr,
                                    size_t nbytes, struct umemiClPlace *at_out,
                                    umemError *error);
 
+/* The context is one of the space's from here on, */
+void umemi_cl_space_join(struct umemiOpenCl *state);
+/* and to here: before its queue is released. */
+void umemi_cl_space_leave(struct umemiOpenCl *state);
+
 /* queues.c: one for every command ------------------------------------------*/
 
 /* Waits for what the user has put into the context's queue. */
 umemStatusType umemi_cl_wait_for_user(struct umemiOpenCl const *opencl,
                                       umemError *error);
-/* After that. */
+/* Waits for the queues of all contexts of the space, as each may use the blocks
+   of the others. */
+umemStatusType umemi_cl_wait_for_users(struct umemiClSpace *space,
+                                       umemError *error);
+/* After the context's queue. */
 umemStatusType umemi_cl_turn_begin(struct umemiOpenCl *opencl,
                                    struct umemiClTurn *turn, umemError *error);
 /* `code` is what came of it. */
 void umemi_cl_turn_end(struct umemiClTurn *turn, clInt code);
 /* Releases what is kept. */
 clInt umemi_cl_queues_end(struct umemiClSpace *space);
-
-/* views.c: which ranges are mapped -----------------------------------------*/
-
-/* False: there are too many. */
-bool umemi_cl_view_note(struct umemiClSpace *space,
-                        struct umemiClView const *view);
-/* Forgets one of that address. */
-struct umemiClView umemi_cl_view_forget(struct umemiClSpace *space, void *ptr);
 
 /* arena.c: addresses for memory that has none ------------------------------*/
 

@@ -12,6 +12,43 @@ umemStatusType umemi_cl_wait_for_user(struct umemiOpenCl const *opencl,
   return umemi_cl_failed(umemRuntimeError, code, "clFinish", error);
 }
 
+/* The queue, retained, of the first context whose number is above `*number`;
+   NULL: none has one. Another thread may destroy the context meanwhile. */
+static clQueue queues_next(struct umemiClSpace *space, uint64_t *number,
+                           clInt *code_out) {
+  clQueue queue = NULL;
+  umemi_lock(space->id);
+  struct umemiOpenCl *opencl = space->contexts;
+  while (opencl && (opencl->number <= *number || !atomic_load(&opencl->queue)))
+    opencl = opencl->next;
+  if (opencl) {
+    *number = opencl->number;
+    queue = atomic_load(&opencl->queue);
+    *code_out = space->cl->clRetainCommandQueue(queue);
+  }
+  umemi_unlock(space->id);
+  return queue;
+}
+
+umemStatusType umemi_cl_wait_for_users(struct umemiClSpace *space,
+                                       umemError *error) {
+  uint64_t number = 0;
+  clInt code = UMEMI_CL_SUCCESS;
+  for (clQueue queue; (queue = queues_next(space, &number, &code));) {
+    if (code != UMEMI_CL_SUCCESS)
+      return umemi_cl_failed(umemRuntimeError, code, "clRetainCommandQueue",
+                             error);
+    code = space->cl->clFinish(queue);
+    clInt released = space->cl->clReleaseCommandQueue(queue);
+    if (code != UMEMI_CL_SUCCESS)
+      return umemi_cl_failed(umemRuntimeError, code, "clFinish", error);
+    if (released != UMEMI_CL_SUCCESS)
+      return umemi_cl_failed(umemRuntimeError, released,
+                             "clReleaseCommandQueue", error);
+  }
+  return umemOK;
+}
+
 umemStatusType umemi_cl_turn_begin(struct umemiOpenCl *opencl,
                                    struct umemiClTurn *turn, umemError *error) {
   struct umemiClSpace *space = opencl->space;

@@ -90,7 +90,6 @@ static umemStatusType space_ask(struct umemiClSpace *space, umemError *error) {
   umemi_cl_name(cl, space->device, space->name, sizeof space->name);
   space->total = space_number(space, UMEMI_CL_DEVICE_GLOBAL_MEM_SIZE);
   space->largest = space_number(space, UMEMI_CL_DEVICE_MAX_MEM_ALLOC_SIZE);
-  space->unified = space_number(space, UMEMI_CL_DEVICE_HOST_UNIFIED_MEMORY) > 0;
   space->is_cpu = space_number(space, UMEMI_CL_DEVICE_TYPE) &
                   (uint64_t)UMEMI_CL_DEVICE_TYPE_CPU;
   return umemi_cl_failed(umemRuntimeError, code, "clGetDeviceInfo", error);
@@ -201,6 +200,29 @@ umemStatusType umemi_cl_space_close(struct umemiClSpace *space, bool driver,
     return space_end(space, error);
   space_forget(space);
   return umemOK;
+}
+
+/* --- contexts ------------------------------------------------------------- */
+
+void umemi_cl_space_join(struct umemiOpenCl *opencl) {
+  struct umemiClSpace *space = opencl->space;
+  struct umemiOpenCl **link = &space->contexts;
+  umemi_lock(space->id);
+  while (*link)
+    link = &(*link)->next;
+  opencl->number = ++space->last_number;
+  *link = opencl;
+  umemi_unlock(space->id);
+}
+
+void umemi_cl_space_leave(struct umemiOpenCl *opencl) {
+  struct umemiClSpace *space = opencl->space;
+  struct umemiOpenCl **link = &space->contexts;
+  umemi_lock(space->id);
+  while (*link != opencl)
+    link = &(*link)->next;
+  *link = opencl->next;
+  umemi_unlock(space->id);
 }
 
 /* --- blocks --------------------------------------------------------------- */

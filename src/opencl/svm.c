@@ -7,8 +7,7 @@ static clInt svm_find(struct umemiClSpace *space) {
   struct umemiCl const *cl = space->cl;
   clBits has = 0;
   if (!cl->clSVMAlloc || !cl->clSVMFree || !cl->clEnqueueSVMMemcpy ||
-      !cl->clEnqueueSVMMemFill || !cl->clEnqueueSVMMap ||
-      !cl->clEnqueueSVMUnmap || !cl->clSetKernelArgSVMPointer)
+      !cl->clEnqueueSVMMemFill || !cl->clSetKernelArgSVMPointer)
     return UMEMI_CL_INVALID_VALUE;
   clInt code = cl->clGetDeviceInfo(
       space->device, UMEMI_CL_DEVICE_SVM_CAPABILITIES, sizeof has, &has, NULL);
@@ -73,25 +72,6 @@ static clInt svm_fill(struct umemiClTurn const *turn,
   return umemi_cl_wait(turn, code, event);
 }
 
-static clInt svm_map(struct umemiClTurn const *turn,
-                     struct umemiClPlace const *at, size_t nbytes,
-                     umemAccess access, void **ptr_out) {
-  clBits flags = access == umemRead ? UMEMI_CL_MAP_READ
-                                    : UMEMI_CL_MAP_WRITE_INVALIDATE_REGION;
-  *ptr_out = (void *)at->adr;
-  return turn->space->cl->clEnqueueSVMMap(turn->queue, UMEMI_CL_TRUE, flags,
-                                          *ptr_out, nbytes, 0, NULL, NULL);
-}
-
-static clInt svm_unmap(struct umemiClTurn const *turn,
-                       struct umemiClPlace const *at, void *ptr) {
-  clEvent event;
-  (void)at;
-  clInt code =
-      turn->space->cl->clEnqueueSVMUnmap(turn->queue, ptr, 0, NULL, &event);
-  return umemi_cl_wait(turn, code, event);
-}
-
 static clInt svm_set_arg(struct umemiClSpace *space, clKernel kernel,
                          clUint index, struct umemiClPlace const *at) {
   return space->cl->clSetKernelArgSVMPointer(kernel, index,
@@ -105,8 +85,6 @@ struct umemiClTier const umemi_cl_svm = {
               .write = "clEnqueueSVMMemcpy",
               .fill = "clEnqueueSVMMemFill",
               .copy = "clEnqueueSVMMemcpy",
-              .map = "clEnqueueSVMMap",
-              .unmap = "clEnqueueSVMUnmap",
               .set_arg = "clSetKernelArgSVMPointer"},
     .find = svm_find,
     .alloc = svm_alloc,
@@ -115,6 +93,4 @@ struct umemiClTier const umemi_cl_svm = {
     .write = svm_write,
     .fill = svm_fill,
     .copy = svm_copy,
-    .map = svm_map,
-    .unmap = svm_unmap,
     .set_arg = svm_set_arg};

@@ -48,14 +48,14 @@ static umemStatusType usm_alloc(struct umemiClTurn const *turn,
   return umemi_cl_failed(umemMemoryError, code, "clDeviceMemAllocINTEL", error);
 }
 
-/* Waits for commands that use the block. */
+/* Not clMemBlockingFreeINTEL(): who frees has waited, and PoCL 6 crashes in it
+   where threads use other queues. */
 static umemStatusType usm_free(struct umemiClSpace *space,
                                struct umemiClBlock const *block,
                                umemError *error) {
-  clInt code = space->usm.clMemBlockingFreeINTEL(space->context,
-                                                 (void *)block->base.adr);
-  return umemi_cl_failed(umemRuntimeError, code, "clMemBlockingFreeINTEL",
-                         error);
+  clInt code =
+      space->usm.clMemFreeINTEL(space->context, (void *)block->base.adr);
+  return umemi_cl_failed(umemRuntimeError, code, "clMemFreeINTEL", error);
 }
 
 static clInt usm_memcpy(struct umemiClTurn const *turn, void *dest,

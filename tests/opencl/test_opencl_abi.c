@@ -28,6 +28,8 @@
 UMEMI_CL_ERRORS(SAME_NUMBER)
 UMEMI_CL_NUMBERS(SAME_NUMBER)
 #undef SAME_NUMBER
+_Static_assert(CL_DEVICE_TYPE_ALL == UMEMI_CL_DEVICE_TYPE_ALL,
+               "CL_DEVICE_TYPE_ALL is another number");
 
 #define SAME_TYPE(table, name, theirs)                                         \
   _Static_assert(__builtin_types_compatible_p(                                 \
@@ -51,7 +53,7 @@ _Static_assert(sizeof(clBits) == sizeof(cl_device_svm_capabilities) &&
 #define ONE_NUMBER(name, number) +1
 #define ONE_FUNCTION(result, name, parameters, arguments) +1
 enum {
-  NUMBERS = UMEMI_CL_ERRORS(ONE_NUMBER) UMEMI_CL_NUMBERS(ONE_NUMBER),
+  NUMBERS = 1 UMEMI_CL_ERRORS(ONE_NUMBER) UMEMI_CL_NUMBERS(ONE_NUMBER),
   FUNCTIONS = UMEMI_CL_REQUIRED(ONE_FUNCTION) UMEMI_CL_SVM(ONE_FUNCTION)
       UMEMI_CL_USM(ONE_FUNCTION)
 };

@@ -13,8 +13,6 @@
 
 enum {
   SMALL = 10000,
-  MAPPED = 1 << 20, /* from here on */
-  PITCH = MAPPED + 4096,
   PIECE = 4096, /* of zeros */
   SKIPPED = 77
 };
@@ -501,25 +499,6 @@ static void copy__of_a_block_freed_meanwhile_stops(void **state) {
   }
 }
 
-static void view__of_a_block_freed_meanwhile_is_not_begun(void **state) {
-  (void)state;
-  struct fakeOne source;
-  uintptr_t from;
-  fake_one_begin(&source, &(struct fakeConfig){.without = FAKE_VIEWS});
-  open_tier(&ctx, umemOpenCLBuffers);
-  uintptr_t adr = allocated(&ctx, (size_t)2 * PITCH);
-  assert_ok(umem_try_alloc(&source.ctx, (size_t)2 * PITCH, &from));
-  free_after(1, adr);
-  assert_stopped(
-      umem_copy_2d(&source.ctx, from, PITCH, &ctx, adr, PITCH, MAPPED, 2),
-      MAPPED);
-  assert_int_equal(shim->calls("clEnqueueMapBuffer"), 1);
-  umem_clean_status(&source.ctx);
-  assert_ok(umem_dtor(&ctx));
-  assert_ok(umem_free(&source.ctx, from));
-  fake_one_end(&source);
-}
-
 /* Zeros that are not read are set. */
 static void set__of_a_block_freed_meanwhile_stops(void **state) {
   (void)state;
@@ -546,129 +525,42 @@ static void set__of_a_block_freed_meanwhile_stops(void **state) {
 
 /* --- more at once than there is room for ---------------------------------- */
 
-enum { DEPTH = UMEMI_CL_VIEWS + 2 };
-
-/* Copies to blocks of ours, each of which begins while the one before is half
-   done: reading its source, which has no address but the number of the copy,
-   begins the next. */
+/* Copies, each of which begins when the command of the one before does. */
 static struct {
-  umemVirtual source;
-  uintptr_t blocks[DEPTH];
-  umemStatusType told[DEPTH];
-  unsigned begun, mapped_most;
-} dive;
+  uintptr_t adr;
+  unsigned depth;
+  umemStatusType told;
+} nested;
 
-static uintptr_t dive_from(unsigned number) {
-  return (uintptr_t)(number + 1) * 2 * MAPPED;
+static void nest(void) {
+  static char const bytes[64];
+  if (++nested.depth <= UMEMI_CL_QUEUES)
+    shim->before_call("clEnqueueWriteBuffer", 1, nest);
+  umemStatusType status =
+      umem_copy_to(&host, (uintptr_t)bytes, &ctx, nested.adr, sizeof bytes);
+  nested.told = status == umemOK ? nested.told : status;
 }
 
-static void dive_on(void) {
-  unsigned number = dive.begun++;
-  dive.told[number] = umem_copy_to(&dive.source, dive_from(number), &ctx,
-                                   dive.blocks[number], MAPPED);
-}
-
-static umemStatusType dive_read(void *state, uintptr_t adr, void *out,
-                                size_t nbytes, umemError *error) {
-  (void)state, (void)error;
-  unsigned mapped = shim->live(SHIM_MAP);
-  if (mapped > dive.mapped_most)
-    dive.mapped_most = mapped;
-  memset(out, (int)(adr / 2 / MAPPED), nbytes);
-  if (dive.begun < DEPTH)
-    dive_on();
-  return umemOK;
-}
-
-static umemStatusType dive_write(void *state, uintptr_t adr, void const *in,
-                                 size_t nbytes, umemError *error) {
-  (void)state, (void)adr, (void)in, (void)nbytes;
-  return umem_error_fill(error, umemRuntimeError, 0, 0, "it is only read");
-}
-
-static umemStatusType dive_alloc(void *state, size_t nbytes, size_t alignment,
-                                 uintptr_t *adr_out, umemError *error) {
-  (void)state, (void)nbytes, (void)alignment, (void)adr_out;
-  return umem_error_fill(error, umemMemoryError, 0, 0, "it has no blocks");
-}
-
-static umemStatusType dive_free(void *state, uintptr_t adr, size_t nbytes,
-                                umemError *error) {
-  (void)state, (void)adr, (void)nbytes, (void)error;
-  return umemOK;
-}
-
-static umemStatusType dive_dtor(void *state, umemError *error) {
-  (void)state, (void)error;
-  return umemOK;
-}
-
-static size_t dive_spaces(void *state, umemSpace out[UMEM_SPACES_MAX]) {
-  (void)state, (void)out; /* its own */
-  return 1;
-}
-
-static struct umemVtbl const dive_vtbl = {.size = sizeof dive_vtbl,
-                                          .type = FAKE_DEVICE,
-                                          .name = "Dive",
-                                          .dtor = dive_dtor,
-                                          .alloc = dive_alloc,
-                                          .free = dive_free,
-                                          .read = dive_read,
-                                          .write = dive_write,
-                                          .spaces = dive_spaces};
-
-static void dive_begin(void) {
-  memset(&dive, 0, sizeof dive);
-  assert_ok(umemVirtual_ctor_ex(&dive.source, &dive_vtbl, NULL));
+static void nest_begin(void) {
+  memset(&nested, 0, sizeof nested);
   open_tier(&ctx, umemOpenCLBuffers);
-  for (size_t i = 0; i < DEPTH; i++)
-    dive.blocks[i] = allocated(&ctx, MAPPED);
+  nested.adr = allocated(&ctx, 64);
+  nest();
+  assert_ok(nested.told);
+  assert_int_equal(nested.depth, UMEMI_CL_QUEUES + 1);
 }
 
-static void assert_dived(unsigned number) {
-  if (dive.told[number] != umemOK)
-    fail_msg("copy %u: %s", number, umem_get_message(&ctx));
-  assert_holds(&ctx, dive.blocks[number], MAPPED, (unsigned char)(number + 1));
-}
-
-/* Those that find no room are staged; of the queues some are kept. */
-static void views__more_than_are_noted_are_done_without(void **state) {
+static void queues__more_than_are_kept_are_released(void **state) {
   (void)state;
-  dive_begin();
-  dive_on();
-  assert_int_equal(dive.begun, DEPTH);
-  assert_int_equal(dive.mapped_most, live[SHIM_MAP] + UMEMI_CL_VIEWS);
-  for (unsigned i = 0; i < DEPTH; i++)
-    assert_dived(i);
+  nest_begin();
   assert_int_equal(shim->live(SHIM_QUEUE), live[SHIM_QUEUE] + UMEMI_CL_QUEUES);
   assert_ok(umem_dtor(&ctx));
-  assert_ok(umem_dtor(&dive.source));
-}
-
-static void view__that_cannot_be_given_back_fails_its_copy(void **state) {
-  (void)state;
-  dive_begin();
-  shim->fail_call("clEnqueueUnmapMemObject", 1, UMEMI_CL_OUT_OF_RESOURCES,
-                  false);
-  dive_on();
-  for (unsigned i = 0; i < UMEMI_CL_VIEWS; i++)
-    assert_dived(i);
-  assert_int_equal(dive.told[UMEMI_CL_VIEWS], umemRuntimeError);
-  assert_has(last_error(&ctx).text,
-             "clEnqueueUnmapMemObject: CL_OUT_OF_RESOURCES (-5)");
-  umem_clean_status(&ctx);
-  umem_clean_status(&dive.source);
-  assert_ok(umem_dtor(&ctx));
-  assert_ok(umem_dtor(&dive.source));
 }
 
 /* All of them are released, and the first failure is the one that is told. */
 static void dtor__goes_on_where_a_queue_cannot_be_released(void **state) {
   (void)state;
-  dive_begin();
-  dive_on();
-  assert_true(shim->live(SHIM_QUEUE) >= live[SHIM_QUEUE] + 2);
+  nest_begin();
   shim->clear();
   shim->fail_call("clReleaseCommandQueue", 1, UMEMI_CL_INVALID_COMMAND_QUEUE,
                   false);
@@ -676,7 +568,6 @@ static void dtor__goes_on_where_a_queue_cannot_be_released(void **state) {
                "clReleaseCommandQueue: CL_INVALID_COMMAND_QUEUE (-36)");
   assert_int_equal(shim->calls("clReleaseCommandQueue"), UMEMI_CL_QUEUES);
   assert_int_equal(shim->live(SHIM_QUEUE), live[SHIM_QUEUE]);
-  assert_ok(umem_dtor(&dive.source));
 }
 
 /* --- what is needed ------------------------------------------------------- */
@@ -694,7 +585,6 @@ static bool has_device(void) {
 static int setup(void **state) {
   (void)state;
   umemi_tuning();
-  umemi_tuning_values.map_from = MAPPED;
   umemi_tuning_values.sparse_from = PIECE;
   assert_ok(umem_set_threads(1));
   return umemHost_ctor(&host) != umemOK;
@@ -723,10 +613,8 @@ int main(void) {
       corner_test(copy__waits_for_both_queues_or_moves_nothing),
       corner_test(write__to_a_block_freed_meanwhile_stops),
       corner_test(copy__of_a_block_freed_meanwhile_stops),
-      corner_test(view__of_a_block_freed_meanwhile_is_not_begun),
       corner_test(set__of_a_block_freed_meanwhile_stops),
-      corner_test(views__more_than_are_noted_are_done_without),
-      corner_test(view__that_cannot_be_given_back_fails_its_copy),
+      corner_test(queues__more_than_are_kept_are_released),
       corner_test(dtor__goes_on_where_a_queue_cannot_be_released),
   };
   shim = shim_find();

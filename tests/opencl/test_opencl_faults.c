@@ -23,8 +23,7 @@
 
 enum {
   SMALL = 10000,
-  MAPPED = 1 << 20, /* from here on, where the memory is the host's */
-  LARGE = 2 * MAPPED + 13,
+  LARGE = (2 << 20) + 13,
   ROOM = LARGE + 1000,
   APART = 100,        /* a range over itself */
   SLOW_STEP = 29,     /* every so many points, where it is slow */
@@ -395,8 +394,6 @@ static struct scenario const scenarios[] = {
     {"adopts a queue", adopts_a_queue, SMALL, false},
     {"adopts a context", adopts_a_context, 1, false},
     {"asks for objects", asks_for_objects, SMALL, false},
-    {"asks and maps", asks_for_objects, LARGE, false},
-    {"adopts and maps", adopts_a_queue, LARGE, false},
     {"lists devices", lists_devices, 1, false},
     {"allocates", allocates, SMALL, false},
     {"leaves a block", leaves_a_block, SMALL, false},
@@ -597,19 +594,12 @@ static void sweep_scenario(struct scenario const *scenario) {
   sweep_memory(point, counts);
 }
 
-/* Scenarios with much also without views, staged. */
 static void sweep_tier(umemOpenCLTier number) {
   size_t before = points;
   tier = number;
   complaints = 0;
-  for (size_t i = 0; i < LENGTH(scenarios); i++) {
-    umemi_os.rungs_off = 0;
+  for (size_t i = 0; i < LENGTH(scenarios); i++)
     sweep_scenario(&scenarios[i]);
-    umemi_os.rungs_off = 1u << umemSourceViewRung | 1u << umemDestViewRung;
-    if (scenarios[i].nbytes == LARGE)
-      sweep_scenario(&scenarios[i]);
-  }
-  umemi_os.rungs_off = 0;
   print_message("tier %d: %zu scenarios, %zu points, %u complaints\n",
                 (int)number, LENGTH(scenarios), points - before, complaints);
   assert_int_equal(complaints, 0);
@@ -720,6 +710,22 @@ static void loader__without_memory_says_so(void **state) {
   assert_no_opencl(umemMemoryError, "the functions of OpenCL");
 }
 
+static void *dlsym_of_no_map(void *library, char const *name) {
+  if (strstr(name, "Map") || strstr(name, "Unmap"))
+    fail_msg("%s() is looked for", name);
+  return dlsym(library, name);
+}
+
+/* While a range is mapped the whole object is closed to all commands, and so to
+   copies of its other bytes. */
+static void driver__is_never_asked_to_map(void **state) {
+  (void)state;
+  umemOpenCL ctx;
+  umemi_os.dlsym = dlsym_of_no_map;
+  assert_ok(umemOpenCL_ctor(&ctx, 0, 0));
+  assert_ok(umem_dtor(&ctx));
+}
+
 /* What a process loads it keeps: so each function is missing in another. */
 static int play_without(char const *name) {
   umemOpenCLOptions options = {.size = sizeof options, .tier = umemOpenCLSvm};
@@ -770,8 +776,6 @@ static bool device_find(void) {
 
 static int setup(void **state) {
   random_bytes(in, sizeof in, 1);
-  umemi_tuning();
-  umemi_tuning_values.map_from = MAPPED;
   return temp_setup(state);
 }
 
@@ -788,6 +792,7 @@ int main(int argc, char **argv) {
       faulty_test(loader__without_the_library_says_which),
       faulty_test(loader__without_a_function_says_which),
       faulty_test(loader__without_memory_says_so),
+      faulty_test(driver__is_never_asked_to_map), /* loads it */
       cmocka_unit_test(svm__without_a_function_is_not_there),
       faulty_test(usm__every_call_fails_in_every_way),
       faulty_test(svm__every_call_fails_in_every_way),

@@ -89,7 +89,7 @@ static clInt emulated_set_arg(clKernel kernel, clUint index, void const *ptr) {
 
 static struct umemiClUsm const emulated = {
     .clDeviceMemAllocINTEL = emulated_alloc,
-    .clMemBlockingFreeINTEL = emulated_free,
+    .clMemFreeINTEL = emulated_free,
     .clEnqueueMemcpyINTEL = emulated_copy,
     .clEnqueueMemFillINTEL = emulated_fill,
     .clSetKernelArgMemPointerINTEL = emulated_set_arg};
@@ -184,31 +184,8 @@ static clInt model_release_mem(clMem mem) {
 }
 
 static clInt model_usm_free(clContext context, void *ptr) {
-  return shim_give(SHIM_USM, ptr) ? usm.clMemBlockingFreeINTEL(context, ptr)
+  return shim_give(SHIM_USM, ptr) ? usm.clMemFreeINTEL(context, ptr)
                                   : UMEMI_CL_INVALID_VALUE;
-}
-
-static clInt model_unmap(clQueue queue, clMem mem, void *mapped,
-                         UMEMI_CL_WAITS_) {
-  if (!shim_give(SHIM_MAP, mapped))
-    return UMEMI_CL_INVALID_VALUE;
-  return real.clEnqueueUnmapMemObject(queue, mem, mapped,
-                                      UMEMI_CL_WAITS_GIVEN_);
-}
-
-static clInt model_svm_map(clQueue queue, clUint blocking, clBits flags,
-                           void *ptr, size_t nbytes, UMEMI_CL_WAITS_) {
-  clInt code = real.clEnqueueSVMMap(queue, blocking, flags, ptr, nbytes,
-                                    UMEMI_CL_WAITS_GIVEN_);
-  if (code == UMEMI_CL_SUCCESS)
-    shim_take(SHIM_MAP, ptr, 0);
-  return code;
-}
-
-static clInt model_svm_unmap(clQueue queue, void *ptr, UMEMI_CL_WAITS_) {
-  return shim_give(SHIM_MAP, ptr)
-             ? real.clEnqueueSVMUnmap(queue, ptr, UMEMI_CL_WAITS_GIVEN_)
-             : UMEMI_CL_INVALID_VALUE;
 }
 
 /* --- events --------------------------------------------------------------- */
@@ -261,10 +238,7 @@ static clInt model_event(clEvent event, clUint what, size_t room, void *out,
 #define MODEL_clRetainCommandQueue ~, model_retain_queue
 #define MODEL_clReleaseCommandQueue ~, model_release_queue
 #define MODEL_clReleaseMemObject ~, model_release_mem
-#define MODEL_clMemBlockingFreeINTEL ~, model_usm_free
-#define MODEL_clEnqueueUnmapMemObject ~, model_unmap
-#define MODEL_clEnqueueSVMMap ~, model_svm_map
-#define MODEL_clEnqueueSVMUnmap ~, model_svm_unmap
+#define MODEL_clMemFreeINTEL ~, model_usm_free
 #define MODEL_clReleaseEvent ~, model_release_event
 #define MODEL_clWaitForEvents ~, model_wait
 #define MODEL_clGetEventInfo ~, model_event
@@ -273,12 +247,8 @@ static clInt model_event(clEvent event, clUint what, size_t room, void *out,
 #define YET_clReleaseContext ~, model_release_context(context)
 #define YET_clReleaseCommandQueue ~, model_release_queue(queue)
 #define YET_clReleaseMemObject ~, model_release_mem(mem)
-#define YET_clMemBlockingFreeINTEL ~, model_usm_free(context, ptr)
+#define YET_clMemFreeINTEL ~, model_usm_free(context, ptr)
 #define YET_clReleaseEvent ~, model_release_event(event)
-#define YET_clEnqueueUnmapMemObject                                            \
-  ~, model_unmap(queue, mem, mapped, nwaits, waits, NULL)
-#define YET_clEnqueueSVMUnmap                                                  \
-  ~, model_svm_unmap(queue, ptr, nwaits, waits, NULL)
 #define YET_clWaitForEvents ~, model_wait(nevents, events)
 #define YET_clFinish ~, real.clFinish(queue)
 
@@ -287,13 +257,9 @@ static clInt model_event(clEvent event, clUint what, size_t room, void *out,
 #define EVENT_clEnqueueWriteBuffer ~, event_out
 #define EVENT_clEnqueueCopyBuffer ~, event_out
 #define EVENT_clEnqueueFillBuffer ~, event_out
-#define EVENT_clEnqueueMapBuffer ~, event_out
-#define EVENT_clEnqueueUnmapMemObject ~, event_out
 #define EVENT_clEnqueueMigrateMemObjects ~, event_out
 #define EVENT_clEnqueueSVMMemcpy ~, event_out
 #define EVENT_clEnqueueSVMMemFill ~, event_out
-#define EVENT_clEnqueueSVMMap ~, event_out
-#define EVENT_clEnqueueSVMUnmap ~, event_out
 #define EVENT_clEnqueueMemcpyINTEL ~, event_out
 #define EVENT_clEnqueueMemFillINTEL ~, event_out
 
@@ -319,7 +285,6 @@ static clInt code_of(clInt fault) {
 #define MAKES_clCreateContext SHIM_CONTEXT
 #define MAKES_clCreateCommandQueue SHIM_QUEUE
 #define MAKES_clCreateBuffer SHIM_MEM
-#define MAKES_clEnqueueMapBuffer SHIM_MAP
 #define MAKES_clDeviceMemAllocINTEL SHIM_USM
 
 #define MAKES(table, result, name, parameters, arguments)                      \
@@ -342,7 +307,6 @@ static clInt code_of(clInt fault) {
 #define FORM_clCreateContext ~, MAKES
 #define FORM_clCreateCommandQueue ~, MAKES
 #define FORM_clCreateBuffer ~, MAKES
-#define FORM_clEnqueueMapBuffer ~, MAKES
 #define FORM_clDeviceMemAllocINTEL ~, MAKES
 #define FORM_clGetExtensionFunctionAddressForPlatform ~, NOTHING /* below */
 #define FORM_clSVMAlloc ~, NOTHING

@@ -7,7 +7,7 @@
  *   shim_find()->fail_call(NULL, 3, -5, false);    the third call from now on
  *
  * A call that fails writes nothing but its code, and does nothing: except that
- * what is to be released or unmapped is gone, and what is waited for is
+ * what is to be released is gone, and what is waited for is
  * through. clSVMFree() has no way to fail and is not counted.
  */
 #ifndef UMEM_TESTS_SHIM_H
@@ -27,8 +27,7 @@
   X(MEM, "cl_mem")                                                             \
   X(EVENT, "cl_event")                                                         \
   X(SVM, "block of SVM")                                                       \
-  X(USM, "block of USM")                                                       \
-  X(MAP, "mapped range")
+  X(USM, "block of USM")
 
 #define SHIM_KIND_ENUMERATOR(name, text) SHIM_##name,
 enum shim_kind { SHIM_KINDS(SHIM_KIND_ENUMERATOR) SHIM_KIND_COUNT };
