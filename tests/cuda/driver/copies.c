@@ -11,11 +11,24 @@ static bool overlap(struct operand const *a, struct operand const *b,
   return a->adr < b->adr + nbytes && b->adr < a->adr + nbytes;
 }
 
-static bool is_barred(struct operand const *from, struct operand const *to) {
-  int source = from->block->device, dest = to->block->device;
-  return sim_on_device(from) && sim_on_device(to) && source != dest &&
-         !sim.devices[source].accesses[dest] &&
-         !sim.devices[dest].accesses[source];
+/* Memory of another device, which work in the context cannot use. What is
+   imported is accessible where it was opened. */
+static bool is_beyond(struct operand const *operand,
+                      struct context const *context) {
+  struct block const *block = operand->block;
+  if (!sim_on_device(operand) || block->device == context->device)
+    return false;
+  if (block->kind == SIMCU_IMPORTED)
+    return block->context->device != context->device;
+  return block->pool || !sim_context_reaches(context, block->context);
+}
+
+static cuCode check_reach(struct operand const *operand,
+                          struct context const *context) {
+  if (!is_beyond(operand, context))
+    return UMEMI_CUDA_SUCCESS;
+  return REFUSED("%#zx of device %d without peer access from device %d",
+                 (size_t)operand->adr, operand->block->device, context->device);
 }
 
 static cuCode check(enum direction direction, struct operand const *dest,
@@ -28,8 +41,6 @@ static cuCode check(enum direction direction, struct operand const *dest,
     return REFUSED("%#zx is of a device, not of the host", (size_t)src->adr);
   if (direction == TO_HOST && sim_on_device(dest))
     return REFUSED("%#zx is of a device, not of the host", (size_t)dest->adr);
-  if (direction == WITHIN_DEVICES && is_barred(src, dest))
-    return REFUSED("a copy between devices without peer access");
   if (overlap(dest, src, nbytes))
     sim_violation("%zu bytes at %#zx and %#zx overlap", nbytes,
                   (size_t)src->adr, (size_t)dest->adr);
@@ -104,6 +115,15 @@ static cuCode copy_now(struct stream *stream, struct copy const *copy) {
   return UMEMI_CUDA_SUCCESS;
 }
 
+static cuCode copy_in(struct stream const *stream, struct copy *copy,
+                      enum direction direction, cuAddress dest, cuAddress src,
+                      size_t nbytes) {
+  cuCode code = copy_init(copy, direction, dest, src, nbytes);
+  if (!code)
+    code = check_reach(&copy->dest, stream->context);
+  return code ? code : check_reach(&copy->src, stream->context);
+}
+
 static cuCode copy_sync(enum direction direction, cuAddress dest, cuAddress src,
                         size_t nbytes) {
   struct stream *legacy;
@@ -112,7 +132,7 @@ static cuCode copy_sync(enum direction direction, cuAddress dest, cuAddress src,
     return UMEMI_CUDA_SUCCESS;
   cuCode code = sim_stream(NULL, &legacy);
   if (!code)
-    code = copy_init(&copy, direction, dest, src, nbytes);
+    code = copy_in(legacy, &copy, direction, dest, src, nbytes);
   return code ? code : copy_now(legacy, &copy);
 }
 
@@ -157,7 +177,7 @@ static cuCode copy_async(enum direction direction, cuAddress dest,
   cuCode code = sim_stream(handle, &stream);
   if (code || !nbytes)
     return code;
-  code = copy_init(&copy, direction, dest, src, nbytes);
+  code = copy_in(stream, &copy, direction, dest, src, nbytes);
   return code ? code : copy_later(stream, &copy);
 }
 
@@ -285,6 +305,9 @@ static cuCode fill_op(cuAddress adr, unsigned char value, size_t nbytes,
     return code;
   if (!dest.block)
     return UMEMI_CUDA_ERROR_INVALID_VALUE;
+  code = check_reach(&dest, stream->context);
+  if (code)
+    return code;
   *op_out = sim_op(OP_FILL, stream);
   (*op_out)->dest = dest;
   (*op_out)->nbytes = nbytes;

@@ -87,10 +87,14 @@ struct context {
   int device;
   bool primary;
   unsigned retains; /**< 1 for others than primary ones. */
+  bool was_reset;   /**< And not retained since. */
+  uint64_t id;      /**< Of its present life: no other has it. */
   cuCode sticky;
   struct stream legacy;
   struct stream *streams; /**< The others. */
   size_t stream_count;
+  uint64_t *peers; /**< The lives whose memory it may access. */
+  size_t peer_count;
   struct context *next; /**< Destroyed before. */
 };
 
@@ -118,6 +122,12 @@ void sim_object_add(struct object *object, enum objectKind kind,
                     enum simcuKind counted);
 /** The handle is no more; the object is the caller's. */
 void sim_object_remove(struct object *object);
+/** Calls for all of a kind. Calls may remove what they get. */
+void sim_object_each(enum objectKind kind,
+                     void (*call)(struct object *object, void *argument),
+                     void *argument);
+/** Says that a program uses what is not live, and ends it if so set. */
+cuCode sim_dead(char const *what, void const *handle);
 /** calloc() that does not fail. */
 void *sim_new(size_t nbytes);
 
@@ -133,7 +143,7 @@ struct device {
   struct arena arena;
   struct context primary;
   int attributes[ATTRIBUTES]; /**< -1: unknown. */
-  bool can_access[SIMCU_DEVICES_MAX], accesses[SIMCU_DEVICES_MAX];
+  bool can_access[SIMCU_DEVICES_MAX];
 };
 
 struct sim {
@@ -147,7 +157,7 @@ struct sim {
   uint64_t random;
   enum function calling;
   size_t live[SIMCU_KINDS];
-  bool ipc_within;
+  bool ipc_within, crashes;
 };
 extern struct sim sim;
 
@@ -205,6 +215,14 @@ struct context *sim_context(cuContext handle);
 void sim_poison(struct context *context, cuCode code);
 /** For those with handles and those of devices. */
 void sim_context_init(struct context *context, int device);
+/** A life begins. */
+void sim_context_start(struct context *context);
+/** It ends, with all that is in it: which `is_fault`, unless that is nothing.
+ */
+void sim_context_end(struct context *context, bool is_fault);
+/** May work in `context` use memory of `owner`, of another device? */
+bool sim_context_reaches(struct context const *context,
+                         struct context const *owner);
 cuCode sim_mode_exchange(cuCaptureMode *mode);
 cuCaptureMode sim_mode(void);
 /** Some address that is this thread's. */
@@ -312,6 +330,8 @@ void sim_all_wait(void);
 void sim_block_wait(struct block *block);
 /** At the random moments of SIMCU_RANDOM. */
 void sim_work_randomly(void);
+/** Gives an event back. */
+void sim_event_end(struct event *event);
 struct op *sim_op_keep(struct op *op);
 void sim_op_drop(struct op *op);
 

@@ -74,6 +74,12 @@ void simcu_set_ipc_within(int does) {
   sim_unlock();
 }
 
+void simcu_set_crash(int does) {
+  sim_lock();
+  sim.crashes = does != 0;
+  sim_unlock();
+}
+
 /* --- environment ---------------------------------------------------------- */
 
 static enum simcuMode mode_of(char const *name) {
@@ -109,6 +115,7 @@ __attribute__((constructor)) static void begin(void) {
   for (int i = 0; i < SIMCU_DEVICES_MAX; i++)
     device_defaults(&sim.devices[i], i);
   sim.ipc_within = true;
+  sim.crashes = number_of("SIMCU_CRASH", 0);
   simcu_set_mode(mode_of(mode ? mode : ""),
                  (unsigned)number_of("SIMCU_SEED", 1));
   sim.device_count = 2;

@@ -30,6 +30,11 @@
  *   - The synchronous forms wait, except for copies within a device, for memset
  *     on a device, and for the last step of a copy from pageable memory.
  *
+ * LIVES. What is in a context ends with it. A primary context that is reset, or
+ * that nobody retains, is dead until it is retained again; its handle is the
+ * same then, and is current where it was before, but all streams and events of
+ * the earlier life are dead. To use those is a violation, or the process's end.
+ *
  * VIOLATIONS are what the real driver may let pass, or answer by a mere error:
  * use after free, double free, leaving a block, freeing or unregistering memory
  * that queued work uses, freeing with another device's context current, an
@@ -43,6 +48,8 @@
  *   SIMCU_DEVICES=n               0..SIMCU_DEVICES_MAX; 2
  *   SIMCU_MEM=bytes               of each device; 256 MiB
  *   SIMCU_ATTRIBUTES=89=0,115=0   attributes of all devices
+ *   SIMCU_CRASH=1                 a call with a stream or an event that is not
+ *                                 live ends the process, as real drivers do
  *   SIMCU_REPORT=1                print the report at exit in any case
  *   SIMCU_STRICT=1                exit with SIMCU_STRICT_EXIT if there were
  *                                 violations, or if something is live at exit
@@ -57,13 +64,13 @@
  * copies, virtual memory management, prefetch and advice, migration of managed
  * memory, portability of pinned memory (it always is), write combining, context
  * flags and limits, default pools, access of other devices to pools, events of
- * IPC. Peer access is a property of devices, not of contexts. cuMemcpyPeer
- * orders only against the legacy streams of its three contexts. Freed pinned
- * memory is never a host's again. Where a real driver must say what it does,
- * the stricter answer was taken: cuMemFree is no way to wait, not even for the
- * last step of a synchronous copy or fill, and cuMemcpyDtoD between devices
- * needs peer access. cuDriverGetVersion,
- * cuGetErrorName and cuGetErrorString always work, in forked children, too.
+ * IPC. cuMemcpyPeer orders only against the legacy streams of its three
+ * contexts. Freed pinned memory is never a host's again. Where a real driver
+ * must say what it does, the stricter answer was taken: cuMemFree is no way to
+ * wait, not even for the last step of a synchronous copy or fill, and all work
+ * with memory of another device but cuMemcpyPeer needs peer access of its
+ * context. cuDriverGetVersion, cuGetErrorName and cuGetErrorString always work,
+ * in forked children, too.
  */
 #ifndef UMEM_TESTS_SIMCU_H
 #define UMEM_TESTS_SIMCU_H
@@ -81,6 +88,11 @@ typedef struct cuGraph_ *cuGraph;
   X(CtxCreate, cuCtxCreate_v2,                                                 \
     (cuContext * context_out, unsigned flags, cuDevice device))                \
   X(CtxDestroy, cuCtxDestroy_v2, (cuContext context))                          \
+  X(CtxGetId, cuCtxGetId, (cuContext context, unsigned long long *id_out))     \
+  X(CtxGetApiVersion, cuCtxGetApiVersion,                                      \
+    (cuContext context, unsigned *version_out))                                \
+  X(CtxDisablePeerAccess, cuCtxDisablePeerAccess, (cuContext peer))            \
+  X(DevicePrimaryCtxReset, cuDevicePrimaryCtxReset_v2, (cuDevice device))      \
   X(CtxSetCurrent, cuCtxSetCurrent, (cuContext context))                       \
   X(CtxSynchronize, cuCtxSynchronize, (void))                                  \
   X(Memcpy, cuMemcpy, (cuAddress dest, cuAddress src, size_t nbytes))          \
@@ -147,6 +159,8 @@ enum simcuKind {
   X(void, set_peer, (int device, int peer, int can))                           \
   /* Does a handle of IPC open in its own process? 1 unless told otherwise. */ \
   X(void, set_ipc_within, (int does))                                          \
+  /* Does a stream or an event that is not live end the process? */            \
+  X(void, set_crash, (int does))                                               \
                                                                                \
   /* --- failures */                                                           \
   /* The nth call, from 1, of a function (by its symbol) or of all (NULL)      \

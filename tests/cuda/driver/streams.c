@@ -14,10 +14,7 @@ static bool is_legacy(cuStream handle) {
 cuCode sim_stream_find(cuStream handle, struct stream **stream_out) {
   *stream_out = is_legacy(handle) ? &sim_current()->legacy
                                   : sim_object(handle, OBJECT_STREAM);
-  if (*stream_out)
-    return UMEMI_CUDA_SUCCESS;
-  sim_violation("stream %#zx is not live", (size_t)handle);
-  return UMEMI_CUDA_ERROR_INVALID_HANDLE;
+  return *stream_out ? UMEMI_CUDA_SUCCESS : sim_dead("stream", handle);
 }
 
 cuCode sim_stream(cuStream handle, struct stream **stream_out) {
@@ -84,10 +81,8 @@ void sim_stream_end(struct stream *stream) {
 cuCode cuStreamDestroy_v2(cuStream stream) {
   ENTER(cuStreamDestroy_v2, IN_CONTEXT);
   struct stream *found = sim_object(stream, OBJECT_STREAM);
-  if (!found) {
-    sim_violation("stream %#zx is not live", (size_t)stream);
-    return sim_leave(UMEMI_CUDA_ERROR_INVALID_HANDLE);
-  }
+  if (!found)
+    return sim_leave(sim_dead("stream", stream));
   sim_stream_end(found);
   return sim_leave(UMEMI_CUDA_SUCCESS);
 }
@@ -134,10 +129,13 @@ cuCode cuStreamGetCtx(cuStream stream, cuContext *context_out) {
 
 static cuCode event_find(cuEvent handle, struct event **event_out) {
   *event_out = sim_object(handle, OBJECT_EVENT);
-  if (*event_out)
-    return UMEMI_CUDA_SUCCESS;
-  sim_violation("event %#zx is not live", (size_t)handle);
-  return UMEMI_CUDA_ERROR_INVALID_HANDLE;
+  return *event_out ? UMEMI_CUDA_SUCCESS : sim_dead("event", handle);
+}
+
+void sim_event_end(struct event *event) {
+  sim_object_remove(&event->object);
+  sim_op_drop(event->last);
+  free(event);
 }
 
 cuCode cuEventCreate(cuEvent *event_out, unsigned flags) {
@@ -155,12 +153,9 @@ cuCode cuEventDestroy_v2(cuEvent event) {
   ENTER(cuEventDestroy_v2, IN_CONTEXT);
   struct event *found;
   cuCode code = event_find(event, &found);
-  if (code)
-    return sim_leave(code);
-  sim_object_remove(&found->object);
-  sim_op_drop(found->last);
-  free(found);
-  return sim_leave(UMEMI_CUDA_SUCCESS);
+  if (!code)
+    sim_event_end(found);
+  return sim_leave(code);
 }
 
 static cuCode event_record(struct event *event, struct stream *stream) {
