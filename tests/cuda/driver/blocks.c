@@ -66,11 +66,6 @@ static bool pages_open(uintptr_t at, size_t nbytes, int fd) {
          MAP_FAILED;
 }
 
-static void pages_access(struct block const *block, int access) {
-  if (mprotect((void *)block->start, sim_round(block->room, PAGE), access))
-    abort();
-}
-
 /* --- files in memory ------------------------------------------------------ */
 
 int sim_memory_file(size_t nbytes) {
@@ -281,6 +276,7 @@ struct block *sim_block_host(size_t nbytes, struct context *context,
     return block_undo(block);
   }
   memset(block->bytes, SIMCU_POISON, block->room);
+  sim_managed_update(block);
   return block_add(block);
 }
 
@@ -329,23 +325,16 @@ void sim_block_remove(struct block *block) {
 
 /* --- uses ----------------------------------------------------------------- */
 
-/* On devices that cannot share managed memory with a running host. */
-static bool is_exclusive(struct block const *block) {
-  int concurrent = UMEMI_CU_DEVICE_ATTRIBUTE_CONCURRENT_MANAGED_ACCESS;
-  return block->kind == SIMCU_MANAGED &&
-         sim.devices[block->device].attributes[concurrent] != 1;
-}
-
 void sim_block_use(struct block *block) {
-  if (block->pending++ == 0 && is_exclusive(block))
-    pages_access(block, PROT_NONE);
+  if (block->pending++ == 0 && block->of_host)
+    sim_managed_update(block);
 }
 
 void sim_block_unuse(struct block *block) {
   if (--block->pending)
     return;
-  if (is_exclusive(block))
-    pages_access(block, PROT_READ | PROT_WRITE);
+  if (block->of_host)
+    sim_managed_update(block);
   if (block->dead)
     block_close(block);
 }

@@ -144,6 +144,8 @@ struct device {
   struct context primary;
   int attributes[ATTRIBUTES]; /**< -1: unknown. */
   bool can_access[SIMCU_DEVICES_MAX];
+  size_t running; /**< Operations in queues that move bytes. */
+  bool excludes;  /**< They keep managed memory from the host. */
 };
 
 struct sim {
@@ -157,6 +159,7 @@ struct sim {
   uint64_t random;
   enum function calling;
   size_t live[SIMCU_KINDS];
+  unsigned excluding; /**< Devices that do. */
   bool ipc_within, crashes;
 };
 extern struct sim sim;
@@ -242,6 +245,7 @@ struct block {
   size_t pending;         /**< Uses of queued operations. */
   bool dead;              /**< Freed, but for those operations. */
   bool dying;             /**< To be freed by a queued operation. */
+  bool of_host;           /**< Managed, and attached to the host. */
   struct pool *pool;
   struct op *birth;    /**< Until it is done. */
   unsigned open_count; /**< Of IPC. */
@@ -286,6 +290,14 @@ unsigned char *sim_bytes(struct operand const *operand);
 unsigned char *sim_map_shared(int fd, size_t nbytes);
 int sim_memory_file(size_t nbytes);
 size_t sim_round(size_t nbytes, size_t unit);
+
+/* --- managed memory ------------------------------------------------------- */
+
+/** The host may use the block's addresses, or may not, as things are. */
+void sim_managed_update(struct block *block);
+/** The device has something to do; or less. */
+void sim_device_runs(int number);
+void sim_device_rests(int number);
 
 /* --- work ----------------------------------------------------------------- */
 

@@ -84,6 +84,8 @@ cuCode cuMemAllocManaged(cuAddress *adr_out, size_t nbytes, unsigned flags) {
   struct block *block = sim_block_host(nbytes, sim_current(), SIMCU_MANAGED);
   if (!block)
     return sim_leave(UMEMI_CUDA_ERROR_OUT_OF_MEMORY);
+  block->of_host = flags == UMEMI_CU_MEM_ATTACH_HOST;
+  sim_managed_update(block);
   *adr_out = block->start;
   return sim_leave(UMEMI_CUDA_SUCCESS);
 }

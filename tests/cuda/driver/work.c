@@ -107,6 +107,7 @@ static void op_unlink(struct op *op) {
 static void op_unuse(struct op *op) {
   if (!op_moves(op))
     return;
+  sim_device_rests(op->context->device);
   if (op->dest.block)
     sim_block_unuse(op->dest.block);
   if (op->src.block)
@@ -231,6 +232,7 @@ static void op_append(struct op *op) {
   queue.staged += op->staged ? op->nbytes : 0;
   if (!op_moves(op))
     return;
+  sim_device_runs(op->context->device);
   if (op->dest.block)
     sim_block_use(op->dest.block);
   if (op->src.block)

@@ -182,6 +182,46 @@ static void managed__memory_is_the_hosts_when_the_device_is_idle(void **state) {
   assert_int_equal(in_child(touch_managed), SEGV);
 }
 
+static void managed__memory_is_all_closed_while_a_device_runs(void **state) {
+  (void)state;
+  int concurrent = UMEMI_CU_DEVICE_ATTRIBUTE_CONCURRENT_MANAGED_ACCESS;
+  cuAddress adr = allocated(NBYTES), later;
+  ok(c.cu.MemAllocManaged(&touched, NBYTES, UMEMI_CU_MEM_ATTACH_GLOBAL));
+  ok(c.cu.MemsetD8Async(adr, 3, NBYTES, NULL));
+  assert_int_equal(in_child(touch_managed), 0);
+  ok(c.cu.CtxSynchronize());
+  c.sim.set_attribute(0, concurrent, 0);
+  ok(c.cu.MemsetD8Async(adr, 3, NBYTES, NULL));
+  assert_int_equal(in_child(touch_managed), SEGV);
+  ok(c.cu.MemAllocManaged(&later, NBYTES, UMEMI_CU_MEM_ATTACH_GLOBAL));
+  c.sim.set_attribute(0, concurrent, 1); /* too late for what runs */
+  assert_int_equal(in_child(touch_managed), SEGV);
+  ok(c.cu.CtxSynchronize());
+  assert_int_equal(in_child(touch_managed), 0);
+  ok(c.cu.MemFree(touched));
+  touched = later;
+  assert_int_equal(in_child(touch_managed), 0);
+  ok(c.cu.MemFree(later));
+  ok(c.cu.MemFree(adr));
+}
+
+static void managed__memory_of_the_host_is_closed_by_its_use(void **state) {
+  (void)state;
+  int concurrent = UMEMI_CU_DEVICE_ATTRIBUTE_CONCURRENT_MANAGED_ACCESS;
+  cuAddress adr = allocated(NBYTES);
+  c.sim.set_attribute(0, concurrent, 0);
+  ok(c.cu.MemAllocManaged(&touched, NBYTES, UMEMI_CU_MEM_ATTACH_HOST));
+  ok(c.cu.MemsetD8Async(adr, 3, NBYTES, NULL));
+  assert_int_equal(in_child(touch_managed), 0);
+  ok(c.cu.MemsetD8Async(touched, 3, NBYTES, NULL));
+  assert_int_equal(in_child(touch_managed), SEGV);
+  ok(c.cu.CtxSynchronize());
+  assert_int_equal(in_child(touch_managed), 0);
+  c.sim.set_attribute(0, concurrent, 1);
+  ok(c.cu.MemFree(touched));
+  ok(c.cu.MemFree(adr));
+}
+
 static void managed__memory_may_be_unsupported(void **state) {
   (void)state;
   cuAddress adr;
@@ -244,6 +284,8 @@ int memory_part(void) {
       in_contexts(registered__ranges_do_not_overlap),
       in_contexts(registered__memory_is_read_late),
       in_contexts(managed__memory_is_the_hosts_when_the_device_is_idle),
+      in_contexts(managed__memory_is_all_closed_while_a_device_runs),
+      in_contexts(managed__memory_of_the_host_is_closed_by_its_use),
       in_contexts(managed__memory_may_be_unsupported),
       in_contexts(pointers__tell_what_they_point_to),
   };
