@@ -51,16 +51,24 @@ struct copy {
   enum direction direction;
   struct operand dest, src;
   size_t nbytes;
+  bool is_lost;
 };
 
 static cuCode copy_init(struct copy *copy, enum direction direction,
                         cuAddress dest, cuAddress src, size_t nbytes) {
-  copy->direction = direction;
-  copy->nbytes = nbytes;
+  *copy = (struct copy){.direction = direction, .nbytes = nbytes};
   cuCode code = sim_operand(dest, nbytes, &copy->dest);
   if (!code)
     code = sim_operand(src, nbytes, &copy->src);
   return code ? code : check(direction, &copy->dest, &copy->src, nbytes);
+}
+
+/* Between devices whose direct path loses what is written. */
+static bool is_lossy(struct copy const *copy) {
+  if (!sim_on_device(&copy->dest) || !sim_on_device(&copy->src))
+    return false;
+  int from = copy->src.block->device, to = copy->dest.block->device;
+  return sim.devices[from].drops[to];
 }
 
 static struct op *copy_op(struct copy const *copy,
@@ -69,6 +77,7 @@ static struct op *copy_op(struct copy const *copy,
   op->dest = copy->dest;
   op->src = copy->src;
   op->nbytes = copy->nbytes;
+  op->is_lost = copy->is_lost;
   return op;
 }
 
@@ -119,6 +128,7 @@ static cuCode copy_in(struct stream const *stream, struct copy *copy,
                       enum direction direction, cuAddress dest, cuAddress src,
                       size_t nbytes) {
   cuCode code = copy_init(copy, direction, dest, src, nbytes);
+  copy->is_lost = !code && is_lossy(copy);
   if (!code)
     code = check_reach(&copy->dest, stream->context);
   return code ? code : check_reach(&copy->src, stream->context);
@@ -225,7 +235,14 @@ static cuCode peers_init(struct peers *peers, cuContext dest, cuContext src) {
   return peers->dest->sticky ? peers->dest->sticky : peers->src->sticky;
 }
 
-static cuCode peers_check(struct peers const *peers, struct copy const *copy) {
+/* Without access it goes through memory of the driver's. */
+static bool is_direct(struct peers const *peers) {
+  return sim_context_reaches(peers->dest, peers->src) ||
+         sim_context_reaches(peers->src, peers->dest);
+}
+
+static cuCode peers_check(struct peers const *peers, struct copy *copy) {
+  copy->is_lost = is_direct(peers) && is_lossy(copy);
   if (is_of(&copy->dest, peers->dest) && is_of(&copy->src, peers->src))
     return UMEMI_CUDA_SUCCESS;
   return REFUSED("%#zx and %#zx are not of the contexts that are named",

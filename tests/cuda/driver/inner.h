@@ -143,7 +143,7 @@ struct device {
   struct arena arena;
   struct context primary;
   int attributes[ATTRIBUTES]; /**< -1: unknown. */
-  bool can_access[SIMCU_DEVICES_MAX];
+  bool can_access[SIMCU_DEVICES_MAX], drops[SIMCU_DEVICES_MAX];
   size_t running; /**< Operations in queues that move bytes. */
   bool excludes;  /**< They keep managed memory from the host. */
 };
@@ -317,6 +317,7 @@ struct op {
   size_t nbytes;
   unsigned char value;
   unsigned char *staged;
+  bool is_lost; /**< It moves no bytes, and nobody is told. */
 };
 
 /** A stream by its handle, with work to be put in it. */

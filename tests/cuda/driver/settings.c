@@ -68,6 +68,13 @@ void simcu_set_peer(int device, int peer, int can) {
   sim_unlock();
 }
 
+void simcu_set_peer_drops(int device, int peer, int does) {
+  sim_lock();
+  if (is_index(device, SIMCU_DEVICES_MAX) && is_index(peer, SIMCU_DEVICES_MAX))
+    sim.devices[device].drops[peer] = does != 0;
+  sim_unlock();
+}
+
 void simcu_set_ipc_within(int does) {
   sim_lock();
   sim.ipc_within = does != 0;
@@ -98,6 +105,12 @@ static void attribute_everywhere(int what, int value) {
     simcu_set_attribute(i, what, value);
 }
 
+static void drop_everywhere(void) {
+  for (int i = 0; i < SIMCU_DEVICES_MAX; i++)
+    for (int k = 0; k < SIMCU_DEVICES_MAX; k++)
+      simcu_set_peer_drops(i, k, i != k);
+}
+
 /* "89=0,115=0" */
 static void attributes_of(char const *text) {
   while (text && *text) {
@@ -122,6 +135,8 @@ __attribute__((constructor)) static void begin(void) {
   simcu_set_devices((int)number_of("SIMCU_DEVICES", 2));
   for (int i = 0; i < SIMCU_DEVICES_MAX; i++)
     simcu_set_memory(i, number_of("SIMCU_MEM", (unsigned long)256 * MIB));
+  if (number_of("SIMCU_PEER_DROPS", 0))
+    drop_everywhere();
   attributes_of(getenv("SIMCU_ATTRIBUTES"));
 }
 

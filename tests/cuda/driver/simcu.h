@@ -48,6 +48,8 @@
  *   SIMCU_DEVICES=n               0..SIMCU_DEVICES_MAX; 2
  *   SIMCU_MEM=bytes               of each device; 256 MiB
  *   SIMCU_ATTRIBUTES=89=0,115=0   attributes of all devices
+ *   SIMCU_PEER_DROPS=1            copies between devices with peer access are
+ *                                 lost, as with some chipsets
  *   SIMCU_CRASH=1                 a call with a stream or an event that is not
  *                                 live ends the process, as real drivers do
  *   SIMCU_REPORT=1                print the report at exit in any case
@@ -157,6 +159,10 @@ enum simcuKind {
   X(void, set_attribute, (int device, cuDeviceAttribute what, int value))      \
   /* May `device` access the memory of `peer`? */                              \
   X(void, set_peer, (int device, int peer, int can))                           \
+  /* Are copies from `device` to `peer` that go directly, as they do where     \
+     peer access is enabled, lost without a word? Others go through the host.           \
+   */                                                                          \
+  X(void, set_peer_drops, (int device, int peer, int does))                    \
   /* Does a handle of IPC open in its own process? 1 unless told otherwise. */ \
   X(void, set_ipc_within, (int does))                                          \
   /* Does a stream or an event that is not live end the process? */            \

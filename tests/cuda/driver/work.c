@@ -76,6 +76,8 @@ static cuCode op_move(struct op *op) {
                   sim_symbol(op->function));
     return UMEMI_CUDA_ERROR_ILLEGAL_ADDRESS;
   }
+  if (op->is_lost)
+    return UMEMI_CUDA_SUCCESS;
   if (op->kind == OP_FILL)
     memset(sim_bytes(&op->dest), op->value, op->nbytes);
   else

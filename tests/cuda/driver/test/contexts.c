@@ -177,6 +177,31 @@ static void peers__copy_with_and_without_access(void **state) {
   each_mode(copy_to_peer);
 }
 
+/* What a copy there makes of a byte. */
+static int byte_after_copy(cuAddress there, cuAddress here) {
+  ok(c.cu.MemcpyPeer(there, primary[1], here, primary[0], 8));
+  c.sim.finish();
+  return byte_at(there);
+}
+
+static void peers__may_lose_what_goes_directly(void **state) {
+  (void)state;
+  cuAddress here = allocated_on(0, 8), there = allocated_on(1, 8);
+  ok(c.cu.MemsetD8(here, 6, 8));
+  c.sim.set_peer_drops(0, 1, 1);
+  assert_int_equal(byte_after_copy(there, here), 6);
+  ok(c.cu.CtxEnablePeerAccess(primary[1], 0));
+  ok(c.cu.MemsetD8(here, 7, 8));
+  assert_int_equal(byte_after_copy(there, here), 6);
+  ok(c.cu.MemcpyDtoD(there, here, 8));
+  ok(c.cu.CtxSynchronize());
+  assert_int_equal(byte_at(there), 6);
+  c.sim.set_peer_drops(0, 1, 0);
+  assert_int_equal(byte_after_copy(there, here), 7);
+  freed_on(0, here);
+  freed_on(1, there);
+}
+
 static void peers__need_access_or_their_contexts_for_copies(void **state) {
   (void)state;
   cuAddress here = allocated_on(0, 8), there = allocated_on(1, 8);
@@ -252,6 +277,7 @@ int contexts_part(void) {
       in_contexts(peers__need_access_for_any_use_of_their_memory),
       in_contexts(peers__are_contexts_and_not_devices),
       in_contexts(peers__copy_with_and_without_access),
+      in_contexts(peers__may_lose_what_goes_directly),
       in_contexts(peers__need_access_or_their_contexts_for_copies),
       in_contexts(threads__may_call_at_the_same_time),
   };
