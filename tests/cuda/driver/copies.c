@@ -23,6 +23,12 @@ static bool is_beyond(struct operand const *operand,
   return block->pool || !sim_context_reaches(context, block->context);
 }
 
+static cuCode check_dest(struct operand const *dest) {
+  if (!dest->block || !dest->block->read_only)
+    return UMEMI_CUDA_SUCCESS;
+  return REFUSED("%#zx was registered as read-only", (size_t)dest->adr);
+}
+
 static cuCode check_reach(struct operand const *operand,
                           struct context const *context) {
   if (!is_beyond(operand, context))
@@ -44,7 +50,7 @@ static cuCode check(enum direction direction, struct operand const *dest,
   if (overlap(dest, src, nbytes))
     sim_violation("%zu bytes at %#zx and %#zx overlap", nbytes,
                   (size_t)src->adr, (size_t)dest->adr);
-  return UMEMI_CUDA_SUCCESS;
+  return check_dest(dest);
 }
 
 struct copy {
@@ -322,7 +328,9 @@ static cuCode fill_op(cuAddress adr, unsigned char value, size_t nbytes,
     return code;
   if (!dest.block)
     return UMEMI_CUDA_ERROR_INVALID_VALUE;
-  code = check_reach(&dest, stream->context);
+  code = check_dest(&dest);
+  if (!code)
+    code = check_reach(&dest, stream->context);
   if (code)
     return code;
   *op_out = sim_op(OP_FILL, stream);

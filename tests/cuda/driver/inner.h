@@ -56,6 +56,12 @@ enum function { SIM_FUNCTIONS(SIM_NUMBER) FUNCTIONS };
 #define SIM_CODE(name, number) SIM_##name = (number),
 enum { SIM_CODES(SIM_CODE) };
 
+/* Attributes, likewise. */
+enum {
+  SIM_HOST_REGISTER_SUPPORTED = 99,
+  SIM_READ_ONLY_HOST_REGISTER_SUPPORTED = 113
+};
+
 enum { ATTRIBUTES = 160, PAGE = 4096 };
 
 /* --- objects: what programs have handles of ------------------------------- */
@@ -246,6 +252,8 @@ struct block {
   bool dead;              /**< Freed, but for those operations. */
   bool dying;             /**< To be freed by a queued operation. */
   bool of_host;           /**< Managed, and attached to the host. */
+  bool read_only;         /**< For devices. */
+  unsigned flags;         /**< Of cuMemHostAlloc, and mapped. */
   struct pool *pool;
   struct op *birth;    /**< Until it is done. */
   unsigned open_count; /**< Of IPC. */

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MIB = 1 << 20, KNOWN_LATER = 115 };
+enum { MIB = 1 << 20, KNOWN_LATER = 113 };
 
 static bool is_index(int number, int below) {
   return number >= 0 && number < below;
@@ -19,6 +19,8 @@ static void device_defaults(struct device *device, int number) {
   } const ones[] = {{UMEMI_CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING, 1},
                     {UMEMI_CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY, 1},
                     {UMEMI_CU_DEVICE_ATTRIBUTE_CONCURRENT_MANAGED_ACCESS, 1},
+                    {SIM_HOST_REGISTER_SUPPORTED, 1},
+                    {SIM_READ_ONLY_HOST_REGISTER_SUPPORTED, 1},
                     {UMEMI_CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED, 1}};
   device->capacity = (size_t)256 * MIB;
   for (size_t i = 0; i < sizeof ones / sizeof *ones; i++)

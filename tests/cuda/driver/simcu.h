@@ -97,6 +97,7 @@ typedef struct cuGraph_ *cuGraph;
   X(DevicePrimaryCtxReset, cuDevicePrimaryCtxReset_v2, (cuDevice device))      \
   X(CtxSetCurrent, cuCtxSetCurrent, (cuContext context))                       \
   X(CtxSynchronize, cuCtxSynchronize, (void))                                  \
+  X(MemHostGetFlags, cuMemHostGetFlags, (unsigned *flags_out, void *ptr))      \
   X(Memcpy, cuMemcpy, (cuAddress dest, cuAddress src, size_t nbytes))          \
   X(MemcpyAsync, cuMemcpyAsync,                                                \
     (cuAddress dest, cuAddress src, size_t nbytes, cuStream stream))           \
@@ -160,11 +161,13 @@ enum simcuKind {
   /* May `device` access the memory of `peer`? */                              \
   X(void, set_peer, (int device, int peer, int can))                           \
   /* Are copies from `device` to `peer` that go directly, as they do where     \
-     peer access is enabled, lost without a word? Others go through the host.           \
+     peer access is enabled, lost without a word? Others go through the host.  \
    */                                                                          \
   X(void, set_peer_drops, (int device, int peer, int does))                    \
   /* Does a handle of IPC open in its own process? 1 unless told otherwise. */ \
   X(void, set_ipc_within, (int does))                                          \
+  /* This range of the host is a device's registers. */                        \
+  X(void, set_io, (void const *ptr, size_t nbytes))                            \
   /* Does a stream or an event that is not live end the process? */            \
   X(void, set_crash, (int does))                                               \
                                                                                \

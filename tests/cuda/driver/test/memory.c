@@ -70,7 +70,24 @@ static void memory__after_free_is_refused(void **state) {
   violates("is in no live block");
   fails(c.cu.MemFree(adr), INVALID_VALUE);
   violates("no block is live");
-  fails(c.cu.MemFree(0), INVALID_VALUE);
+}
+
+/* As driver 590.48.01 answers. */
+static void memory__of_no_bytes_is_no_error(void **state) {
+  (void)state;
+  void *ptr = host;
+  unsigned flags;
+  ok(c.cu.MemFree(0));
+  ok(c.cu.MemFreeHost(NULL));
+  ok(c.cu.MemHostAlloc(&ptr, 0, 0));
+  assert_null(ptr);
+  ok(c.cu.MemHostAlloc(&ptr, 8, 0));
+  ok(c.cu.MemHostGetFlags(&flags, ptr));
+  assert_int_equal(flags, UMEMI_CU_MEMHOSTALLOC_DEVICEMAP);
+  fails(c.cu.MemHostGetFlags(&flags, host), INVALID_VALUE);
+  fails(c.cu.MemHostUnregister(ptr), INVALID_VALUE);
+  fails(c.cu.MemHostUnregister(NULL), INVALID_VALUE);
+  ok(c.cu.MemFreeHost(ptr));
 }
 
 static void memory__freed_while_work_uses_it_is_a_violation(void **state) {
@@ -141,7 +158,7 @@ static void registered__ranges_do_not_overlap(void **state) {
   ok(c.cu.MemHostRegister(host + 100, 1000, 0));
   fails(c.cu.MemHostRegister(host + 1099, 2, 0),
         HOST_MEMORY_ALREADY_REGISTERED);
-  fails(c.cu.MemHostUnregister(host + 101), HOST_MEMORY_NOT_REGISTERED);
+  fails(c.cu.MemHostUnregister(host + 101), INVALID_VALUE);
   ok(c.cu.MemHostUnregister(host + 100));
   fails(c.cu.MemHostUnregister(host + 100), HOST_MEMORY_NOT_REGISTERED);
 }
@@ -277,6 +294,7 @@ int memory_part(void) {
       in_contexts(memory__has_addresses_that_are_given_out_once),
       in_contexts(memory__is_rounded_up_to_512_and_no_further),
       in_contexts(memory__after_free_is_refused),
+      in_contexts(memory__of_no_bytes_is_no_error),
       in_contexts(memory__freed_while_work_uses_it_is_a_violation),
       in_contexts(memory__freed_in_another_devices_context_is_a_violation),
       in_contexts(memory__runs_out),

@@ -37,6 +37,7 @@ int contexts_part(void);
 int pools_part(void);
 int capture_part(void);
 int lives_part(void);
+int registered_part(void);
 
 /* --- results ------------------------------------------------------------- */
 
