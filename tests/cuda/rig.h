@@ -59,6 +59,12 @@ static inline void assert_no_violations(void) {
     fail_msg("%d violations, the first one: %s", count, text);
 }
 
+/* Real drivers do not open their own handles. */
+static inline void open_handles_within(void) {
+  if (is_simulated())
+    client.sim.set_ipc_within(1);
+}
+
 /* After each test: all is given back, and the driver has no complaints. */
 static inline int cuda_teardown(void **state) {
   (void)state;
@@ -66,6 +72,7 @@ static inline int cuda_teardown(void **state) {
   umemi_gpus_drop();
   if (!is_simulated())
     return 0;
+  client.sim.set_ipc_within(0);
   assert_nothing_lives();
   assert_no_violations();
   return 0;

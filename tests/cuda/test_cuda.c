@@ -1093,6 +1093,7 @@ static void handles__are_closed_with_the_context(void **state) {
   uintptr_t adr;
   size_t nbytes;
   need_simulation(); /* real ones do not open in their own process */
+  open_handles_within();
   open_device(&a, 0);
   open_device(&b, 0);
   uintptr_t block = allocated(&a, 5000);
@@ -1108,7 +1109,6 @@ static void handles__are_closed_with_the_context(void **state) {
   client.sim.set_ipc_within(0);
   assert_fails(&a, umem_import_handle(&a, handle, length, &adr, &nbytes),
                umemRuntimeError, "cuIpcOpenMemHandle");
-  client.sim.set_ipc_within(1);
   assert_ok(umem_dtor(&a));
 }
 

@@ -456,6 +456,7 @@ static void handles__of_other_lengths_are_refused(void **state) {
   umemCuda ctx;
   uintptr_t got;
   umemError error;
+  open_handles_within();
   open_device(&ctx);
   uintptr_t adr = allocated(&ctx, SOME);
   assert_ok(
@@ -497,6 +498,7 @@ static uintptr_t imported(umemCuda *importer, umemCuda const *ctx,
   unsigned char handle[UMEM_HANDLE_MAX];
   uintptr_t got;
   size_t length = exported(ctx, adr, SOME, handle), nbytes;
+  open_handles_within();
   open_with(importer, 0, 0, NULL);
   assert_ok(umem_import_handle(importer, handle, length, &got, &nbytes));
   return got;
@@ -535,6 +537,7 @@ static void imports__are_the_parents(void **state) {
   umemCuda ctx, importer;
   size_t nbytes;
   uintptr_t got;
+  open_handles_within();
   open_device(&ctx);
   open_with(&importer, 0, 0, NULL);
   size_t length = exported(&ctx, allocated(&ctx, SOME), SOME, handle);
@@ -561,6 +564,7 @@ static int role_failing_end(void) {
   umemCuda ctx, importer;
   size_t nbytes;
   uintptr_t got;
+  open_handles_within();
   open_device(&ctx);
   open_with(&importer, 0, UMEM_CUDA_POOL, NULL);
   for (int k = 0; k < 2; k++) {

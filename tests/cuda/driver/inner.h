@@ -48,6 +48,7 @@ enum function { SIM_FUNCTIONS(SIM_NUMBER) FUNCTIONS };
 
 /* X(name, number): codes that the library has no use for. */
 #define SIM_CODES(X)                                                           \
+  X(ERROR_ALREADY_MAPPED, 208)                                                 \
   X(ERROR_CONTEXT_IS_DESTROYED, 709)                                           \
   X(ERROR_STREAM_CAPTURE_UNMATCHED, 903)                                       \
   X(ERROR_STREAM_CAPTURE_ISOLATION, 905)                                       \
@@ -142,6 +143,7 @@ void *sim_new(size_t nbytes);
 /** Reserved addresses: [base, next) was given out. */
 struct arena {
   uintptr_t base, next, end;
+  struct hole *holes; /**< Of it, that may be given out again. */
 };
 
 struct device {
@@ -166,7 +168,7 @@ struct sim {
   enum function calling;
   size_t live[SIMCU_KINDS];
   unsigned excluding; /**< Devices that do. */
-  bool ipc_within, crashes;
+  bool ipc_within, ipc_again, ipc_range, crashes, chunked;
 };
 extern struct sim sim;
 
@@ -256,8 +258,13 @@ struct block {
   unsigned flags;         /**< Of cuMemHostAlloc, and mapped. */
   struct pool *pool;
   struct op *birth;    /**< Until it is done. */
-  unsigned open_count; /**< Of IPC. */
-  uintptr_t origin;    /**< Of IPC: what was imported, and from where. */
+  uint64_t serial;     /**< No other block has it. */
+  struct chunk *chunk; /**< Where its bytes are, or NULL. */
+  /** Addresses to be given back; 0: never. */
+  uintptr_t reserved_start;
+  size_t reserved;
+  struct opening *openings; /**< Of IPC: handles that led to it. */
+  uintptr_t origin;         /**< Of IPC: what was imported, and from where. */
   pid_t origin_process;
 };
 
@@ -268,6 +275,20 @@ struct operand {
 };
 
 void sim_arena_reserve(struct arena *arena);
+bool sim_arena_has(struct arena const *arena, uintptr_t adr);
+/** Addresses for so many bytes; 0 if the arena is used up. */
+uintptr_t sim_arena_take(struct arena *arena, size_t nbytes, size_t align);
+/** They may be given out again. */
+void sim_arena_give(struct arena *arena, uintptr_t start, size_t nbytes);
+
+/** A place among other blocks. */
+bool sim_chunk_place(struct block *block);
+void sim_chunk_leave(struct block const *block);
+/** What stands for a chunk that has these bytes, or NULL. */
+struct block *sim_chunk_find(uintptr_t adr, size_t nbytes);
+/** What stands for the block's chunk; itself, if it is in none. */
+struct block const *sim_chunk_whole(struct block const *block);
+
 /** The block that has any of these bytes, or NULL. */
 struct block *sim_block_find(uintptr_t adr, size_t nbytes);
 /** NULL: the device has not so much memory left. */
@@ -280,6 +301,10 @@ struct block *sim_block_register(void *ptr, size_t nbytes,
 /** Memory of a device that another descriptor shares; takes `fd`. */
 struct block *sim_block_import(int fd, size_t nbytes, struct context *context,
                                int device);
+/** Are all these bytes in it? */
+bool sim_block_has(struct block const *block, uintptr_t adr, size_t nbytes);
+/** One that is not to be found goes when no work uses it. */
+void sim_block_abandon(struct block *block);
 /** Nobody can find it any more; its bytes stay while work uses them. */
 void sim_block_remove(struct block *block);
 void sim_block_use(struct block *block);
@@ -369,6 +394,8 @@ void sim_capture_end(struct stream *stream);
 cuCode sim_free(struct block *block);
 /** The live block that starts there, if it may be freed. */
 struct block *sim_block_to_free(uintptr_t start, bool of_host);
+/** The openings of an imported block are no more. */
+void sim_openings_forget(struct block *block);
 /** Bytes of a device, for a block. */
 bool sim_device_take(struct device *device, size_t nbytes);
 /** Pools give back what they need not keep; all of it if `all`. */

@@ -133,7 +133,7 @@ cuCode cuMemGetAddressRange_v2(cuAddress *start_out, size_t *nbytes_out,
                                cuAddress adr) {
   ENTER(cuMemGetAddressRange_v2, IN_CONTEXT);
   struct block const *block = sim_block_find((uintptr_t)adr, 1);
-  if (!block)
+  if (!block || (block->kind == SIMCU_IMPORTED && !sim.ipc_range))
     return sim_leave(UMEMI_CUDA_ERROR_NOT_FOUND);
   if (start_out)
     *start_out = block->start;

@@ -83,6 +83,24 @@ void simcu_set_ipc_within(int does) {
   sim_unlock();
 }
 
+void simcu_set_ipc_again(int does) {
+  sim_lock();
+  sim.ipc_again = does != 0;
+  sim_unlock();
+}
+
+void simcu_set_ipc_range(int does) {
+  sim_lock();
+  sim.ipc_range = does != 0;
+  sim_unlock();
+}
+
+void simcu_set_chunks(int does) {
+  sim_lock();
+  sim.chunked = does != 0;
+  sim_unlock();
+}
+
 void simcu_set_crash(int does) {
   sim_lock();
   sim.crashes = does != 0;
@@ -129,7 +147,8 @@ __attribute__((constructor)) static void begin(void) {
   char const *mode = getenv("SIMCU_MODE");
   for (int i = 0; i < SIMCU_DEVICES_MAX; i++)
     device_defaults(&sim.devices[i], i);
-  sim.ipc_within = true;
+  sim.ipc_again = sim.ipc_range = true;
+  sim.chunked = number_of("SIMCU_CHUNKS", 0);
   sim.crashes = number_of("SIMCU_CRASH", 0);
   simcu_set_mode(mode_of(mode ? mode : ""),
                  (unsigned)number_of("SIMCU_SEED", 1));

@@ -18,6 +18,12 @@
  * 512 bytes; whatever leaves that is refused. Pinned and managed memory is the
  * host's and has guard pages; once freed it cannot be dereferenced either.
  *
+ * With SIMCU_CHUNKS=1 it is as real devices have it, and finds less: blocks lie
+ * side by side in chunks of 2 MiB, at multiples of 512, and what leaves a block
+ * or is in none succeeds as long as it stays in the chunk; handles of IPC share
+ * the whole chunk. Addresses, of the host's memory, too, are given out again at
+ * once.
+ *
  * TIME. Streams are queues. Nothing is executed before the rules of CUDA say
  * that it must be (lazy); or all at once (eager); or at moments that a seed
  * decides (random). A queue that holds QUEUE_DEPTH operations, or STAGED_MOST
@@ -48,6 +54,7 @@
  *   SIMCU_DEVICES=n               0..SIMCU_DEVICES_MAX; 2
  *   SIMCU_MEM=bytes               of each device; 256 MiB
  *   SIMCU_ATTRIBUTES=89=0,115=0   attributes of all devices
+ *   SIMCU_CHUNKS=1                memory of devices lies in chunks
  *   SIMCU_PEER_DROPS=1            copies between devices with peer access are
  *                                 lost, as with some chipsets
  *   SIMCU_CRASH=1                 a call with a stream or an event that is not
@@ -164,8 +171,18 @@ enum simcuKind {
      peer access is enabled, lost without a word? Others go through the host.  \
    */                                                                          \
   X(void, set_peer_drops, (int device, int peer, int does))                    \
-  /* Does a handle of IPC open in its own process? 1 unless told otherwise. */ \
+  /* Does a handle of IPC open in its own process? It answers 201 unless told  \
+     otherwise. */                                                             \
   X(void, set_ipc_within, (int does))                                          \
+  /* And again in a context where it is open? It does, unless told otherwise,  \
+     by 0, and answers 208 then. It always does if what it opened is no more,  \
+     and something else has its address. */                                    \
+  X(void, set_ipc_again, (int does))                                           \
+  /* Does cuMemGetAddressRange know what it opened? 1 unless told otherwise;   \
+     the driver promises it for its own blocks alone. */                       \
+  X(void, set_ipc_range, (int does))                                           \
+  /* Do blocks from now on lie in chunks, side by side? */                     \
+  X(void, set_chunks, (int does))                                              \
   /* This range of the host is a device's registers. */                        \
   X(void, set_io, (void const *ptr, size_t nbytes))                            \
   /* Does a stream or an event that is not live end the process? */            \

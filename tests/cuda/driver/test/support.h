@@ -38,6 +38,8 @@ int pools_part(void);
 int capture_part(void);
 int lives_part(void);
 int registered_part(void);
+int ipc_part(void);
+int chunks_part(void);
 
 /* --- results ------------------------------------------------------------- */
 
