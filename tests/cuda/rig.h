@@ -59,6 +59,19 @@ static inline void assert_no_violations(void) {
     fail_msg("%d violations, the first one: %s", count, text);
 }
 
+/* For a test of what ends with a block, and not with the chunk that it is in.
+ */
+static inline void need_strict_memory(void) {
+  need_simulation();
+  client.sim.set_chunks(0);
+}
+
+/* As the environment says. */
+static inline void reset_memory(void) {
+  char const *chunks = getenv("SIMCU_CHUNKS");
+  client.sim.set_chunks(chunks && strcmp(chunks, "1") == 0);
+}
+
 /* Real drivers do not open their own handles. */
 static inline void open_handles_within(void) {
   if (is_simulated())
@@ -73,6 +86,7 @@ static inline int cuda_teardown(void **state) {
   if (!is_simulated())
     return 0;
   client.sim.set_ipc_within(0);
+  reset_memory();
   assert_nothing_lives();
   assert_no_violations();
   return 0;

@@ -525,7 +525,7 @@ static void copies__past_the_end_are_index_errors(void **state) {
   (void)state;
   static size_t const sizes[] = {512, 128 * KIB, 5 * MIB, 17 * MIB};
   umemCuda ctx;
-  need_simulation(); /* real blocks are rounded up by 2 MiB */
+  need_strict_memory(); /* real blocks are rounded up by 2 MiB */
   open_device(&ctx, 0);
   for (size_t i = 0; i < LENGTH(sizes); i++)
     assert_leaves_block(&ctx, sizes[i]);

@@ -257,6 +257,7 @@ static void explanations__that_fail_leave_the_error(void **state) {
   (void)state;
   char bytes[2 * SOME] = "";
   umemCuda ctx;
+  need_strict_memory();
   open_device(&ctx);
   uintptr_t adr = allocated(&ctx, 512);
   client.sim.inject("cuCtxGetCurrent", 2, UMEMI_CUDA_ERROR_UNKNOWN, SIMCU_ONCE);
@@ -456,6 +457,7 @@ static void handles__of_other_lengths_are_refused(void **state) {
   umemCuda ctx;
   uintptr_t got;
   umemError error;
+  need_strict_memory();
   open_handles_within();
   open_device(&ctx);
   uintptr_t adr = allocated(&ctx, SOME);
