@@ -64,7 +64,7 @@ cuCode cuCtxGetDevice(cuDevice *device_out) {
   return sim_leave(UMEMI_CUDA_SUCCESS);
 }
 
-static cuCode stack_push(cuContext handle) {
+cuCode sim_stack_push(cuContext handle) {
   if (!sim_context(handle) || mine.depth == STACK_MOST)
     return UMEMI_CUDA_ERROR_INVALID_CONTEXT;
   mine.stack[mine.depth++] = handle;
@@ -73,7 +73,7 @@ static cuCode stack_push(cuContext handle) {
 
 cuCode cuCtxPushCurrent_v2(cuContext context) {
   ENTER(cuCtxPushCurrent_v2, NOTHING);
-  return sim_leave(stack_push(context));
+  return sim_leave(sim_stack_push(context));
 }
 
 static cuCode stack_pop(cuContext *context_out) {
@@ -96,7 +96,7 @@ static cuCode stack_set(cuContext handle) {
     return UMEMI_CUDA_ERROR_INVALID_CONTEXT;
   if (mine.depth)
     mine.depth--;
-  return handle ? stack_push(handle) : UMEMI_CUDA_SUCCESS;
+  return handle ? sim_stack_push(handle) : UMEMI_CUDA_SUCCESS;
 }
 
 cuCode cuCtxSetCurrent(cuContext context) {
@@ -196,25 +196,10 @@ void sim_context_end(struct context *context, bool is_fault) {
   context->sticky = UMEMI_CUDA_SUCCESS;
 }
 
-/* --- others --------------------------------------------------------------- */
-
-cuCode cuCtxCreate_v2(cuContext *context_out, unsigned flags, cuDevice device) {
-  ENTER(cuCtxCreate_v2, NOTHING);
-  (void)flags;
-  if (!sim_is_device(device))
-    return sim_leave(UMEMI_CUDA_ERROR_INVALID_DEVICE);
-  struct context *context = sim_new(sizeof *context);
-  sim_context_init(context, device);
-  sim_context_start(context);
-  context->retains = 1;
-  *context_out = (cuContext)context->object.handle;
-  return sim_leave(stack_push(*context_out));
-}
-
 /* Not freed: events may still know them. */
 static struct context *destroyed;
 
-static cuCode context_destroy(struct context *context) {
+void sim_context_destroy(struct context *context) {
   cuContext handle = (cuContext)context->object.handle;
   sim_context_end(context, true);
   if (mine.depth && mine.stack[mine.depth - 1] == handle)
@@ -223,16 +208,9 @@ static cuCode context_destroy(struct context *context) {
   context->retains = 0;
   context->next = destroyed;
   destroyed = context;
-  return UMEMI_CUDA_SUCCESS;
 }
 
-cuCode cuCtxDestroy_v2(cuContext context) {
-  ENTER(cuCtxDestroy_v2, NOTHING);
-  struct context *found = sim_context(context);
-  if (!found || found->primary)
-    return sim_leave(UMEMI_CUDA_ERROR_INVALID_CONTEXT);
-  return sim_leave(context_destroy(found));
-}
+/* --- questions, waiting --------------------------------------------------- */
 
 cuCode cuCtxGetId(cuContext context, unsigned long long *id_out) {
   ENTER(cuCtxGetId, NOTHING);
@@ -254,6 +232,9 @@ cuCode cuCtxGetApiVersion(cuContext context, unsigned *version_out) {
 cuCode cuCtxSynchronize(void) {
   ENTER(cuCtxSynchronize, IN_CONTEXT | UNSAFE);
   struct context *context = sim_current();
+  cuCode code = sim_capture_wait(context->device);
+  if (code)
+    return sim_leave(code);
   sim_context_wait(context);
   sim_pools_trim(context->device, false);
   return sim_leave(context->sticky);

@@ -60,7 +60,10 @@ enum { SIM_CODES(SIM_CODE) };
 /* Attributes, likewise. */
 enum {
   SIM_HOST_REGISTER_SUPPORTED = 99,
-  SIM_READ_ONLY_HOST_REGISTER_SUPPORTED = 113
+  SIM_READ_ONLY_HOST_REGISTER_SUPPORTED = 113,
+  SIM_POINTER_BUFFER_ID = 7,
+  SIM_POINTER_RANGE_START = 11,
+  SIM_POINTER_RANGE_SIZE = 12
 };
 
 enum { ATTRIBUTES = 160, PAGE = 4096 };
@@ -82,6 +85,7 @@ struct stream {
   struct context *context;
   struct stream *next, *previous; /**< Of the context. */
   bool non_blocking, destroyed;
+  void *thread;    /**< Whose own it is, if any; it has no handle then. */
   struct op *last; /**< The newest operation, or NULL. */
   cuCaptureStatus capture;
   cuCaptureMode capture_mode;
@@ -95,7 +99,8 @@ struct context {
   bool primary;
   unsigned retains; /**< 1 for others than primary ones. */
   bool was_reset;   /**< And not retained since. */
-  uint64_t id;      /**< Of its present life: no other has it. */
+  bool is_green;
+  uint64_t id; /**< Of its present life: no other has it. */
   cuCode sticky;
   struct stream legacy;
   struct stream *streams; /**< The others. */
@@ -228,6 +233,11 @@ void sim_poison(struct context *context, cuCode code);
 void sim_context_init(struct context *context, int device);
 /** A life begins. */
 void sim_context_start(struct context *context);
+/** For those with handles: ends it and its handle. */
+void sim_context_destroy(struct context *context);
+cuCode sim_stack_push(cuContext handle);
+cuContext sim_primary_retain(int device);
+cuCode sim_primary_release(int device);
 /** It ends, with all that is in it: which `is_fault`, unless that is nothing.
  */
 void sim_context_end(struct context *context, bool is_fault);
@@ -357,6 +367,7 @@ struct op {
 cuCode sim_stream(cuStream handle, struct stream **stream_out);
 /* The same without saying that it is used. */
 cuCode sim_stream_find(cuStream handle, struct stream **stream_out);
+cuStream sim_stream_new(struct context *context, bool non_blocking);
 struct op *sim_op(enum opKind kind, struct stream const *stream);
 /** Reads a source in pageable memory now. */
 void sim_op_stage(struct op *op);
@@ -385,7 +396,9 @@ void sim_op_drop(struct op *op);
 
 /** 0, or the code of a call that a capture forbids; ends the capture. */
 cuCode sim_capture_unsafe(void);
-cuCode sim_capture_legacy(struct context const *context);
+cuCode sim_capture_legacy(int device);
+/** The same for a wait for all of a device. */
+cuCode sim_capture_wait(int device);
 void sim_capture_broken(struct stream *stream);
 /** Forgets a stream that is destroyed. */
 void sim_capture_end(struct stream *stream);

@@ -159,8 +159,10 @@ static cuCode attribute_get(void *out, cuPointerAttribute what,
   else if (is_host(block))
     type = UMEMI_CU_MEMORYTYPE_HOST;
   switch (what) {
-  case UMEMI_CU_POINTER_ATTRIBUTE_CONTEXT:
-    *(cuContext *)out = block ? (cuContext)block->context->object.handle : NULL;
+  case UMEMI_CU_POINTER_ATTRIBUTE_CONTEXT: /* of a pool's memory there is none
+                                            */
+    *(cuContext *)out =
+        block && !block->pool ? (cuContext)block->context->object.handle : NULL;
     return UMEMI_CUDA_SUCCESS;
   case UMEMI_CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
     put_unsigned(out, type);
@@ -170,6 +172,15 @@ static cuCode attribute_get(void *out, cuPointerAttribute what,
     return UMEMI_CUDA_SUCCESS;
   case UMEMI_CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
     *(int *)out = block ? block->device : -2;
+    return UMEMI_CUDA_SUCCESS;
+  case SIM_POINTER_BUFFER_ID:
+    *(unsigned long long *)out = block ? block->serial : 0;
+    return UMEMI_CUDA_SUCCESS;
+  case SIM_POINTER_RANGE_START:
+    *(cuAddress *)out = block ? block->start : 0;
+    return UMEMI_CUDA_SUCCESS;
+  case SIM_POINTER_RANGE_SIZE:
+    *(size_t *)out = block ? block->nbytes : 0;
     return UMEMI_CUDA_SUCCESS;
   default:
     return UMEMI_CUDA_ERROR_INVALID_VALUE;

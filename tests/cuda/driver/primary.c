@@ -3,20 +3,25 @@
    retains and releases, and anything may reset. */
 #include "inner.h"
 
-cuCode cuDevicePrimaryCtxRetain(cuContext *context_out, cuDevice device) {
-  ENTER(cuDevicePrimaryCtxRetain, NOTHING);
-  if (!sim_is_device(device))
-    return sim_leave(UMEMI_CUDA_ERROR_INVALID_DEVICE);
+cuContext sim_primary_retain(int device) {
   struct context *context = &sim.devices[device].primary;
   if (!context->retains || context->was_reset)
     sim_context_start(context);
   context->retains++;
   sim.live[SIMCU_RETAINS]++;
-  *context_out = (cuContext)context->object.handle;
+  return (cuContext)context->object.handle;
+}
+
+cuCode cuDevicePrimaryCtxRetain(cuContext *context_out, cuDevice device) {
+  ENTER(cuDevicePrimaryCtxRetain, NOTHING);
+  if (!sim_is_device(device))
+    return sim_leave(UMEMI_CUDA_ERROR_INVALID_DEVICE);
+  *context_out = sim_primary_retain(device);
   return sim_leave(UMEMI_CUDA_SUCCESS);
 }
 
-static cuCode primary_release(struct context *context) {
+cuCode sim_primary_release(int device) {
+  struct context *context = &sim.devices[device].primary;
   if (!context->retains) {
     sim_violation("the primary context of device %d is not retained",
                   context->device);
@@ -33,7 +38,7 @@ cuCode cuDevicePrimaryCtxRelease_v2(cuDevice device) {
   ENTER(cuDevicePrimaryCtxRelease_v2, NOTHING);
   if (!sim_is_device(device))
     return sim_leave(UMEMI_CUDA_ERROR_INVALID_DEVICE);
-  return sim_leave(primary_release(&sim.devices[device].primary));
+  return sim_leave(sim_primary_release(device));
 }
 
 /* Releases nothing: those that retained it still must. Threads whose current

@@ -31,6 +31,10 @@
  * executed inside calls of the driver, so that runs can be repeated.
  *   - The legacy stream waits for the blocking streams of its context and they
  *     for it; non-blocking ones do neither.
+ *   - Each thread has a blocking stream of its own in each context (2).
+ *   - A capture is ended by what other threads do with the same device: by use
+ *     of the legacy stream, if it is of a blocking stream, and by a wait for
+ * the whole device, whatever the modes.
  *   - Copies in pageable memory are staged: the source is read at the call, the
  *     destination is written late. Pinned memory is read late, too.
  *   - The synchronous forms wait, except for copies within a device, for memset
@@ -68,18 +72,18 @@
  *                                 exiting thread's current contexts)
  *
  * NOT MODELLED: kernels, graphs (what is captured is checked and thrown away,
- * and a captured event cannot draw other streams in), per-thread default
- * streams (they are the legacy stream), timing, priorities, arrays and 2D
- * copies, virtual memory management, prefetch and advice, migration of managed
- * memory, portability of pinned memory (it always is), write combining, context
- * flags and limits, default pools, access of other devices to pools, events of
- * IPC. cuMemcpyPeer orders only against the legacy streams of its three
- * contexts. Freed pinned memory is never a host's again. Where a real driver
- * must say what it does, the stricter answer was taken: cuMemFree is no way to
- * wait, not even for the last step of a synchronous copy or fill, and all work
- * with memory of another device but cuMemcpyPeer needs peer access of its
- * context. cuDriverGetVersion, cuGetErrorName and cuGetErrorString always work,
- * in forked children, too.
+ * and a captured event cannot draw other streams in), the functions of programs
+ * whose default stream is each thread's (that stream is there, as 2), timing,
+ * priorities, arrays and 2D copies, virtual memory management, prefetch and
+ * advice, migration of managed memory, portability of pinned memory (it always
+ * is), write combining, context flags and limits, default pools, access of
+ * other devices to pools, events of IPC. cuMemcpyPeer orders only against the
+ * legacy streams of its three contexts. Freed pinned memory is never a host's
+ * again. Where a real driver must say what it does, the stricter answer was
+ * taken: cuMemFree is no way to wait, not even for the last step of a
+ * synchronous copy or fill, and all work with memory of another device but
+ * cuMemcpyPeer needs peer access of its context. cuDriverGetVersion,
+ * cuGetErrorName and cuGetErrorString always work, in forked children, too.
  */
 #ifndef UMEM_TESTS_SIMCU_H
 #define UMEM_TESTS_SIMCU_H
@@ -88,15 +92,27 @@
 
 #ifdef UMEMI_CU_REAL_TYPES
 typedef CUgraph cuGraph;
+typedef CUgreenCtx cuGreen;
 #else
 typedef struct cuGraph_ *cuGraph;
+typedef struct cuGreen_ *cuGreen;
 #endif
 
 /* X(name, symbol, parameters): what programs around the library may call. */
 #define SIMCU_EXTRA(X)                                                         \
   X(CtxCreate, cuCtxCreate_v2,                                                 \
     (cuContext * context_out, unsigned flags, cuDevice device))                \
+  X(CtxCreate4, cuCtxCreate_v4,                                                \
+    (cuContext * context_out, void *parameters, unsigned flags,                \
+     cuDevice device))                                                         \
   X(CtxDestroy, cuCtxDestroy_v2, (cuContext context))                          \
+  X(GreenCtxCreate, cuGreenCtxCreate,                                          \
+    (cuGreen * green_out, void *description, cuDevice device, unsigned flags)) \
+  X(GreenCtxDestroy, cuGreenCtxDestroy, (cuGreen green))                       \
+  X(GreenCtxStreamCreate, cuGreenCtxStreamCreate,                              \
+    (cuStream * stream_out, cuGreen green, unsigned flags, int priority))      \
+  X(CtxFromGreenCtx, cuCtxFromGreenCtx,                                        \
+    (cuContext * context_out, cuGreen green))                                  \
   X(CtxGetId, cuCtxGetId, (cuContext context, unsigned long long *id_out))     \
   X(CtxGetApiVersion, cuCtxGetApiVersion,                                      \
     (cuContext context, unsigned *version_out))                                \

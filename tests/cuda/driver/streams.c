@@ -6,14 +6,43 @@
 
 /* --- streams -------------------------------------------------------------- */
 
-/* 1 and 2 are names of the legacy and of the per-thread stream. */
+/* 1 is its name, too. */
 static bool is_legacy(cuStream handle) {
-  return (uintptr_t)handle <= 2;
+  return (uintptr_t)handle <= 1;
+}
+
+static void stream_link(struct stream *stream, struct context *context) {
+  stream->context = context;
+  stream->next = context->streams;
+  if (stream->next)
+    stream->next->previous = stream;
+  context->streams = stream;
+}
+
+/* The calling thread's own in the current context: a blocking one, which lives
+   as long as the context. */
+static struct stream *stream_of_thread(void) {
+  struct stream *stream = sim_current()->streams;
+  while (stream && stream->thread != sim_thread())
+    stream = stream->next;
+  if (stream)
+    return stream;
+  stream = sim_new(sizeof *stream);
+  stream->thread = sim_thread();
+  stream_link(stream, sim_current());
+  return stream;
+}
+
+static struct stream *stream_named(cuStream handle) {
+  if (is_legacy(handle))
+    return &sim_current()->legacy;
+  if ((uintptr_t)handle == UMEMI_CU_PER_THREAD)
+    return stream_of_thread();
+  return sim_object(handle, OBJECT_STREAM);
 }
 
 cuCode sim_stream_find(cuStream handle, struct stream **stream_out) {
-  *stream_out = is_legacy(handle) ? &sim_current()->legacy
-                                  : sim_object(handle, OBJECT_STREAM);
+  *stream_out = stream_named(handle);
   return *stream_out ? UMEMI_CUDA_SUCCESS : sim_dead("stream", handle);
 }
 
@@ -23,16 +52,8 @@ cuCode sim_stream(cuStream handle, struct stream **stream_out) {
     return code;
   if ((*stream_out)->capture > 1)
     return UMEMI_CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
-  return is_legacy(handle) ? sim_capture_legacy((*stream_out)->context)
+  return is_legacy(handle) ? sim_capture_legacy((*stream_out)->context->device)
                            : UMEMI_CUDA_SUCCESS;
-}
-
-static void stream_link(struct stream *stream, struct context *context) {
-  stream->context = context;
-  stream->next = context->streams;
-  if (stream->next)
-    stream->next->previous = stream;
-  context->streams = stream;
 }
 
 static void stream_unlink(struct stream *stream) {
@@ -44,16 +65,20 @@ static void stream_unlink(struct stream *stream) {
   free(stream);
 }
 
+cuStream sim_stream_new(struct context *context, bool non_blocking) {
+  struct stream *stream = sim_new(sizeof *stream);
+  stream->non_blocking = non_blocking;
+  sim_object_add(&stream->object, OBJECT_STREAM, SIMCU_STREAMS);
+  stream_link(stream, context);
+  context->stream_count++;
+  return (cuStream)stream->object.handle;
+}
+
 cuCode cuStreamCreate(cuStream *stream_out, unsigned flags) {
   ENTER(cuStreamCreate, IN_CONTEXT);
   if (flags > UMEMI_CU_STREAM_NON_BLOCKING)
     return sim_leave(UMEMI_CUDA_ERROR_INVALID_VALUE);
-  struct stream *stream = sim_new(sizeof *stream);
-  stream->non_blocking = flags;
-  sim_object_add(&stream->object, OBJECT_STREAM, SIMCU_STREAMS);
-  stream_link(stream, sim_current());
-  stream->context->stream_count++;
-  *stream_out = (cuStream)stream->object.handle;
+  *stream_out = sim_stream_new(sim_current(), flags);
   return sim_leave(UMEMI_CUDA_SUCCESS);
 }
 
@@ -69,8 +94,8 @@ static void streams_reap(struct context *context) {
 
 void sim_stream_end(struct stream *stream) {
   struct context *context = stream->context;
-  if (!stream->destroyed) {
-    sim_capture_end(stream);
+  sim_capture_end(stream);
+  if (!stream->destroyed && !stream->thread) {
     sim_object_remove(&stream->object);
     context->stream_count--;
   }

@@ -266,6 +266,25 @@ static struct facts facts_of(cuAddress adr) {
   return facts;
 }
 
+static void pointers__tell_where_their_block_is(void **state) {
+  (void)state;
+  cuAddress adr = allocated(NBYTES), start;
+  size_t nbytes;
+  unsigned long long first, second;
+  cuPointerAttribute which[] = {11, 12, 7};
+  void *values[] = {&start, &nbytes, &first};
+  ok(c.cu.PointerGetAttributes(3, which, values, adr + 5));
+  assert_true(start == adr);
+  assert_int_equal(nbytes, NBYTES);
+  ok(c.cu.MemFree(adr));
+  adr = allocated(NBYTES);
+  ok(c.cu.PointerGetAttribute(&second, 7, adr));
+  assert_true(first != second);
+  ok(c.cu.PointerGetAttributes(3, which, values, (uintptr_t)host));
+  assert_int_equal(nbytes, 0);
+  ok(c.cu.MemFree(adr));
+}
+
 static void pointers__tell_what_they_point_to(void **state) {
   (void)state;
   cuAddress adr = allocated(NBYTES), managed;
@@ -306,6 +325,7 @@ int memory_part(void) {
       in_contexts(managed__memory_of_the_host_is_closed_by_its_use),
       in_contexts(managed__memory_may_be_unsupported),
       in_contexts(pointers__tell_what_they_point_to),
+      in_contexts(pointers__tell_where_their_block_is),
   };
   return cmocka_run_group_tests_name("memory", tests, NULL, NULL);
 }

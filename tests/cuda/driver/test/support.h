@@ -40,6 +40,7 @@ int lives_part(void);
 int registered_part(void);
 int ipc_part(void);
 int chunks_part(void);
+int created_part(void);
 
 /* --- results ------------------------------------------------------------- */
 
