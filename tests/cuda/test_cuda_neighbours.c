@@ -146,9 +146,9 @@ static void read_by_checksum(struct memory *m) {
 
 static void read_by_connect(struct memory *m) {
   uintptr_t mirror;
-  assert_ok(umem_try_connect(&m->ctx, m->adr, NBYTES, &host, 0, &mirror));
-  memcpy(local, (void *)mirror, NBYTES);
-  assert_ok(umem_disconnect(&m->ctx, m->adr, &host, mirror, 0));
+  assert_ok(umem_try_connect(&m->ctx, m->adr, NBYTES, &cuda, 0, &mirror));
+  assert_ok(umem_copy_to(&cuda, mirror, &host, (uintptr_t)local, NBYTES));
+  assert_ok(umem_disconnect(&m->ctx, m->adr, &cuda, mirror, 0));
 }
 
 /* The work is put there between the two. */
