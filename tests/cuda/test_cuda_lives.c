@@ -7,7 +7,7 @@
 
 #define must(call) assert_int_equal(client.cu.call, UMEMI_CUDA_SUCCESS)
 
-enum { LITTLE = 1000, MUCH = 9 * MIB };
+enum { LITTLE = 1000, MUCH = 5 * MIB };
 
 static unsigned char *bytes, *copy; /* MUCH of each */
 
