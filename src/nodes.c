@@ -6,10 +6,10 @@
 /* The cpuset's. */
 uint64_t umemi_nodes_allowed(void) {
   static char const key[] = "\nMems_allowed_list:\t";
-  char text[UMEMI_MEMINFO];
-  char const *status = umemi_read_text("/proc/self/status", text, sizeof text);
+  char *status = umemi_text_of("/proc/self/status");
   char const *found = status ? strstr(status, key) : NULL;
   uint64_t allowed = found ? umemi_bits_of(found + sizeof key - 1) : 0;
+  free(status);
   return allowed ? allowed : UINT64_MAX;
 }
 
