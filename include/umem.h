@@ -32,6 +32,8 @@
  * - *Threads.* Any number of threads may use one context at once, for
  *   everything but constructing and destroying it.
  * - *errno* is not changed by any call. No call ends the process.
+ * - *Stacks.* A call needs no more than the smallest stack of a thread
+ *   (PTHREAD_STACK_MIN); drivers of devices may need more.
  * - *Forks.* A child of fork(2) has no helper threads, and publishes and
  * removes no file of its parent. So has one of _Fork() or clone(2) without
  * CLONE_VM where the kernel has MADV_WIPEONFORK (Linux 4.14); but of a parent
