@@ -983,6 +983,11 @@ typedef struct umemDeviceInfo {
  * GPUs); File and MMap, one (the working directory); Shm, one (/dev/shm);
  * OpenCL, those of all platforms. 0 for kinds that cannot be used here, and
  * those of other authors.
+ *
+ * A driver of GPUs or of OpenCL that this process has not started is asked by a
+ * child process, once, for at most 60 seconds: children that are forked later
+ * can use it. The program sees no SIGCHLD and no child to wait for. A GPU that
+ * fails is counted, too.
  */
 UMEM_API size_t umem_device_count(umemDeviceType type);
 

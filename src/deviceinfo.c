@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What devices there are, before any context exists: a row for each kind. */
-#include "gpu/gpu.h"
 #include "internal.h"
+
+#include "gpu/cu.h"
+#include "gpu/gpu.h"
 #include "opencl/opencl.h"
 
 /* --- memory --------------------------------------------------------------- */
@@ -110,10 +112,37 @@ static bool device_directory(char const *path, size_t index,
 
 /* --- GPUs ----------------------------------------------------------------- */
 
+static bool cuda_has(size_t index) {
+  int count = 0;
+  umemError ignored;
+  return umemi_cuda.load(&ignored) == umemOK &&
+         umemi_cuda.count(&count, &ignored) == umemOK &&
+         index < UMEMI_GPU_MAX && index < (size_t)count;
+}
+
+/* One that fails is there nevertheless, as are those behind it. */
 static bool device_cuda(char const *what, size_t index, umemDeviceInfo *info,
                         umemError *error) {
   (void)what;
-  return umemi_gpu_describe(&umemi_cuda, index, info, error);
+  if (umemi_gpu_describe(&umemi_cuda, index, info, error))
+    return true;
+  return cuda_has(index);
+}
+
+/* By us, or by the program: the driver says so before it is started. */
+static bool cuda_is_started(void) {
+  int (*get_count)(int *);
+  int count;
+  if (atomic_load(&umemi_cuda.driver->process))
+    return true;
+  void *library = umemi_os.dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
+  if (!library)
+    return false;
+  void *found = umemi_os.dlsym(library, "cuDeviceGetCount");
+  memcpy(&get_count, &found, sizeof found);
+  bool started = found && get_count(&count) != UMEMI_CUDA_ERROR_NOT_INITIALIZED;
+  dlclose(library);
+  return started;
 }
 
 /* --- kinds without devices ------------------------------------------------ */
@@ -130,21 +159,24 @@ static bool device_none(char const *why, size_t index, umemDeviceInfo *info,
 static struct deviceKind {
   umemDeviceType type;
   /* Describes a device; false: there is none of that number, and if it is 0
-     `error` says why. `info` is zeroed, and of no node. */
+     `error` says why. True with an error: it cannot be used. `info` is zeroed,
+     and of no node. */
   bool (*describe)(char const *what, size_t index, umemDeviceInfo *info,
                    umemError *error);
   char const *what;
+  /* A driver that has to be started to describe anything: was it? */
+  bool (*is_started)(void);
 } const kinds[] = {
-    {umemVirtualDevice, device_none,
-     "made of a Host: has no memory of its own"},
-    {umemHostDevice, device_node, NULL},
-    {umemFileDevice, device_directory, "."},
-    {umemMMapDevice, device_directory, "."},
-    {umemShmDevice, device_directory, "/dev/shm"},
-    {umemOpenCLDevice, umemi_cl_describe, NULL},
-    {umemCudaDevice, device_cuda, NULL},
-    {umemCudaHostDevice, device_cuda, NULL},
-    {umemCudaManagedDevice, device_cuda, NULL},
+    {umemVirtualDevice, device_none, "made of a Host: has no memory of its own",
+     NULL},
+    {umemHostDevice, device_node, NULL, NULL},
+    {umemFileDevice, device_directory, ".", NULL},
+    {umemMMapDevice, device_directory, ".", NULL},
+    {umemShmDevice, device_directory, "/dev/shm", NULL},
+    {umemOpenCLDevice, umemi_cl_describe, NULL, umemi_cl_is_started},
+    {umemCudaDevice, device_cuda, NULL, cuda_is_started},
+    {umemCudaHostDevice, device_cuda, NULL, cuda_is_started},
+    {umemCudaManagedDevice, device_cuda, NULL, cuda_is_started},
 };
 
 static struct deviceKind const *kind_find(umemDeviceType type) {
@@ -154,26 +186,111 @@ static struct deviceKind const *kind_find(umemDeviceType type) {
   return NULL;
 }
 
-static bool kind_describe(struct deviceKind const *kind, size_t index,
-                          umemDeviceInfo *info) {
-  umemError error = {.type = umemOK};
+static void kind_clear(struct deviceKind const *kind, size_t index,
+                       umemDeviceInfo *info) {
   memset(info, 0, sizeof *info);
   info->type = kind->type;
   info->numa_node = -1;
   info->device = (int)index;
-  info->usable = kind->describe(kind->what, index, info, &error);
-  if (!info->usable)
-    snprintf(info->reason, sizeof info->reason, "%.*s",
-             (int)sizeof info->reason - 1, error.text);
-  return info->usable;
 }
+
+static void kind_say_why(umemDeviceInfo *info, umemError const *error) {
+  snprintf(info->reason, sizeof info->reason, "%.*s",
+           (int)sizeof info->reason - 1, error->text);
+}
+
+/* By this process. False: there is none. */
+static bool kind_describe(struct deviceKind const *kind, size_t index,
+                          umemDeviceInfo *info) {
+  umemError error = {.type = umemOK};
+  kind_clear(kind, index, info);
+  bool there = kind->describe(kind->what, index, info, &error);
+  info->usable = there && error.type == umemOK;
+  if (!info->usable)
+    kind_say_why(info, &error);
+  return there;
+}
+
+/* --- what a child process says -------------------------------------------- */
+
+enum { LIST_MAX = 256 };
+
+struct deviceList {
+  size_t count;
+  umemDeviceInfo infos[LIST_MAX]; /* [0] says why there is none */
+};
+
+/* What was told once, by the place of the kind: drivers see no other devices
+   until the process ends, and starting one takes long. */
+static _Atomic(struct deviceList *) lists[sizeof kinds / sizeof *kinds];
+
+void umemi_device_lists_drop(void) {
+  for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+    struct deviceList *list = atomic_exchange(&lists[i], NULL);
+    if (list)
+      munmap(list, sizeof *list);
+  }
+}
+
+static void list_fill(void *answer, void const *kind) {
+  struct deviceList *list = answer;
+  while (list->count < LIST_MAX &&
+         kind_describe(kind, list->count, &list->infos[list->count]))
+    list->count++;
+}
+
+/* Where none is found, another time is another chance. */
+static void list_keep(struct deviceKind const *kind, struct deviceList *list) {
+  struct deviceList *none = NULL;
+  if (list->count == 0 ||
+      !atomic_compare_exchange_strong(&lists[kind - kinds], &none, list))
+    munmap(list, sizeof *list);
+}
+
+static bool list_tell(struct deviceList const *list, size_t index,
+                      umemDeviceInfo *info, size_t *count_out) {
+  *count_out = list->count;
+  *info = list->infos[index < list->count ? index : 0];
+  return index < list->count;
+}
+
+static bool list_ask(struct deviceKind const *kind, size_t index,
+                     umemDeviceInfo *info, size_t *count_out) {
+  struct deviceList *list = atomic_load(&lists[kind - kinds]);
+  umemError error;
+  void *answer;
+  if (list)
+    return list_tell(list, index, info, count_out);
+  if (umemi_aside(list_fill, kind, sizeof *list, &answer, &error) != umemOK) {
+    kind_clear(kind, index, info);
+    kind_say_why(info, &error);
+    *count_out = 0;
+    return false;
+  }
+  bool there = list_tell(answer, index, info, count_out);
+  list_keep(kind, answer);
+  return there;
+}
+
+/* --- either way ----------------------------------------------------------- */
 
 static size_t kind_count(struct deviceKind const *kind) {
   size_t count = 0;
   umemDeviceInfo info;
-  while (kind_describe(kind, count, &info))
-    count++;
+  if (kind->is_started && !kind->is_started())
+    list_ask(kind, 0, &info, &count);
+  else
+    while (kind_describe(kind, count, &info))
+      count++;
   return count;
+}
+
+static bool kind_tell(struct deviceKind const *kind, size_t index,
+                      umemDeviceInfo *info) {
+  size_t count;
+  return kind->is_started && !kind->is_started()
+             ? list_ask(kind, index, info, &count)
+             : kind_describe(kind, index, info);
 }
 
 size_t umem_device_count(umemDeviceType type) {
@@ -194,7 +311,7 @@ static umemStatusType info_take(umemDeviceType type, size_t index,
                            "type is no kind of this library");
   if (!info_out)
     return umemi_null(error, "info_out");
-  if (!kind_describe(kind, index, &info) && index > 0)
+  if (!kind_tell(kind, index, &info) && index > 0)
     return umem_error_fill(error, umemIndexError, 0, 0, "there are %zu devices",
                            kind_count(kind));
   struct umemiSized sized = {sizeof info.size, sizeof info,

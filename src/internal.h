@@ -457,6 +457,14 @@ bool umemi_meminfo(char const *text, char const *key, uint64_t *number_out);
 uint64_t umemi_nodes(void);
 /* "0-1,3": a bit for each number below 64. */
 uint64_t umemi_bits_of(char const *list);
+/* aside.c: work in a child process, which the program does not notice. It has
+   60 seconds, and writes its answer to `nbytes` of zeroed memory, which is the
+   caller's to munmap() on success. Never where a lock of ours is held. */
+typedef void umemiAsideWork(void *answer, void const *arg);
+umemStatusType umemi_aside(umemiAsideWork *work, void const *arg, size_t nbytes,
+                           void **answer_out, umemError *error);
+/* deviceinfo.c: what was answered aside is asked again. For tests. */
+void umemi_device_lists_drop(void);
 /* nodes.c: those that this process may have, all if that is not known; */
 uint64_t umemi_nodes_allowed(void);
 /* and those of them with memory for all purposes, which are told as devices. */

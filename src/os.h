@@ -14,6 +14,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <search.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -63,6 +64,10 @@ struct umemiOs {
   int (*pthread_setspecific)(pthread_key_t, void const *);
   int (*pthread_create)(pthread_t *, pthread_attr_t const *, void *(*)(void *),
                         void *);
+  /* processes */
+  int (*clone)(int (*)(void *), void *, int, void *, ...);
+  pid_t (*fork)(void);
+  void (*exit_now)(int);
   /* pages */
   void *(*mmap)(void *, size_t, int, int, int, off_t);
   int (*madvise)(void *, size_t, int);
@@ -107,17 +112,30 @@ struct umemiOs {
     .dlopen = dlopen, .dlsym = dlsym,                                          \
     .pthread_key_create = pthread_key_create,                                  \
     .pthread_setspecific = pthread_setspecific,                                \
-    .pthread_create = pthread_create, .mmap = mmap, .madvise = madvise,        \
-    .mincore = mincore, .munmap = munmap, .mlock = mlock,                      \
-    .mbind = umemi_mbind, .open = open, .openat = openat,                      \
-    .open_by_handle_at = open_by_handle_at, .close = close, .stat = stat,      \
-    .lstat = lstat, .fstat = fstat, .statx = statx, .fstatvfs = fstatvfs,      \
-    .fcntl = fcntl, .ioctl = umemi_ioctl, .realpath = realpath,                \
-    .pread = pread, .pwrite = pwrite, .ftruncate = ftruncate, .lseek = lseek,  \
-    .fallocate = fallocate, .fdatasync = fdatasync, .fsync = fsync,            \
-    .fchmod = fchmod, .renameat = renameat, .linkat = linkat,                  \
+<<<<<<< HEAD
+.pthread_create = pthread_create,
+    .mmap = mmap, .madvise = madvise, .mincore = mincore, .munmap = munmap,
+    .mlock = mlock, .mbind = umemi_mbind, .open = open, .openat = openat,
+    .open_by_handle_at = open_by_handle_at, .close = close, .stat = stat,
+    .lstat = lstat, .fstat = fstat, .statx = statx, .fstatvfs = fstatvfs,
+    .fcntl = fcntl, .ioctl = umemi_ioctl, .realpath = realpath, .pread = pread,
+    .pwrite = pwrite, .ftruncate = ftruncate, .lseek = lseek,
+    .fallocate = fallocate, .fdatasync = fdatasync, .fsync = fsync,
+    .fchmod = fchmod, .renameat = renameat, .linkat = linkat,
     .unlinkat = unlinkat, .memfd_create = memfd_create                         \
-  }
+=======
+.pthread_create = pthread_create,
+    .clone = clone, .fork = fork, .exit_now = _exit, .mmap = mmap,
+    .madvise = madvise, .mincore = mincore, .munmap = munmap, .mlock = mlock,
+    .mbind = umemi_mbind, .open = open, .openat = openat, .close = close,
+    .stat = stat, .lstat = lstat, .fstat = fstat, .statx = statx,
+    .fstatvfs = fstatvfs, .fcntl = fcntl, .ioctl = ioctl, .realpath = realpath,
+    .pread = pread, .pwrite = pwrite, .ftruncate = ftruncate, .lseek = lseek,
+    .fallocate = fallocate, .fdatasync = fdatasync, .fsync = fsync,
+    .fchmod = fchmod, .renameat = renameat, .linkat = linkat,
+    .unlinkat = unlinkat, .memfd_create = memfd_create                                               \
+>>>>>>> wt-opencl
+}
 
 #ifdef UMEM_TEST_HOOKS
 extern struct umemiOs umemi_os;

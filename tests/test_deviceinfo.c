@@ -2,6 +2,9 @@
 /* What devices there are, as the system tells it, and as it might. */
 #include "core.h"
 
+#include <signal.h>
+#include <sys/wait.h>
+
 #include "internal.h"
 #include "opencl/cl.h"
 
@@ -325,6 +328,7 @@ static void *a_function(void *library, char const *name) {
 }
 
 static void cl_begin(int const *devices, size_t platforms) {
+  umemi_device_lists_drop();
   umemi_os.dlopen = a_library;
   umemi_os.dlsym = a_function;
   memcpy(cl_devices, devices, platforms * sizeof *devices);
@@ -401,6 +405,103 @@ static void opencl__names_are_cut_where_they_are_too_long(void **state) {
   }
 }
 
+/* --- drivers that have not been started ----------------------------------- */
+
+static void (*child_does)(void);
+static pid_t test_process;
+
+static clInt platforms_in_child(clUint room, clPlatform *out,
+                                clUint *count_out) {
+  if (getpid() == test_process)
+    fail_msg("the driver is started here");
+  if (child_does)
+    child_does();
+  return give_platforms(room, out, count_out);
+}
+
+static void *a_function_for_children(void *library, char const *name) {
+  return strcmp(name, "clGetPlatformIDs") == 0 ? (void *)platforms_in_child
+                                               : a_function(library, name);
+}
+
+static void aside_begin(void (*does)(void)) {
+  static int const one = 1;
+  test_process = getpid();
+  child_does = does;
+  cl_begin(&one, 1);
+  umemi_os.dlsym = a_function_for_children;
+}
+
+static volatile sig_atomic_t signals;
+
+static void count_signal(int number) {
+  (void)number;
+  signals++;
+}
+
+static void
+asking__is_not_seen_by_a_program_that_waits_for_children(void **st) {
+  (void)st;
+  int const actions[] = {0, 1};
+  for (size_t i = 0; i < LENGTH(actions); i++) {
+    signals = 0;
+    signal(SIGCHLD, actions[i] ? count_signal : SIG_IGN);
+    int before = dup(0);
+    close(before);
+    aside_begin(NULL);
+    assert_int_equal(umem_device_count(umemOpenCLDevice), 1);
+    assert_int_equal(info_of(umemOpenCLDevice, 0).usable, 1);
+    assert_int_equal(signals, 0);
+    assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+    assert_int_equal(errno, ECHILD);
+    assert_int_equal(waitpid(-1, NULL, WNOHANG | __WALL), -1);
+    int after = dup(0);
+    close(after);
+    assert_int_equal(after, before); /* no descriptor is left */
+  }
+  signal(SIGCHLD, SIG_DFL);
+}
+
+static void crash(void) {
+  kill(getpid(), SIGKILL);
+}
+
+static void leave(void) {
+  _exit(3);
+}
+
+static void asking__a_driver_that_ends_the_process_says_so(void **state) {
+  (void)state;
+  aside_begin(crash);
+  assert_int_equal(umem_device_count(umemOpenCLDevice), 0);
+  assert_has(info_of(umemOpenCLDevice, 0).reason, "signal 9 ended it");
+  aside_begin(leave);
+  assert_has(info_of(umemOpenCLDevice, 0).reason, "it ended with status 3");
+}
+
+static void asking__without_a_process_or_memory_says_so(void **state) {
+  (void)state;
+  static struct {
+    enum fault_call call;
+    unsigned k;
+    int code;
+    char const *why;
+  } const cases[] = {{FAULT_clone, 1, EAGAIN, "EAGAIN"},
+                     {FAULT_fork, 1, EAGAIN, "fork: the driver is asked"},
+                     {FAULT_mmap, 1, ENOMEM, "a child process"},
+                     {FAULT_mmap, 2, ENOMEM, "a child process"},
+                     {FAULT_mmap, 3, ENOMEM, "a child process"}};
+  for (size_t i = 0; i < LENGTH(cases); i++) {
+    umemi_device_lists_drop();
+    faults_install();
+    faults_fail(cases[i].call, cases[i].k, cases[i].code);
+    umemDeviceInfo info = info_of(umemOpenCLDevice, 0);
+    assert_int_equal(info.usable, 0);
+    assert_has(info.reason, cases[i].why);
+    faults_reset();
+  }
+}
+
 /* --- sizes ---------------------------------------------------------------- */
 
 /* Of a program that was compiled with less, or more, than there is now. */
@@ -441,6 +542,9 @@ int main(void) {
       faulty_test(opencl__without_platform_or_device_says_which),
       faulty_test(opencl__with_a_platform_that_fails_has_the_others),
       faulty_test(opencl__names_are_cut_where_they_are_too_long),
+      faulty_test(asking__is_not_seen_by_a_program_that_waits_for_children),
+      faulty_test(asking__a_driver_that_ends_the_process_says_so),
+      faulty_test(asking__without_a_process_or_memory_says_so),
       shown_test(info__is_written_as_far_as_asked),
   };
   return cmocka_run_group_tests(tests, temp_setup, temp_teardown);

@@ -202,8 +202,7 @@ enum { UMEMI_CL_NUMBERS(UMEMI_CL_NUMBER) };
     (clContext context, clDevice device, clBits const *properties,             \
      size_t nbytes, clUint alignment, clInt *code_out),                        \
     (context, device, properties, nbytes, alignment, code_out))                \
-  X(clInt, clMemFreeINTEL, (clContext context, void *ptr),             \
-    (context, ptr))                                                            \
+  X(clInt, clMemFreeINTEL, (clContext context, void *ptr), (context, ptr))     \
   X(clInt, clEnqueueMemcpyINTEL,                                               \
     (clQueue queue, clUint blocking, void *dest, void const *src,              \
      size_t nbytes, UMEMI_CL_WAITS_),                                          \

@@ -114,6 +114,9 @@ bool umemi_cl_describe(char const *what, size_t index, umemDeviceInfo *info,
                        umemError *error) {
   (void)what;
   struct umemiCl const *cl;
-  return umemi_cl_load(&cl, error) == umemOK &&
-         devices_search(cl, index, info, error) == umemOK;
+  umemStatusType status = umemi_cl_load(&cl, error);
+  if (status == umemOK)
+    status = devices_search(cl, index, info, error);
+  error->type = status; /* a platform that failed may have been passed */
+  return status == umemOK;
 }

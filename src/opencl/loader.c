@@ -14,6 +14,10 @@ bool umemi_cl_is_usable(void) {
   return umemi_driver_is_usable(&driver);
 }
 
+bool umemi_cl_is_started(void) {
+  return atomic_load(&driver.process) != 0;
+}
+
 /* The name of the first function that is missing, or NULL. POSIX: what dlsym()
    finds fits a pointer to a function. */
 static char const *loader_fill(void *library, struct umemiCl *cl) {

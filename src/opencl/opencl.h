@@ -105,6 +105,8 @@ umemStatusType umemi_cl_load(struct umemiCl const **cl_out, umemError *error);
 /* umemi_driver_guard() and umemi_driver_is_usable() of it. */
 umemStatusType umemi_cl_guard(umemError *error);
 bool umemi_cl_is_usable(void);
+/* By this process, or by a parent of it. */
+bool umemi_cl_is_started(void);
 
 /* report.c: what a driver says ---------------------------------------------*/
 

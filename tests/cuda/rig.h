@@ -132,6 +132,8 @@ static inline int rig_find_device(void) {
     return SKIPPED;
   }
   print_message("CUDA device \"%s\"\n", first.name);
+  if (client.cu.Init(0) != UMEMI_CUDA_SUCCESS) /* it is asked aside */
+    fail_msg("cuInit() fails");
   return 0;
 }
 

@@ -304,13 +304,11 @@ static void assert_unusable(char const *why) {
   assert_status(umem_device_info(umemCudaDevice, 1, &info), umemIndexError);
 }
 
-static int role_list(void) {
-  umemDeviceInfo info = {.size = sizeof info};
-  int const count = device_count();
+static void list_check(umemDeviceInfo const *infos, int count) {
   char name[128];
   for (int i = 0; i < count; i++) {
     size_t total;
-    assert_ok(umem_device_info(umemCudaDevice, (size_t)i, &info));
+    umemDeviceInfo info = infos[i];
     assert_int_equal(info.type, umemCudaDevice);
     assert_int_equal(info.usable, 1);
     assert_int_equal(info.device, i);
@@ -322,8 +320,26 @@ static int role_list(void) {
     assert_true(info.free_bytes == 0); /* to ask would make a context */
     assert_false(is_active(i));
   }
-  assert_status(umem_device_info(umemCudaDevice, (size_t)count, &info),
-                umemIndexError);
+}
+
+/* Before the driver is started, and after. */
+static int role_list(void) {
+  umemDeviceInfo infos[64], none = {.size = sizeof none};
+  int const count = device_count();
+  int seen;
+  for (int started = 0; started < 2; started++) {
+    for (int i = 0; i < count; i++) {
+      infos[i].size = sizeof infos[i];
+      assert_ok(umem_device_info(umemCudaDevice, (size_t)i, &infos[i]));
+    }
+    assert_status(umem_device_info(umemCudaDevice, (size_t)count, &none),
+                  umemIndexError);
+    assert_int_equal(client.cu.DeviceGetCount(&seen),
+                     started ? UMEMI_CUDA_SUCCESS
+                             : UMEMI_CUDA_ERROR_NOT_INITIALIZED);
+    assert_int_equal(client.cu.Init(0), UMEMI_CUDA_SUCCESS);
+    list_check(infos, count);
+  }
   return 0;
 }
 
@@ -1319,7 +1335,12 @@ static void child__is_told_that_it_cannot_use_the_device(void **state) {
   assert_role_succeeds("fork", NULL);
 }
 
+/* Asking what there is does not count as use. */
 static int role_fork_first(void) {
+  umemDeviceInfo info = {.size = sizeof info};
+  assert_true(device_count() > 0);
+  assert_ok(umem_device_info(umemCudaHostDevice, 0, &info));
+  assert_int_equal(info.usable, 1);
   for (int i = 0; i < 2; i++)
     assert_child_succeeds(construct_and_use);
   construct_and_use();

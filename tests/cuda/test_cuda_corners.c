@@ -117,6 +117,21 @@ static void codes__after_which_nothing_works_are_known(void **state) {
 
 /* --- devices -------------------------------------------------------------- */
 
+static void device_info__of_one_that_fails_does_not_hide_the_others(void **st) {
+  (void)st;
+  need_simulation();
+  umemDeviceInfo info = {.size = sizeof info};
+  size_t const count = umem_device_count(umemCudaDevice);
+  client.sim.inject("cuDeviceTotalMem_v2", 1, 999, SIMCU_ONCE);
+  assert_int_equal(umem_device_count(umemCudaDevice), count);
+  client.sim.inject("cuDeviceTotalMem_v2", 1, 999, SIMCU_ONCE);
+  assert_ok(umem_device_info(umemCudaDevice, 0, &info));
+  assert_int_equal(info.usable, 0);
+  assert_has(info.reason, "cuDeviceTotalMem");
+  assert_ok(umem_device_info(umemCudaDevice, count - 1, &info));
+  assert_int_equal(info.usable, 1);
+}
+
 static void device_info__of_no_index_says_how_many_there_are(void **state) {
   (void)state;
   umemDeviceInfo info = {.size = sizeof info};
@@ -632,6 +647,7 @@ int main(int argc, char **argv) {
       corner_test(codes__without_a_name_are_told_as_numbers),
       corner_test(note__of_the_first_failure_is_there_once),
       corner_test(codes__after_which_nothing_works_are_known),
+      corner_test(device_info__of_one_that_fails_does_not_hide_the_others),
       corner_test(device_info__of_no_index_says_how_many_there_are),
       corner_test(devices__that_went_away_are_told),
       corner_test(device_info__knows_the_nearest_node),

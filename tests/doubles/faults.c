@@ -64,6 +64,7 @@ FAULTY(int, pthread_create,
        (pthread_t * thread, pthread_attr_t const *attributes,
         void *(*run)(void *), void *argument),
        (thread, attributes, run, argument), how)
+FAULTY(pid_t, fork, (void), (), MINUS_ONE)
 FAULTY(void *, mmap,
        (void *at, size_t size, int prot, int flags, int fd, off_t offset),
        (at, size, prot, flags, fd, offset), (errno = how, MAP_FAILED))
@@ -155,6 +156,12 @@ static int faulty_openat(int dir, char const *path, int flags, ...) {
   mode_t mode = mode_argument(flags, more);
   va_end(more);
   return how ? MINUS_ONE : faults_real.openat(dir, path, flags, mode);
+}
+
+static int faulty_clone(int (*run)(void *), void *stack, int flags, void *arg,
+                        ...) {
+  int how = fault_due(FAULT_clone);
+  return how ? MINUS_ONE : faults_real.clone(run, stack, flags, arg);
 }
 
 static int faulty_fcntl(int fd, int command, ...) {

@@ -55,6 +55,8 @@
   X(renameat)                                                                  \
   X(linkat)                                                                    \
   X(unlinkat)                                                                  \
+  X(clone)                                                                     \
+  X(fork)                                                                      \
   X(munmap)                                                                    \
   X(mlock)                                                                     \
   X(mbind)                                                                     \
