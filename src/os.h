@@ -112,30 +112,18 @@ struct umemiOs {
     .dlopen = dlopen, .dlsym = dlsym,                                          \
     .pthread_key_create = pthread_key_create,                                  \
     .pthread_setspecific = pthread_setspecific,                                \
-<<<<<<< HEAD
-.pthread_create = pthread_create,
-    .mmap = mmap, .madvise = madvise, .mincore = mincore, .munmap = munmap,
-    .mlock = mlock, .mbind = umemi_mbind, .open = open, .openat = openat,
-    .open_by_handle_at = open_by_handle_at, .close = close, .stat = stat,
-    .lstat = lstat, .fstat = fstat, .statx = statx, .fstatvfs = fstatvfs,
-    .fcntl = fcntl, .ioctl = umemi_ioctl, .realpath = realpath, .pread = pread,
-    .pwrite = pwrite, .ftruncate = ftruncate, .lseek = lseek,
-    .fallocate = fallocate, .fdatasync = fdatasync, .fsync = fsync,
-    .fchmod = fchmod, .renameat = renameat, .linkat = linkat,
-    .unlinkat = unlinkat, .memfd_create = memfd_create                         \
-=======
-.pthread_create = pthread_create,
-    .clone = clone, .fork = fork, .exit_now = _exit, .mmap = mmap,
-    .madvise = madvise, .mincore = mincore, .munmap = munmap, .mlock = mlock,
-    .mbind = umemi_mbind, .open = open, .openat = openat, .close = close,
-    .stat = stat, .lstat = lstat, .fstat = fstat, .statx = statx,
-    .fstatvfs = fstatvfs, .fcntl = fcntl, .ioctl = ioctl, .realpath = realpath,
-    .pread = pread, .pwrite = pwrite, .ftruncate = ftruncate, .lseek = lseek,
-    .fallocate = fallocate, .fdatasync = fdatasync, .fsync = fsync,
-    .fchmod = fchmod, .renameat = renameat, .linkat = linkat,
-    .unlinkat = unlinkat, .memfd_create = memfd_create                                               \
->>>>>>> wt-opencl
-}
+    .pthread_create = pthread_create, .clone = clone, .fork = fork,            \
+    .exit_now = _exit, .mmap = mmap, .madvise = madvise, .mincore = mincore,   \
+    .munmap = munmap, .mlock = mlock, .mbind = umemi_mbind, .open = open,      \
+    .openat = openat, .open_by_handle_at = open_by_handle_at, .close = close,  \
+    .stat = stat, .lstat = lstat, .fstat = fstat, .statx = statx,              \
+    .fstatvfs = fstatvfs, .fcntl = fcntl, .ioctl = umemi_ioctl,                \
+    .realpath = realpath, .pread = pread, .pwrite = pwrite,                    \
+    .ftruncate = ftruncate, .lseek = lseek, .fallocate = fallocate,            \
+    .fdatasync = fdatasync, .fsync = fsync, .fchmod = fchmod,                  \
+    .renameat = renameat, .linkat = linkat, .unlinkat = unlinkat,              \
+    .memfd_create = memfd_create                                               \
+  }
 
 #ifdef UMEM_TEST_HOOKS
 extern struct umemiOs umemi_os;
