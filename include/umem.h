@@ -215,7 +215,9 @@ enum {
       files and modes `w` and `w+` only. The new file belongs to who wrote it,
       and has the permissions of the old one unless others are asked for. As
       with rename(2), what must be writable is the directory. */
-  UMEM_FILE_ATOMIC = 1 << 4
+  UMEM_FILE_ATOMIC = 1 << 4,
+  /** Allocate without the lock that keeps other contexts from it. */
+  UMEM_FILE_NO_LOCK = 1 << 5
 };
 
 /**

@@ -113,7 +113,10 @@ umemStatusType umemi_store_alloc(void *state, size_t nbytes, size_t alignment,
   uint64_t start = 0;
   bool reused;
   umemStatusType status = umemOK;
-  if (!store_is_nothing(store, nbytes, alignment))
+  bool reserves = !store_is_nothing(store, nbytes, alignment);
+  if (reserves)
+    status = umemi_file_claim(&store->open, error);
+  if (reserves && status == umemOK)
     status = store_reserve(store, nbytes, alignment, &start, &reused, error);
   if (status == umemOK)
     *adr_out = store->origin + (uintptr_t)start;

@@ -665,7 +665,8 @@ static void use_inherited(void) {
   memcpy(bytes_of(m), "child", 5);
   assert_ok(from_host("ren", m, bytes_of(m) + 5, 3));
   uintptr_t adr;
-  assert_ok(umem_try_alloc(m, 10, &adr));
+  assert_fails(m, umem_try_alloc(m, 10, &adr), umemRuntimeError,
+               "in a forked child");
   assert_ok(umem_flush(m));
   assert_ok(umem_dtor(m));
 }
