@@ -15,13 +15,15 @@ struct opening {
   int missing;     /* errno of looking at the name before, or 0 */
   struct stat old; /* of the file then, if not missing */
   struct stat st;  /* of the file that is open */
+  int old_fd;      /* O_PATH: what an ATOMIC one will replace, or -1 */
 };
 
 /* The name comes last: it may be long, and the text is cut at the end. */
 umemStatusType umemi_file_failed(struct umemiOpenFile const *file,
                                  int sys_errno, char const *what,
                                  umemError *error) {
-  return umem_error_fill(error, umemIOError, sys_errno, 0, "%s \"%s\"", what,
+  umemStatusType type = sys_errno == ENOMEM ? umemMemoryError : umemIOError;
+  return umem_error_fill(error, type, sys_errno, 0, "%s \"%s\"", what,
                          file->name);
 }
 
@@ -214,14 +216,12 @@ static void open_lock_fd(struct opening const *o) {
                            O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 }
 
-/* Finds what will be replaced, and sets `old_out`, or -1 if there is nothing.
- */
-static umemStatusType atomic_look(struct opening *o, int *old_out,
-                                  umemError *error) {
+/* Finds what will be replaced. */
+static umemStatusType atomic_look(struct opening *o, umemError *error) {
   struct umemiPlace *place = &o->file->place;
   bool follow = !(o->options.flags & (UMEM_FILE_NOFOLLOW | UMEM_FILE_EXCL));
-  int failed = umemi_place_look(place, follow, old_out, &o->old);
-  o->missing = *old_out < 0 ? ENOENT : 0;
+  int failed = umemi_place_look(place, follow, &o->old_fd, &o->old);
+  o->missing = o->old_fd < 0 ? ENOENT : 0;
   if (!failed && o->missing && place->name[strlen(place->name) - 1] == '/')
     failed = EISDIR;
   if (failed)
@@ -249,35 +249,32 @@ static umemStatusType atomic_check(struct opening const *o, umemError *error) {
   return refused ? kind_tell(o, refused, error) : umemOK;
 }
 
-/* The temporary file is its owner's alone until it has the rights of the old
-   one. */
-static umemStatusType atomic_create(struct opening *o, int old,
-                                    umemError *error) {
-  struct umemiOpenFile *file = o->file;
-  bool alike = !o->missing && !o->options.permissions;
-  mode_t permissions = alike ? o->old.st_mode & 0700 : open_permissions(o);
-  umemStatusType status =
-      umemi_temp_create(file, o->access, permissions, error);
-  if (status != umemOK || o->missing)
-    return status;
-  return umemi_rights_copy(file, old, &o->old, alike, error);
+/* Does it get the permissions of the old file? */
+static bool atomic_is_alike(struct opening const *o) {
+  return !o->missing && !o->options.permissions;
 }
 
+/* The temporary file is its owner's alone until atomic_dress(). */
 static umemStatusType open_atomic(struct opening *o, umemError *error) {
-  int old;
-  o->file->is_atomic = true;
-  o->file->exclusive = o->options.flags & UMEM_FILE_EXCL;
-  umemStatusType status = atomic_look(o, &old, error);
+  struct umemiOpenFile *file = o->file;
+  file->is_atomic = true;
+  file->exclusive = o->options.flags & UMEM_FILE_EXCL;
+  umemStatusType status = atomic_look(o, error);
   if (status == umemOK)
     status = atomic_check(o, error);
-  umemi_place_prepare_sync(&o->file->place);
-  if (status == umemOK)
-    status = atomic_create(o, old, error);
-  if (status == umemOK)
-    status = kind_check_fd(o, error);
-  if (old >= 0)
-    umemi_os.close(old);
-  return status;
+  if (status != umemOK)
+    return status;
+  umemi_place_prepare_sync(&file->place);
+  status = umemi_temp_create(
+      file, o->access, atomic_is_alike(o) ? 0600 : open_permissions(o), error);
+  return status == umemOK ? kind_check_fd(o, error) : status;
+}
+
+/* After all other descriptors are open, which the rights may not allow. */
+static umemStatusType atomic_dress(struct opening const *o, umemError *error) {
+  return o->old_fd < 0 ? umemOK
+                       : umemi_rights_copy(o->file, o->old_fd, &o->old,
+                                           atomic_is_alike(o), error);
 }
 
 /* --- the rest of the constructor ------------------------------------------ */
@@ -310,8 +307,6 @@ static umemStatusType open_direct(struct opening const *o, umemError *error) {
 
 static umemStatusType open_place(struct opening *o, umemError *error) {
   int failed = umemi_place_open(&o->file->place, o->file->name);
-  if (failed == ENOMEM)
-    return umemi_no_memory(error, "a file name", strlen(o->file->name));
   if (failed)
     return open_refused(o, failed, "open", error);
   return o->options.flags & UMEM_FILE_ATOMIC ? open_atomic(o, error)
@@ -329,6 +324,8 @@ static umemStatusType open_all(struct opening *o, umemError *error) {
       return umemi_file_failed(o->file, errno, "FD_CLOEXEC", error);
     open_lock_fd(o);
   }
+  if (status == umemOK)
+    status = atomic_dress(o, error);
   return status == umemOK && !o->maps ? umemi_file_settle(o->file, error)
                                       : status;
 }
@@ -381,7 +378,8 @@ static void open_init(struct umemiOpenFile *file, uint32_t flags) {
 umemStatusType umemi_file_open(struct umemiOpenFile *file, char const *filename,
                                char const *mode, umemFileOptions const *options,
                                bool maps, umemError *error) {
-  struct opening o = {.file = file, .options = *options, .maps = maps};
+  struct opening o = {
+      .file = file, .options = *options, .maps = maps, .old_fd = -1};
   open_init(file, options->flags);
   if (!umemi_file_parse_mode(mode, &file->mode))
     return umem_error_fill(error, umemValueError, 0, 0,
@@ -401,6 +399,8 @@ umemStatusType umemi_file_open(struct umemiOpenFile *file, char const *filename,
     return umemi_no_memory(error, "a file name",
                            strlen(filename ? filename : fd_name));
   status = open_all(&o, error);
+  if (o.old_fd >= 0)
+    umemi_os.close(o.old_fd);
   if (status != umemOK)
     umemi_file_abandon(file);
   return status;

@@ -823,7 +823,7 @@ umemStatusType umemi_file_open(struct umemiOpenFile *file, char const *filename,
 /* The last step of a constructor: empties the file if the mode says so. Left
    to the caller if it `maps`. */
 umemStatusType umemi_file_settle(struct umemiOpenFile *file, umemError *error);
-/* IOError: errno, `what`, the file's name. */
+/* IOError, or MemoryError of ENOMEM: errno, `what`, the file's name. */
 umemStatusType umemi_file_failed(struct umemiOpenFile const *file,
                                  int sys_errno, char const *what,
                                  umemError *error);
