@@ -91,9 +91,9 @@ static mode_t open_permissions(struct opening const *o) {
   return o->options.permissions ? (mode_t)o->options.permissions : 0666;
 }
 
-/* Waits until the holder of a lease gives it back, as open(2) does. The name is
-   held with O_PATH meanwhile, so that it cannot become a FIFO, which would be
-   waited for without end. A descriptor, or -1. */
+/* Waits until the holder of a lease gives it back, as open(2) does. The file is
+   held with O_PATH meanwhile: a FIFO that takes its name would be waited for
+   without end. A descriptor, or -1. */
 static int open_waiting(struct opening const *o) {
   struct umemiPlace const *place = &o->file->place;
   int flags = open_flags(o) & ~O_NONBLOCK, fd = -1;
@@ -120,9 +120,7 @@ static int open_existing(struct opening const *o) {
   int flags = open_flags(o) | (o->file->mode.creates ? O_CREAT : 0);
   int fd = umemi_keep_fd(UMEMI_RETRY(
       umemi_os.openat(place->dir, place->name, flags, open_permissions(o))));
-  bool is_leased =
-      fd < 0 && errno == EWOULDBLOCK && !o->missing && S_ISREG(o->old.st_mode);
-  return is_leased ? open_waiting(o) : fd;
+  return fd < 0 && errno == EWOULDBLOCK ? open_waiting(o) : fd;
 }
 
 /* Finds out where a link to nothing leads; 0 or errno. */

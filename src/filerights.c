@@ -29,8 +29,7 @@ static void rights_begin(struct rights *r, struct umemiPlace const *place,
       st.st_dev == r->old->st_dev)
     return;
   r->old_fd = umemi_place_reopen(place, fd, r->old,
-                                 O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY |
-                                     O_CLOEXEC);
+                                 O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 }
 
 /* --- attributes ----------------------------------------------------------- */
