@@ -880,7 +880,8 @@ UMEM_API umemStatusType umem_import_handle(void const *ctx, void const *buf,
  * Make what was written to `ctx` durable: on return it survives a power cut.
  *
  * Files: fdatasync(), and an fsync() of the directory after a create, where the
- * file system can sync directories. After a failed flush every later one fails
+ * file system can sync directories; syncfs() if this process may not read the
+ * directory. After a failed flush every later one fails
  * until the file is opened anew, because the kernel may have dropped the data
  * (fsync(2)). With UMEM_FILE_ATOMIC the temporary file is made durable, and
  * nothing is published. Devices whose contents die with the process: nothing to

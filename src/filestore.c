@@ -84,6 +84,9 @@ static umemStatusType store_reserve(struct umemiStore *store, size_t nbytes,
                                     bool *reused_out, umemError *error) {
   uint64_t size;
   size_t room = nbytes ? nbytes : 1; /* a place of its own */
+  umemStatusType status = umemi_file_claim(&store->open, error);
+  if (status != umemOK)
+    return status;
   int failed = umemi_store_size(store, &size);
   if (failed)
     return umem_error_fill(error, umemIOError, failed, 0, "fstat");
@@ -113,10 +116,7 @@ umemStatusType umemi_store_alloc(void *state, size_t nbytes, size_t alignment,
   uint64_t start = 0;
   bool reused;
   umemStatusType status = umemOK;
-  bool reserves = !store_is_nothing(store, nbytes, alignment);
-  if (reserves)
-    status = umemi_file_claim(&store->open, error);
-  if (reserves && status == umemOK)
+  if (!store_is_nothing(store, nbytes, alignment))
     status = store_reserve(store, nbytes, alignment, &start, &reused, error);
   if (status == umemOK)
     *adr_out = store->origin + (uintptr_t)start;

@@ -32,6 +32,8 @@ static umemStatusType allocate(void const *ctx) {
 }
 
 #define assert_second(ctx)                                                     \
+  assert_true(umem_calloc(ctx, 1, 1) == 0);                                    \
+  assert_slot(ctx, umemIOError, "EAGAIN (11)");                                \
   assert_fails(                                                                \
       ctx, allocate(ctx), umemIOError,                                         \
       "EAGAIN (11) Resource temporarily unavailable: another context "         \
@@ -152,6 +154,35 @@ static void empty__reader_that_comes_meanwhile_waits(void **state) {
   assert_true(is_read);
   assert_ok(umem_dtor(&late_reader));
   assert_ok(umem_dtor(&writer));
+}
+
+static pthread_barrier_t together;
+
+static void *construct_writer(void *context) {
+  pthread_barrier_wait(&together);
+  umemStatusType status = umemFile_ctor(context, contested, "w");
+  return status == umemOK ? context : NULL;
+}
+
+static void empty__of_two_at_a_time_one_succeeds(void **state) {
+  (void)state;
+  assert_int_equal(pthread_barrier_init(&together, NULL, 2), 0);
+  for (size_t i = 0; i < scaled(200, 20); i++) {
+    umemFile files[2];
+    pthread_t other;
+    void *theirs;
+    contested = file_with("sample");
+    assert_int_equal(pthread_create(&other, NULL, construct_writer, &files[0]),
+                     0);
+    void const *ours = construct_writer(&files[1]);
+    assert_int_equal(pthread_join(other, &theirs), 0);
+    assert_int_equal(!!ours + !!theirs, 1);
+    assert_ok(umem_dtor(&files[0]));
+    assert_ok(umem_dtor(&files[1]));
+    assert_file_is(contested, "");
+    unlink(contested);
+  }
+  pthread_barrier_destroy(&together);
 }
 
 static void open_and_close(void) {
@@ -451,6 +482,8 @@ static void use_inherited(void) {
   uintptr_t adr;
   assert_fails(&inherited, allocate(&inherited), umemRuntimeError,
                "the parent process allocates in this file");
+  assert_true(umem_calloc(&inherited, 1, 1) == 0);
+  assert_slot(&inherited, umemRuntimeError, "in a forked child");
   assert_ok(write_text(&inherited, 0, "S"));
   assert_ok(umem_try_set(&inherited, 1, 'A', 1));
   assert_ok(umem_flush(&inherited));
@@ -501,6 +534,7 @@ int main(void) {
       faulty_test(empty__of_an_empty_file_loses_nothing),
       faulty_test(empty__refused_context_does_not_keep_others_out),
       faulty_test(empty__reader_that_comes_meanwhile_waits),
+      faulty_test(empty__of_two_at_a_time_one_succeeds),
       faulty_test(empty__forked_child_does_not_wait_for_its_parent),
       faulty_test(alloc__by_a_second_context_is_refused),
       faulty_test(alloc__is_refused_for_mappings_too),
