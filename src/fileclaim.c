@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Contexts that have the same file: none may empty it under another one of this
- * process, and one of all processes allocates in it.
+ * Contexts that have the same file open. A context does not empty a file that
+ * another context of this process has open, and one context of all processes
+ * allocates in it.
  *
- * Within the process the list of open files decides, between processes an
- * advisory lock on one byte that no data can reach.
+ * A list of open files decides within the process. An advisory lock on one
+ * byte, which data never reach, decides between processes.
  */
 #include "internal.h"
 
@@ -16,13 +17,13 @@ enum {
   CLAIM_WAIT = 50000 /* nanoseconds between two looks */
 };
 
-/* Before the last offset: F_OFD_GETLK reports a lock up to the last one as a
-   lock of all that follows. */
+/* The byte is not the last one: F_OFD_GETLK reports a lock that includes the
+   last byte with length 0. */
 #define CLAIM_AT (INT64_MAX - 1)
 
 static struct umemiOpenFile *claim_files[CLAIM_BUCKETS];
 
-/* Also the number of the lock of that bucket. */
+/* Returns the bucket, which is also the number of its lock. */
 static uint64_t claim_bucket(struct umemiOpenFile const *file) {
   return (file->device ^ file->inode) % CLAIM_BUCKETS;
 }
@@ -34,8 +35,8 @@ static bool claim_any(struct umemiOpenFile const *file) {
   return true;
 }
 
-/* A forked child has copies of its parent's files: what the parent does with
-   them is over here. */
+/* A forked child inherits entries of its parent. What the parent was doing with
+   them does not go on in the child. */
 static bool claim_empties(struct umemiOpenFile const *file) {
   return file->empties && file->owner == umemi_process();
 }
@@ -44,7 +45,7 @@ static bool claim_allocates(struct umemiOpenFile const *file) {
   return file->allocates && file->owner == umemi_process();
 }
 
-/* Is there another context with this file of which `is_so` is true? Under the
+/* Does another context have this file, and fulfil `is_so`? The caller holds the
    lock of the bucket. */
 static bool claim_other(struct umemiOpenFile const *file,
                         bool (*is_so)(struct umemiOpenFile const *)) {
@@ -101,8 +102,8 @@ static struct flock claim_byte(short type) {
                         .l_len = 1};
 }
 
-/* 0: locked, or this file has no locks. A lock of another range is a program's
-   own, and says nothing about allocation. */
+/* Returns 0 if the byte is locked, or if the file has no locks. A conflicting
+   lock of another range is the program's own: it does not count. */
 static int claim_lock(int fd) {
   for (unsigned i = 0; i < CLAIM_TRIES; i++) {
     struct flock lock = claim_byte(F_WRLCK);
@@ -121,7 +122,7 @@ static int claim_fd(struct umemiOpenFile const *file) {
   return file->lock_fd >= 0 ? file->lock_fd : file->io.fd;
 }
 
-/* Is refused if another context of the process allocates. */
+/* Returns false if another context of the process allocates. */
 static bool claim_take(struct umemiOpenFile *file) {
   uint64_t bucket = claim_bucket(file);
   umemi_lock(bucket);

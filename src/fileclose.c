@@ -31,7 +31,7 @@ umemStatusType umemi_file_close(struct umemiOpenFile *file, bool publish,
   return status;
 }
 
-/* Unless another process has used it already. */
+/* Removes the file unless another process has written to it. */
 static void close_remove_created(struct umemiOpenFile const *file) {
   struct umemiPlace const *place = &file->place;
   struct stat st;

@@ -11,8 +11,8 @@ enum {
   PLACE_FLAGS = O_PATH | O_DIRECTORY | O_CLOEXEC
 };
 
-/* The last component. Slashes behind it are part of it: the kernel shall see
-   them. */
+/* Returns the last component. It includes trailing slashes, because the kernel
+   must see them. */
 static char const *place_last(char const *path) {
   char const *last = path + strlen(path);
   while (last > path && last[-1] == '/')
@@ -22,8 +22,8 @@ static char const *place_last(char const *path) {
   return last;
 }
 
-/* Goes where `path` leads from the place's directory. 0 or errno, and then the
-   place stays as it is. */
+/* Moves the place to `path`, relative to its directory. Returns 0 or errno, and
+   then the place is unchanged. */
 static int place_move(struct umemiPlace *place, char const *path) {
   char const *last = place_last(path);
   char *name = umemi_os.strdup(last);
@@ -58,8 +58,8 @@ void umemi_place_close(struct umemiPlace *place) {
   place->name = NULL;
 }
 
-/* In directories that everybody may write to, links of others are traps: the
-   rule of fs.protected_symlinks, which the kernel does not apply to
+/* Refuses links that another user has put into a directory like /tmp. This is
+   the rule of fs.protected_symlinks, which the kernel does not apply to
    readlink(). */
 static int place_check_owner(struct umemiPlace const *place,
                              struct stat const *link) {
@@ -93,7 +93,7 @@ static int place_follow(struct umemiPlace *place, int fd,
   return failed;
 }
 
-/* Opens the name itself, and nothing behind it. */
+/* Opens the name itself, without following a link. */
 static int place_peek(struct umemiPlace const *place, struct stat *st_out) {
   int fd = umemi_keep_fd(UMEMI_RETRY(umemi_os.openat(
       place->dir, place->name, O_PATH | O_NOFOLLOW | O_CLOEXEC)));
@@ -132,7 +132,7 @@ void umemi_place_prepare_sync(struct umemiPlace *place) {
   place->dir = dir;
 }
 
-/* Not every file system can sync a directory. An I/O error is another thing. */
+/* Does the error say that the file system cannot sync directories? */
 static bool place_cannot_sync(int failed) {
   return failed == EINVAL || failed == EOPNOTSUPP || failed == ENOTSUP ||
          failed == ENOTTY || failed == EROFS || failed == ENOSYS ||
@@ -141,7 +141,7 @@ static bool place_cannot_sync(int failed) {
 
 int umemi_place_sync(struct umemiPlace const *place, int fd) {
   int failed = UMEMI_RETRY(umemi_os.fsync(place->dir)) ? errno : 0;
-  if (failed == EBADF) /* a directory that may not be read: O_PATH */
+  if (failed == EBADF) /* O_PATH: the directory may not be read */
     failed = UMEMI_RETRY(umemi_os.syncfs(fd)) ? errno : 0;
   return place_cannot_sync(failed) ? 0 : failed;
 }

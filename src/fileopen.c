@@ -93,7 +93,7 @@ static mode_t open_permissions(struct opening const *o) {
 
 /* Waits until the holder of a lease gives it back, as open(2) does. The file is
    held with O_PATH meanwhile: a FIFO that takes its name would be waited for
-   without end. A descriptor, or -1. */
+   without end. Returns a descriptor, or -1. */
 static int open_waiting(struct opening const *o) {
   struct umemiPlace const *place = &o->file->place;
   int flags = open_flags(o) & ~O_NONBLOCK, fd = -1;
@@ -113,8 +113,8 @@ static int open_waiting(struct opening const *o) {
   return fd;
 }
 
-/* With O_CREAT where the mode says so: then the system refuses files that
-   others have planted in directories like /tmp. A descriptor, or -1. */
+/* Returns a descriptor, or -1. O_CREAT makes the system refuse files that other
+   users have planted in directories like /tmp (fs.protected_regular). */
 static int open_existing(struct opening const *o) {
   struct umemiPlace const *place = &o->file->place;
   int flags = open_flags(o) | (o->file->mode.creates ? O_CREAT : 0);
@@ -123,19 +123,19 @@ static int open_existing(struct opening const *o) {
   return fd < 0 && errno == EWOULDBLOCK ? open_waiting(o) : fd;
 }
 
-/* Finds out where a link to nothing leads; 0 or errno. */
+/* Moves the place to where a dangling link leads. Returns 0 or errno. */
 static int open_resolve(struct opening *o) {
   struct stat st;
   int fd;
   if (o->options.flags & (UMEM_FILE_NOFOLLOW | UMEM_FILE_EXCL))
-    return 0; /* a link is in the way */
+    return 0; /* O_EXCL refuses a link */
   int failed = umemi_place_look(&o->file->place, true, &fd, &st);
   if (fd >= 0)
     umemi_os.close(fd);
   return failed;
 }
 
-/* A descriptor, or -1. */
+/* Returns a descriptor, or -1. */
 static int open_new(struct opening *o) {
   struct umemiOpenFile *file = o->file;
   int failed = open_resolve(o);
@@ -160,7 +160,7 @@ static int open_creating(struct opening *o) {
   return fd;
 }
 
-/* Also if another process may have created it only now. */
+/* Is the name new, also if another process created it meanwhile? */
 static bool open_is_new(struct opening const *o) {
   bool is_another =
       o->st.st_ino != o->old.st_ino || o->st.st_dev != o->old.st_dev;
@@ -204,7 +204,8 @@ static umemStatusType open_taken(struct opening *o, umemError *error) {
   return kind_check_fd(o, error);
 }
 
-/* Locks belong to what open(2) made, which others may have, too. */
+/* A lock belongs to the open file description, which other processes may share:
+   the context gets one of its own, if it can be had. */
 static void open_lock_fd(struct opening const *o) {
   struct umemiOpenFile *file = o->file;
   struct umemiPlace const nameless = {.dir = -1};
@@ -230,7 +231,7 @@ static umemStatusType atomic_look(struct opening *o, umemError *error) {
   return umemOK;
 }
 
-/* What an atomic one is not for. */
+/* Refuses files that ATOMIC cannot replace. */
 static umemStatusType atomic_check(struct opening const *o, umemError *error) {
   if (o->missing)
     return umemOK;
@@ -247,7 +248,7 @@ static umemStatusType atomic_check(struct opening const *o, umemError *error) {
   return refused ? kind_tell(o, refused, error) : umemOK;
 }
 
-/* Does it get the permissions of the old file? */
+/* Does the new file get the permissions of the old one? */
 static bool atomic_is_alike(struct opening const *o) {
   return !o->missing && !o->options.permissions;
 }
@@ -268,7 +269,7 @@ static umemStatusType open_atomic(struct opening *o, umemError *error) {
   return status == umemOK ? kind_check_fd(o, error) : status;
 }
 
-/* After all other descriptors are open, which the rights may not allow. */
+/* Comes after all descriptors are open: the rights may forbid to open more. */
 static umemStatusType atomic_dress(struct opening const *o, umemError *error) {
   return o->old_fd < 0 ? umemOK
                        : umemi_rights_copy(o->file, o->old_fd, &o->old,
@@ -277,7 +278,7 @@ static umemStatusType atomic_dress(struct opening const *o, umemError *error) {
 
 /* --- the rest of the constructor ------------------------------------------ */
 
-/* The name of a descriptor, if it has one. */
+/* Returns where the open file has a name; `name` is NULL if it has none. */
 static struct umemiPlace direct_place(struct umemiOpenFile const *file) {
   struct umemiPlace place = file->place;
   if (file->is_atomic)
@@ -350,8 +351,7 @@ static umemStatusType settle_empty(struct umemiOpenFile *file, bool alone,
   return umemOK;
 }
 
-/* Nothing may fail after this: a constructor that fails has not emptied the
-   file. */
+/* Comes last in a constructor: one that fails has not emptied the file. */
 umemStatusType umemi_file_settle(struct umemiOpenFile *file, umemError *error) {
   bool empties = file->mode.truncates && !file->is_block && !file->is_atomic;
   bool alone = umemi_claim_enter(file, empties);

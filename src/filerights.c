@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The rights of a file that is replaced: owner, group, mode, access list, and
- * its user's attributes. The new file gets them, or less: nobody may get
- * access through a replacement.
+ * `user.*` attributes. The new file gets them, or fewer: nobody gets access
+ * through a replacement.
  */
 #include "internal.h"
 
@@ -34,7 +34,7 @@ static void rights_begin(struct rights *r, struct umemiPlace const *place,
 
 /* --- attributes ----------------------------------------------------------- */
 
-/* The value of an attribute, or, without a name, the names of all. */
+/* Reads the value of an attribute; the names of all if `name` is NULL. */
 static ssize_t rights_read(struct rights const *r, char const *name, void *out,
                            size_t size) {
   if (r->old_fd >= 0)
@@ -44,7 +44,8 @@ static ssize_t rights_read(struct rights const *r, char const *name, void *out,
               : umemi_os.listxattr(r->path, out, size);
 }
 
-/* The same in memory of its own, with a 0 behind it. NULL: errno. */
+/* Reads into new memory, with a trailing 0. The caller frees it. Returns NULL
+   with errno on failure. */
 static char *rights_fetch(struct rights const *r, char const *name,
                           size_t *size_out) {
   for (unsigned i = 0; i < RIGHTS_TRIES; i++) {
@@ -67,7 +68,7 @@ static char *rights_fetch(struct rights const *r, char const *name,
   return NULL;
 }
 
-/* 0 or ENOMEM. What the file system does not take stays behind. */
+/* Returns 0 or ENOMEM. Attributes that the file system refuses are left out. */
 static int rights_copy_attribute(struct rights const *r, char const *name) {
   size_t size;
   char *value = rights_fetch(r, name, &size);
@@ -78,8 +79,8 @@ static int rights_copy_attribute(struct rights const *r, char const *name) {
   return 0;
 }
 
-/* Those of programs only. The system's own are about the old bytes, such as
-   their capabilities. */
+/* Copies the attributes of programs only. Those of the system belong to the old
+   bytes, as file capabilities do. */
 static int rights_copy_attributes(struct rights const *r) {
   size_t size;
   int failed = 0;
@@ -100,14 +101,14 @@ static bool rights_has_none(int failed) {
   return failed == ENODATA || failed == EOPNOTSUPP || failed == ENOTSUP;
 }
 
-/* The directory may have given one to the new file. */
+/* Removes the access list that the new file may have from its directory. */
 static int rights_remove_acl(struct rights const *r) {
   int failed = umemi_os.fremovexattr(r->new_fd, RIGHTS_ACL) ? errno : 0;
   return rights_has_none(failed) ? 0 : failed;
 }
 
-/* Gives the new file the access list of the old one, or none if it may not be
-   kept. 0: nothing more restrictive was lost; else errno. */
+/* Gives the new file the access list of the old one; removes it unless `keep`.
+   Returns 0 if the access lists are the same now, else errno. */
 static int rights_copy_acl(struct rights const *r, bool keep) {
   size_t size;
   char *acl = rights_fetch(r, RIGHTS_ACL, &size);
@@ -123,7 +124,7 @@ static int rights_copy_acl(struct rights const *r, bool keep) {
   return failed;
 }
 
-/* Only who may give files away can keep the owner. */
+/* Keeps the owner if the process may give files away, else the group. */
 static void rights_copy_owner(struct rights const *r, struct stat const *new) {
   if (new->st_uid == r->old->st_uid &&new->st_gid == r->old->st_gid)
     return;
@@ -132,9 +133,10 @@ static void rights_copy_owner(struct rights const *r, struct stat const *new) {
 }
 
 /*
- * Without the old group, its members are "others" from now on, and the members
- * of the new group were others until now: both may do what groups and others
- * could. Without the access list we do not know whom it shut out.
+ * If the group is lost, its members become "others", and the members of the new
+ * group were "others" before: both get the rights that group and others had in
+ * common. If the access list is lost, the users that it excluded are not known:
+ * only the owner gets rights.
  */
 static mode_t rights_mode(struct rights const *r, struct stat const *new,
                           bool has_acl) {

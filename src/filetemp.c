@@ -34,7 +34,7 @@ static void temp_invent_name(struct umemiOpenFile *file) {
 
 /* --- create --------------------------------------------------------------- */
 
-/* Will the descriptor be found by its number in `proc`, when it gets a name? */
+/* Can the descriptor be found by its number in `proc`? Linking needs that. */
 static bool temp_is_in(int proc, int fd) {
   char number[16];
   struct stat st;
@@ -151,8 +151,6 @@ static int temp_rename(struct umemiOpenFile *file) {
   return failed;
 }
 
-/* Again after the rename: a file without a name may not have been recorded as
-   one that is to stay. */
 static umemStatusType temp_sync(struct umemiOpenFile const *file,
                                 umemError *error) {
   return UMEMI_RETRY(umemi_os.fsync(file->io.fd))
@@ -168,13 +166,14 @@ umemStatusType umemi_temp_publish(struct umemiOpenFile *file,
   umemStatusType status = temp_sync(file, error);
   if (status != umemOK)
     return status;
-  /* rename would replace a file that is there by now; the temporary name, if
-     there is one, is removed when the file is closed */
+  /* a rename would replace a file that appeared meanwhile; a temporary name is
+     removed when the file is closed */
   int failed =
       file->exclusive ? temp_link(file, file->place.name) : temp_rename(file);
   if (failed)
     return umemi_file_failed(file, failed, "rename the temporary file to",
                              error);
+  /* once more: the first sync recorded a file without a name */
   status = file->proc_fd >= 0 ? temp_sync(file, error) : umemOK;
   if (status != umemOK)
     return status;
