@@ -129,8 +129,7 @@ static bool attack_once(char const *mode, uint32_t flags, unsigned k) {
   return attack_calls >= k;
 }
 
-static void
-NOFOLLOW__link_that_appears_meanwhile_is_not_followed(void **state) {
+static void NOFOLLOW__link_that_appears_later_is_not_followed(void **state) {
   (void)state;
   struct {
     char const *mode;
@@ -347,8 +346,7 @@ static int counting_syncfs(int fd) {
   return syncfs_errno ? -1 : 0;
 }
 
-static void
-directory__that_may_not_be_read_is_synced_in_another_way(void **state) {
+static void directory__that_may_not_be_read_uses_syncfs(void **state) {
   (void)state;
   char const *name = new_path();
   umemFile f;
@@ -531,7 +529,7 @@ static void DIRECT__never_opens_another_file(void **state) {
 
 int main(void) {
   struct CMUnitTest const tests[] = {
-      faulty_test(NOFOLLOW__link_that_appears_meanwhile_is_not_followed),
+      faulty_test(NOFOLLOW__link_that_appears_later_is_not_followed),
       faulty_test(links__lead_an_ATOMIC_file_to_its_directory),
       faulty_test(links__to_nothing_create_the_file_at_their_end),
       faulty_test(links__to_nothing_leave_nothing_of_a_failure),
@@ -541,7 +539,7 @@ int main(void) {
       faulty_test(directory__above_need_not_be_searchable),
       faulty_test(directory__that_cannot_be_synced_fails_nothing),
       faulty_test(directory__IO_error_of_its_sync_stays_an_error),
-      faulty_test(directory__that_may_not_be_read_is_synced_in_another_way),
+      faulty_test(directory__that_may_not_be_read_uses_syncfs),
       faulty_test(lease__is_waited_for_in_every_mode),
       faulty_test(lease__is_waited_for_without_proc),
       faulty_test(lease__wait_is_never_for_a_FIFO),

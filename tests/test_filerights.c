@@ -154,7 +154,7 @@ static int fixed_fchmod(int fd, mode_t mode) {
   return -1;
 }
 
-static void mode__that_cannot_be_set_but_is_right_is_no_failure(void **state) {
+static void mode__that_is_right_need_not_be_set(void **state) {
   (void)state;
   umemi_os.fchmod = fixed_fchmod;
   struct stat st = replaced(file_of(geteuid(), getegid(), 0640));
@@ -292,8 +292,7 @@ static void attributes__of_users_stay(void **state) {
   assert_attribute(name, "user.second", "value");
 }
 
-static void
-attributes__that_the_file_system_refuses_are_left_out(void **state) {
+static void attributes__that_are_refused_are_left_out(void **state) {
   (void)state;
   char const *name = file_with("old");
   put_attribute(name, "user.first", "1");
@@ -355,7 +354,7 @@ int main(void) {
       both_tests(owner__that_cannot_be_kept_leaves_the_group),
       both_tests(permissions__that_are_asked_for_are_given),
       both_tests(new_file__is_its_owners_alone_until_it_has_the_rights),
-      both_tests(mode__that_cannot_be_set_but_is_right_is_no_failure),
+      both_tests(mode__that_is_right_need_not_be_set),
       both_tests(mode__that_forbids_writing_goes_with_DIRECT),
       both_tests(acl__stays),
       both_tests(acl__without_its_group_leaves_the_owner_alone),
@@ -363,7 +362,7 @@ int main(void) {
       both_tests(acl__that_cannot_be_read_leaves_the_owner_alone),
       both_tests(acl__of_the_directory_does_not_open_the_file),
       both_tests(attributes__of_users_stay),
-      both_tests(attributes__that_the_file_system_refuses_are_left_out),
+      both_tests(attributes__that_are_refused_are_left_out),
       faulty_test(attributes__that_grow_meanwhile_are_read_again),
       both_tests(attributes__without_memory_are_told),
   };
