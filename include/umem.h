@@ -31,6 +31,12 @@
  *   refused by a check moved no byte.
  * - *Threads.* Any number of threads may use one context at once, for
  *   everything but constructing and destroying it.
+ * - *fork.* Host, File, MMap and Shm contexts work in a forked child: copies,
+ *   sets, umem_flush(), umem_dtor(). umem_alloc() in a File or MMap that can be
+ *   written to is a umemRuntimeError in the child, because parent and child
+ *   would get the same ranges: allocate before the fork. umem_dtor() in the
+ *   child publishes, renames and removes nothing. Contexts of devices fail with
+ *   umemRuntimeError in the child.
  * - *errno* is not changed by any call. No call ends the process.
  * - *Stacks.* A call needs no more than the smallest stack of a thread
  *   (PTHREAD_STACK_MIN); drivers of devices may need more.
@@ -212,18 +218,34 @@ enum {
   /** The file must not exist yet. Not with modes `r` and `r+`. */
   UMEM_FILE_EXCL = 1 << 1,
   /** Move whole 4 KiB pages past the page cache (O_DIRECT); the rest of a
-      range, head and tail, goes through it. NotSupported where the file system
-      has no O_DIRECT. */
+      range, head and tail, goes through it. umemNotSupportedError where the
+      file system has no O_DIRECT. */
   UMEM_FILE_DIRECT = 1 << 2,
   /** Use the open descriptor `fd`: the context owns it once constructed, and
       closes it. The file name is for messages only and may be NULL. */
   UMEM_FILE_TAKE_FD = 1 << 3,
-  /** Write a temporary file beside the named one, and let umem_dtor() put it
-      in that file's place, durably, if no call on the context failed. Regular
-      files and modes `w` and `w+` only. The new file belongs to who wrote it,
-      and has the permissions of the old one unless others are asked for. As
-      with rename(2), what must be writable is the directory. */
-  UMEM_FILE_ATOMIC = 1 << 4
+  /**
+   * Write a temporary file in the directory of the named one. umem_dtor() puts
+   * it in that file's place, in one step and durably, if no call on the context
+   * failed. For regular files and modes `w` and `w+`. What must be writable is
+   * the directory, as for rename(2). The file may be open in other contexts:
+   * they keep the old bytes.
+   *
+   * Where the system has files without a name (O_TMPFILE, and /proc), a process
+   * that is killed leaves nothing behind; elsewhere it leaves a file
+   * ".NAME.*.tmp".
+   *
+   * The new file gets owner, group, mode, access list and `user.*` attributes
+   * of the old one, as far as the system lets this process set them. Nobody
+   * gets more access than before: without the old group, group and others get
+   * the rights that both had; without the old access list, they get none; the
+   * setuid and setgid bits are dropped with owner and group. If `permissions`
+   * are given, the new file gets those instead of mode and access list.
+   */
+  UMEM_FILE_ATOMIC = 1 << 4,
+  /** Allocate without the lock that keeps other contexts from allocating in
+      the same file: see umemFile_ctor(). You see to it that only one does. */
+  UMEM_FILE_NO_LOCK = 1 << 5
 };
 
 /**
@@ -353,13 +375,29 @@ UMEM_API umemStatusType umemHost_ctor_ex(umemHost *ctx,
  * would have to write, a umemValueError in `r`. An allocation that fails
  * half-way may leave disk space reserved past the end of the file, for what
  * grows it next. Freed ranges are reused by later allocations of the same
- * context; umem_free() never changes the file. One context per file should
- * allocate; any number may copy. Data are in the kernel when a call returns
- * (they survive a killed process); umem_flush() makes them durable.
+ * context; umem_free() never changes the file. Data are in the kernel when a
+ * call returns (they survive a killed process); umem_flush() makes them
+ * durable.
+ *
+ * One context per file allocates; any number may copy. Modes `w` and `w+`
+ * become that context before they empty the file, other modes that can write
+ * at their first umem_alloc(), until umem_dtor(). Another context, also one of
+ * another process, then fails with umemIOError EAGAIN. Between processes this
+ * is an advisory lock (fcntl(2), F_OFD_SETLK) on one byte just before the
+ * largest offset, which no data reach. File systems without locks protect
+ * contexts of one process only. A forked child holds the lock until it ends or
+ * destroys the context if its parent ended without umem_dtor().
+ *
+ * Modes `w` and `w+` do not empty a file that has bytes while another context
+ * of this process has it open: that is a umemValueError. Use UMEM_FILE_ATOMIC
+ * to save over a file that you are reading. A constructor that fails has
+ * neither emptied nor created a file.
+ *
+ * Descriptors 0, 1 and 2 are never used, unless given with UMEM_FILE_TAKE_FD.
  *
  * Errors: umemIOError with sys_errno (ENOENT, EACCES, EISDIR for a directory,
- * ESPIPE for a FIFO, socket or character device, ...); umemValueError for a bad
- * mode; umemMemoryError.
+ * ESPIPE for a FIFO, socket or character device, EAGAIN if another context
+ * allocates in the file, ...); umemValueError for a bad mode; umemMemoryError.
  */
 UMEM_API umemStatusType umemFile_ctor(umemFile *ctx, char const *filename,
                                       char const *mode);
@@ -368,8 +406,8 @@ UMEM_API umemStatusType umemFile_ctor(umemFile *ctx, char const *filename,
  * umemFile_ctor() with options; NULL means all defaults.
  *
  * A descriptor given with UMEM_FILE_TAKE_FD stays yours if this fails (and may
- * have become close-on-exec). It must
- * be open for what the mode asks, and without O_APPEND and O_DIRECT.
+ * have become close-on-exec). It must be open for what the mode asks, and
+ * without O_APPEND and O_DIRECT. With UMEM_FILE_DIRECT it also needs /proc.
  */
 UMEM_API umemStatusType umemFile_ctor_ex(umemFile *ctx, char const *filename,
                                          char const *mode,
@@ -397,8 +435,7 @@ UMEM_API umemStatusType umemFile_ctor_ex(umemFile *ctx, char const *filename,
  * one, which in mode `r` has to be there.
  *
  * Errors: those of umemFile_ctor(); umemMemoryError if there is no address
- * space; umemNotSupportedError for a file that cannot be mapped. A constructor
- * that fails has neither emptied nor created a file.
+ * space; umemNotSupportedError for a file that cannot be mapped.
  */
 UMEM_API umemStatusType umemMMap_ctor(umemMMap *ctx, char const *filename,
                                       char const *mode);
@@ -861,11 +898,13 @@ UMEM_API umemStatusType umem_import_handle(void const *ctx, void const *buf,
 /**
  * Make what was written to `ctx` durable: on return it survives a power cut.
  *
- * Files: fdatasync(), and an fsync() of the directory after a create. After a
- * failed flush every later one fails until the file is opened anew, because the
- * kernel may have dropped the data (fsync(2)). With UMEM_FILE_ATOMIC the
- * temporary file is made durable, and nothing is published. Devices whose
- * contents die with the process: nothing to do, umemOK.
+ * Files: fdatasync(), and an fsync() of the directory after a create, where the
+ * file system can sync directories; syncfs() if this process may not read the
+ * directory. After a failed flush every later one fails
+ * until the file is opened anew, because the kernel may have dropped the data
+ * (fsync(2)). With UMEM_FILE_ATOMIC the temporary file is made durable, and
+ * nothing is published. Devices whose contents die with the process: nothing to
+ * do, umemOK.
  */
 UMEM_API umemStatusType umem_flush(void const *ctx);
 

@@ -84,7 +84,8 @@ static bool device_node(char const *what, size_t index, umemDeviceInfo *info,
 
 /* False: errno says why. */
 static bool directory_look(char const *path, struct statvfs *fs) {
-  int fd = UMEMI_RETRY(umemi_os.open(path, O_PATH | O_DIRECTORY | O_CLOEXEC));
+  int fd = umemi_keep_fd(
+      UMEMI_RETRY(umemi_os.open(path, O_PATH | O_DIRECTORY | O_CLOEXEC)));
   bool known = fd >= 0 && umemi_os.fstatvfs(fd, fs) == 0;
   int saved = errno;
   if (fd >= 0)

@@ -20,18 +20,17 @@ static void store_flush_begin(struct umemiStore *store) {
   pthread_mutex_lock(&store->turn);
 }
 
-/* A name that we created is durable when its directory is; after that the
-   directory is not needed any more. */
+/* A new name is durable when its directory is; after that the directory is not
+   needed any more. */
 static int store_sync_directory(struct umemiStore *store) {
   struct umemiOpenFile *open = &store->open;
-  if (open->temp_name) /* not published yet */
+  if (!open->has_new_name)
     return 0;
-  if (open->dir_fd < 0)
-    return open->dir_errno;
-  if (UMEMI_RETRY(umemi_os.fsync(open->dir_fd)))
-    return errno;
-  umemi_os.close(open->dir_fd);
-  open->dir_fd = -1;
+  int failed = umemi_place_sync(&open->place, open->io.fd);
+  if (failed)
+    return failed;
+  umemi_place_close(&open->place);
+  open->has_new_name = false;
   return 0;
 }
 
@@ -64,7 +63,7 @@ umemStatusType umemi_store_flush(void *state, umemError *error) {
 
 umemStatusType umemi_store_discard(void *state, umemError *error) {
   struct umemiStore *store = state;
-  if (!store->open.temp_name)
+  if (!store->open.is_atomic)
     return umem_error_fill(error, umemValueError, 0, 0,
                            "not opened with UMEM_FILE_ATOMIC");
   atomic_store(&store->discarded, true);
@@ -79,7 +78,7 @@ umemStatusType umemi_store_discard(void *state, umemError *error) {
 umemStatusType umemi_store_close(struct umemiStore *store, umemError *error) {
   uint64_t failures = umem_get_error_count(store->ctx);
   bool discarded = atomic_load(&store->discarded);
-  bool refuse = store->open.temp_name && failures > 0 && !discarded;
+  bool refuse = store->open.is_atomic && failures > 0 && !discarded;
   umemError later;
   if (refuse)
     umem_error_fill(error, umemIOError, 0, 0,

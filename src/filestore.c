@@ -84,6 +84,9 @@ static umemStatusType store_reserve(struct umemiStore *store, size_t nbytes,
                                     bool *reused_out, umemError *error) {
   uint64_t size;
   size_t room = nbytes ? nbytes : 1; /* a place of its own */
+  umemStatusType status = umemi_file_claim(&store->open, error);
+  if (status != umemOK)
+    return status;
   int failed = umemi_store_size(store, &size);
   if (failed)
     return umem_error_fill(error, umemIOError, failed, 0, "fstat");

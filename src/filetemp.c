@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The temporary file of UMEM_FILE_ATOMIC: it is written beside the named one,
- * and takes its place at once and durably, or is removed.
+ * The temporary file of UMEM_FILE_ATOMIC. It is written in the directory of the
+ * named file, and replaces that in one step and durably, or is removed. Where
+ * the system can, it has no name until then, so that nothing is left of a
+ * process that is killed.
  */
 #include "internal.h"
 
@@ -10,34 +12,10 @@
 
 enum {
   TEMP_NAMES = 100, /* that are tried; random, so one is enough */
-  TEMP_SIZE = 32    /* what they are longer than the name */
+  TEMP_SIZE = 32    /* how much longer than the name they are */
 };
 
-/* Splits the path of the file to be replaced. A symbolic link is followed, so
-   that the file it points to is replaced and not the link. */
-static umemStatusType temp_place(struct umemiOpenFile *file, bool replaces,
-                                 umemError *error) {
-  char *path = replaces ? umemi_os.realpath(file->name, NULL)
-                        : umemi_os.strdup(file->name);
-  if (!path && errno == ENOMEM)
-    return umemi_no_memory(error, "a file name", strlen(file->name));
-  if (!path)
-    return umemi_file_failed(file, errno, "realpath", error);
-  char const *slash = strrchr(path, '/');
-  size_t size = TEMP_SIZE + strlen(path);
-  file->base_name = umemi_os.strdup(slash ? slash + 1 : path);
-  file->temp_name = umemi_os.malloc(size);
-  umemi_file_open_directory(file, path);
-  free(path);
-  if (!file->base_name || !file->temp_name)
-    return umemi_no_memory(error, "a file name", size);
-  if (file->dir_fd < 0)
-    return umemi_file_failed(file, file->dir_errno, "open the directory of",
-                             error);
-  return umemOK;
-}
-
-/* Another one on each call and in each process. Secrecy is not needed: the file
+/* Differs on each call and in each process. Secrecy is not needed: the file
    is opened with O_EXCL. */
 static uint64_t temp_number(void) {
   static _Atomic uint64_t calls;
@@ -49,70 +27,158 @@ static uint64_t temp_number(void) {
          ((uint64_t)getpid() << 32) + atomic_fetch_add(&calls, 1);
 }
 
-static umemStatusType temp_open(struct umemiOpenFile *file, int access,
-                                mode_t permissions, umemError *error) {
-  size_t size = TEMP_SIZE + strlen(file->base_name);
-  int flags = access | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
-  for (unsigned i = 0; file->io.fd < 0 && i < TEMP_NAMES; i++) {
-    snprintf(file->temp_name, size, ".%.200s.%016" PRIx64 ".tmp",
-             file->base_name, temp_number());
-    file->io.fd = UMEMI_RETRY(
-        umemi_os.openat(file->dir_fd, file->temp_name, flags, permissions));
-    if (file->io.fd < 0 && errno != EEXIST)
+static void temp_invent_name(struct umemiOpenFile *file) {
+  snprintf(file->temp_name, TEMP_SIZE + strlen(file->place.name),
+           ".%.200s.%016" PRIx64 ".tmp", file->place.name, temp_number());
+}
+
+/* --- create --------------------------------------------------------------- */
+
+/* Can the descriptor be found by its number in `proc`? Linking needs that. */
+static bool temp_is_in(int proc, int fd) {
+  char number[16];
+  struct stat st;
+  snprintf(number, sizeof number, "%d", fd);
+  return umemi_os.fstatat(proc, number, &st, 0) == 0 &&
+         umemi_is_same_file(fd, &st);
+}
+
+static bool temp_create_nameless(struct umemiOpenFile *file, int access,
+                                 mode_t permissions) {
+  int proc = umemi_keep_fd(UMEMI_RETRY(
+      umemi_os.open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC)));
+  if (proc < 0)
+    return false;
+  int fd = umemi_keep_fd(UMEMI_RETRY(umemi_os.openat(
+      file->place.dir, ".", O_TMPFILE | access | O_CLOEXEC, permissions)));
+  bool works = fd >= 0 && temp_is_in(proc, fd);
+  if (works) {
+    file->io.fd = fd;
+    file->proc_fd = proc;
+    return true;
+  }
+  if (fd >= 0)
+    umemi_os.close(fd);
+  umemi_os.close(proc);
+  return false;
+}
+
+static umemStatusType temp_create_named(struct umemiOpenFile *file, int access,
+                                        mode_t permissions, umemError *error) {
+  int flags = access | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, fd = -1;
+  for (unsigned i = 0; fd < 0 && i < TEMP_NAMES; i++) {
+    temp_invent_name(file);
+    fd = UMEMI_RETRY(
+        umemi_os.openat(file->place.dir, file->temp_name, flags, permissions));
+    if (fd < 0 && errno != EEXIST)
       break;
   }
-  file->temp_exists = file->io.fd >= 0;
-  return file->temp_exists
+  file->temp_exists = fd >= 0;
+  file->io.fd = umemi_keep_fd(fd);
+  return file->io.fd >= 0
              ? umemOK
              : umemi_file_failed(file, errno, "create a temporary file for",
                                  error);
 }
 
-umemStatusType umemi_temp_create(struct umemiOpenFile *file, bool replaces,
-                                 int access, mode_t permissions,
-                                 umemError *error) {
-  umemStatusType status = temp_place(file, replaces, error);
-  return status == umemOK ? temp_open(file, access, permissions, error)
-                          : status;
+umemStatusType umemi_temp_create(struct umemiOpenFile *file, int access,
+                                 mode_t permissions, umemError *error) {
+  size_t size = TEMP_SIZE + strlen(file->place.name);
+  file->temp_name = umemi_os.malloc(size);
+  if (!file->temp_name)
+    return umemi_no_memory(error, "a file name", size);
+  if (!temp_create_nameless(file, access, permissions))
+    return temp_create_named(file, access, permissions, error);
+  file->temp_exists = true;
+  return umemOK;
+}
+
+/* --- publish, or remove --------------------------------------------------- */
+
+/* 0 or errno. */
+static int temp_unlink(struct umemiOpenFile const *file) {
+  return umemi_os.unlinkat(file->place.dir, file->temp_name, 0) &&
+                 errno != ENOENT
+             ? errno
+             : 0;
 }
 
 int umemi_temp_discard(struct umemiOpenFile *file) {
   if (umemi_process() != file->owner ||
-      !atomic_exchange(&file->temp_exists, false))
+      !atomic_exchange(&file->temp_exists, false) || file->proc_fd >= 0)
     return 0;
-  if (umemi_os.unlinkat(file->dir_fd, file->temp_name, 0) == 0 ||
-      errno == ENOENT)
-    return 0;
-  int failed = errno;
-  atomic_store(&file->temp_exists, true);
+  int failed = temp_unlink(file);
+  if (failed)
+    atomic_store(&file->temp_exists, true);
   return failed;
 }
 
-/* Gives the temporary file its name; 0 or errno. */
+/* Gives the file a name that is not in use; 0 or errno. */
+static int temp_link(struct umemiOpenFile const *file, char const *name) {
+  char number[16];
+  int dir = file->place.dir;
+  snprintf(number, sizeof number, "%d", file->io.fd);
+  int linked =
+      file->proc_fd >= 0
+          ? umemi_os.linkat(file->proc_fd, number, dir, name, AT_SYMLINK_FOLLOW)
+          : umemi_os.linkat(dir, file->temp_name, dir, name, 0);
+  return linked ? errno : 0;
+}
+
+/* A nameless file cannot replace another: it needs a name for a moment. */
+static int temp_name_now(struct umemiOpenFile *file) {
+  int failed = EEXIST;
+  for (unsigned i = 0; failed == EEXIST && i < TEMP_NAMES; i++) {
+    temp_invent_name(file);
+    failed = temp_link(file, file->temp_name);
+  }
+  return failed;
+}
+
+/* Replaces the named file; 0 or errno. */
 static int temp_rename(struct umemiOpenFile *file) {
-  if (file->exclusive) /* rename would replace what is there by now */
-    return umemi_os.linkat(file->dir_fd, file->temp_name, file->dir_fd,
-                           file->base_name, 0)
-               ? errno
-               : 0; /* and the other name is removed when it is closed */
-  if (umemi_os.renameat(file->dir_fd, file->temp_name, file->dir_fd,
-                        file->base_name))
-    return errno;
-  atomic_store(&file->temp_exists, false);
-  return 0;
+  int dir = file->place.dir;
+  int failed = file->proc_fd >= 0 ? temp_name_now(file) : 0;
+  if (failed)
+    return failed;
+  if (umemi_os.renameat(dir, file->temp_name, dir, file->place.name) == 0) {
+    atomic_store(&file->temp_exists, false);
+    return 0;
+  }
+  failed = errno;
+  if (file->proc_fd >= 0)
+    temp_unlink(file);
+  return failed;
+}
+
+static umemStatusType temp_sync(struct umemiOpenFile const *file,
+                                umemError *error) {
+  return UMEMI_RETRY(umemi_os.fsync(file->io.fd))
+             ? umemi_file_failed(file, errno, "fsync the temporary file of",
+                                 error)
+             : umemOK;
 }
 
 umemStatusType umemi_temp_publish(struct umemiOpenFile *file,
                                   umemError *error) {
   if (!file->temp_exists || umemi_process() != file->owner)
     return umemOK;
-  if (UMEMI_RETRY(umemi_os.fsync(file->io.fd)))
-    return umemi_file_failed(file, errno, "fsync the temporary file of", error);
-  int failed = temp_rename(file);
+  umemStatusType status = temp_sync(file, error);
+  if (status != umemOK)
+    return status;
+  /* a rename would replace a file that appeared meanwhile; a temporary name is
+     removed when the file is closed */
+  int failed =
+      file->exclusive ? temp_link(file, file->place.name) : temp_rename(file);
   if (failed)
     return umemi_file_failed(file, failed, "rename the temporary file to",
                              error);
-  if (UMEMI_RETRY(umemi_os.fsync(file->dir_fd)))
-    return umemi_file_failed(file, errno, "fsync the directory of", error);
-  return umemOK;
+  /* once more: the first sync recorded a file without a name */
+  status = file->proc_fd >= 0 ? temp_sync(file, error) : umemOK;
+  if (status != umemOK)
+    return status;
+  failed = umemi_place_sync(&file->place, file->io.fd);
+  return failed
+             ? umemi_file_failed(file, failed, "fsync the directory of", error)
+             : umemOK;
 }

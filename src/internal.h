@@ -846,56 +846,123 @@ int umemi_file_reflink(struct umemiFileIo const *src, uint64_t src_at,
                        struct umemiFileIo const *dest, uint64_t dest_at,
                        uint64_t nbytes);
 
-/* fileopen.c: names, modes, options ----------------------------------------*/
+/* filename.c: where a file is -----------------------------------------------*/
+
+struct umemiPlace {
+  int dir;       /* an open directory, or -1 */
+  char *name;    /* in it; or NULL */
+  bool followed; /* symbolic links led here */
+};
+
+/* Opens the directory of `path`; no link is followed in its last component. 0
+   or errno, and then there is nothing to close. */
+int umemi_place_open(struct umemiPlace *place, char const *path);
+void umemi_place_close(struct umemiPlace *place);
+/* Opens the named file with O_PATH, -1 if there is none; if `follow`, the place
+   becomes the one that symbolic links lead to. 0 or errno. */
+int umemi_place_look(struct umemiPlace *place, bool follow, int *fd_out,
+                     struct stat *st_out);
+/* Makes the directory one that can be synced, if it may be read. */
+void umemi_place_prepare_sync(struct umemiPlace *place);
+/* Makes the names in the directory durable, as far as its file system can;
+   `fd` is a file in it. 0 or errno. */
+int umemi_place_sync(struct umemiPlace const *place, int fd);
+/* Opens the file `st`, which is open as `fd`, with other flags: through /proc,
+   or by its name (NULL: it has none). A descriptor, or -1 with errno. */
+int umemi_place_reopen(struct umemiPlace const *place, int fd,
+                       struct stat const *st, int flags);
+bool umemi_is_same_file(int fd, struct stat const *st);
+
+/* filemode.c: modes and options --------------------------------------------*/
 
 struct umemiFileMode {
   bool readable, writable, creates, truncates, appends;
 };
 
+/* False for what is no mode: r r+ w w+ a a+, with a b after the first letter or
+   later. */
+bool umemi_file_parse_mode(char const *text, struct umemiFileMode *mode);
+umemStatusType umemi_file_check_options(struct umemiFileMode const *mode,
+                                        umemFileOptions const *options,
+                                        umemError *error);
+
+/* fileopen.c: opening files, and what may be opened ------------------------*/
+
 struct umemiOpenFile {
   struct umemiFileIo io;
   struct umemiFileMode mode;
   bool is_block;
-  bool created;           /* by us, for certain */
-  bool shares_offset;     /* with whoever else has the descriptor */
-  uint64_t size;          /* when it was opened, after truncation */
-  uint64_t device, inode; /* identity; of a block device st_rdev and 0 */
-  int dir_fd;      /* of a new name: to be synced, or published in; or -1 */
-  int dir_errno;   /* why dir_fd could not be had */
-  char *name;      /* as the user gave it */
-  char *temp_name; /* ATOMIC: in dir_fd, to be renamed to base_name; or NULL */
-  char *base_name;
-  atomic_bool temp_exists;
-  bool exclusive; /* EXCL: never replace a file that appeared meanwhile */
-  uint64_t owner; /* the process that may publish */
+  bool created;            /* by us, for certain */
+  bool shares_offset;      /* with whoever else has the descriptor */
+  uint64_t size;           /* when it was opened, after truncation */
+  uint64_t device, inode;  /* identity; of a block device st_rdev and 0 */
+  char *name;              /* as the user gave it */
+  uint64_t owner;          /* the process that constructed it */
+  struct umemiPlace place; /* of a new name, or an ATOMIC file; else empty */
+  bool has_new_name;       /* that the directory has to be synced for */
+  /* ATOMIC */
+  bool is_atomic;
+  bool exclusive;          /* EXCL: never replace a file that appeared */
+  char *temp_name;         /* in the same directory */
+  int proc_fd;             /* /proc/self/fd, if it has no name; or -1 */
+  atomic_bool temp_exists; /* and is to be published or removed */
+  /* fileclaim.c */
+  struct umemiOpenFile *next; /* under the lock of the list, as is: */
+  bool is_entered, empties, allocates;
+  bool has_no_lock;       /* NO_LOCK */
+  int lock_fd;            /* instead of io.fd; or -1 */
+  atomic_bool is_claimed; /* allocates, and is locked if it can be */
 };
 
 /* `maps`: it will be mapped, and has to be readable whatever the mode is. */
 umemStatusType umemi_file_open(struct umemiOpenFile *file, char const *filename,
                                char const *mode, umemFileOptions const *options,
                                bool maps, umemError *error);
-/* The last step where the mode says so; left to the caller if it `maps`. */
-umemStatusType umemi_file_truncate(struct umemiOpenFile *file,
-                                   umemError *error);
+/* The last step of a constructor: empties the file if the mode says so. Left
+   to the caller if it `maps`. */
+umemStatusType umemi_file_settle(struct umemiOpenFile *file, umemError *error);
+/* IOError, or MemoryError of ENOMEM: errno, `what`, the file's name. */
+umemStatusType umemi_file_failed(struct umemiOpenFile const *file,
+                                 int sys_errno, char const *what,
+                                 umemError *error);
+
+/* fileclose.c --------------------------------------------------------------*/
+
 /* Closes; publishes a temporary file if `publish`, else removes it. */
 umemStatusType umemi_file_close(struct umemiOpenFile *file, bool publish,
                                 umemError *error);
 /* Undoes a constructor that failed: a descriptor stays the user's, a file that
    was there stays. */
 void umemi_file_abandon(struct umemiOpenFile *file);
-/* Sets dir_fd, or dir_errno; cuts the path off at its last slash. */
-void umemi_file_open_directory(struct umemiOpenFile *file, char *path);
-/* IOError: errno, `what`, the file's name. */
-umemStatusType umemi_file_failed(struct umemiOpenFile const *file,
-                                 int sys_errno, char const *what,
+
+/* fileclaim.c: contexts of one file ----------------------------------------*/
+
+/* Enters a file into the list of this process. Returns whether no other context
+   there has it. If so and it is to be emptied, others wait in here until
+   umemi_claim_emptied(). */
+bool umemi_claim_enter(struct umemiOpenFile *file, bool empties);
+void umemi_claim_emptied(struct umemiOpenFile *file);
+/* Makes this context the one that allocates in the file: IOError EAGAIN if
+   another one does, RuntimeError in a forked child. Nothing to do from the
+   second time on. */
+umemStatusType umemi_file_claim(struct umemiOpenFile *file, umemError *error);
+/* Undoes both. */
+void umemi_file_unclaim(struct umemiOpenFile *file);
+
+/* filerights.c: who may use a file -----------------------------------------*/
+
+/* Gives the open file the owner of the file `old`, which is open with O_PATH,
+   and its users' attributes; `with_mode`: its mode and access list, too. What
+   cannot be kept is left out; nobody gets more access. */
+umemStatusType umemi_rights_copy(struct umemiOpenFile const *file, int old_fd,
+                                 struct stat const *old, bool with_mode,
                                  umemError *error);
 
 /* filetemp.c: the temporary file of UMEM_FILE_ATOMIC -----------------------*/
 
-/* Opens it; `replaces`: the named file exists. */
-umemStatusType umemi_temp_create(struct umemiOpenFile *file, bool replaces,
-                                 int access, mode_t permissions,
-                                 umemError *error);
+/* Opens one for the file at `place`. */
+umemStatusType umemi_temp_create(struct umemiOpenFile *file, int access,
+                                 mode_t permissions, umemError *error);
 /* Gives it the name, durably, if there is one that this process created. */
 umemStatusType umemi_temp_publish(struct umemiOpenFile *file, umemError *error);
 /* Removes it likewise; 0 or errno. */

@@ -10,7 +10,8 @@
 
 char *umemi_read_text(char const *path, char *text, size_t size) {
   ssize_t length = -1;
-  int fd = UMEMI_RETRY(umemi_os.open(path, O_RDONLY | O_CLOEXEC));
+  int fd =
+      umemi_keep_fd(UMEMI_RETRY(umemi_os.open(path, O_RDONLY | O_CLOEXEC)));
   if (fd >= 0) {
     length = umemi_os.pread(fd, text, size - 1, 0);
     umemi_os.close(fd);

@@ -26,6 +26,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 /* The C library has no such function. */
@@ -84,11 +85,13 @@ struct umemiOs {
   int (*stat)(char const *, struct stat *);
   int (*lstat)(char const *, struct stat *);
   int (*fstat)(int, struct stat *);
+  int (*fstatat)(int, char const *, struct stat *, int);
   int (*statx)(int, char const *, int, unsigned, struct statx *);
   int (*fstatvfs)(int, struct statvfs *);
   int (*fcntl)(int, int, ...);
   int (*ioctl)(int, unsigned long, void *);
   char *(*realpath)(char const *, char *);
+  ssize_t (*readlinkat)(int, char const *, char *, size_t);
   ssize_t (*pread)(int, void *, size_t, off_t);
   ssize_t (*pwrite)(int, void const *, size_t, off_t);
   int (*ftruncate)(int, off_t);
@@ -96,7 +99,15 @@ struct umemiOs {
   int (*fallocate)(int, int, off_t, off_t);
   int (*fdatasync)(int);
   int (*fsync)(int);
+  int (*syncfs)(int);
   int (*fchmod)(int, mode_t);
+  int (*fchown)(int, uid_t, gid_t);
+  ssize_t (*getxattr)(char const *, char const *, void *, size_t);
+  ssize_t (*fgetxattr)(int, char const *, void *, size_t);
+  ssize_t (*listxattr)(char const *, char *, size_t);
+  ssize_t (*flistxattr)(int, char *, size_t);
+  int (*fsetxattr)(int, char const *, void const *, size_t, int);
+  int (*fremovexattr)(int, char const *);
   int (*renameat)(int, char const *, int, char const *);
   int (*linkat)(int, char const *, int, char const *, int);
   int (*unlinkat)(int, char const *, int);
@@ -116,13 +127,16 @@ struct umemiOs {
     .exit_now = _exit, .mmap = mmap, .madvise = madvise, .mincore = mincore,   \
     .munmap = munmap, .mlock = mlock, .mbind = umemi_mbind, .open = open,      \
     .openat = openat, .open_by_handle_at = open_by_handle_at, .close = close,  \
-    .stat = stat, .lstat = lstat, .fstat = fstat, .statx = statx,              \
-    .fstatvfs = fstatvfs, .fcntl = fcntl, .ioctl = umemi_ioctl,                \
-    .realpath = realpath, .pread = pread, .pwrite = pwrite,                    \
-    .ftruncate = ftruncate, .lseek = lseek, .fallocate = fallocate,            \
-    .fdatasync = fdatasync, .fsync = fsync, .fchmod = fchmod,                  \
-    .renameat = renameat, .linkat = linkat, .unlinkat = unlinkat,              \
-    .memfd_create = memfd_create                                               \
+    .stat = stat, .lstat = lstat, .fstat = fstat, .fstatat = fstatat,          \
+    .statx = statx, .fstatvfs = fstatvfs, .fcntl = fcntl,                      \
+    .ioctl = umemi_ioctl, .realpath = realpath, .readlinkat = readlinkat,      \
+    .pread = pread, .pwrite = pwrite, .ftruncate = ftruncate, .lseek = lseek,  \
+    .fallocate = fallocate, .fdatasync = fdatasync, .fsync = fsync,            \
+    .syncfs = syncfs, .fchmod = fchmod, .fchown = fchown,                      \
+    .getxattr = getxattr, .fgetxattr = fgetxattr, .listxattr = listxattr,      \
+    .flistxattr = flistxattr, .fsetxattr = fsetxattr,                          \
+    .fremovexattr = fremovexattr, .renameat = renameat, .linkat = linkat,      \
+    .unlinkat = unlinkat, .memfd_create = memfd_create                         \
   }
 
 #ifdef UMEM_TEST_HOOKS

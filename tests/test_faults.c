@@ -74,9 +74,8 @@ static bool is_helpful(enum fault_call call) {
 static bool is_right_code(umemStatusType status, umemError const *error) {
   if (is_allocation(now.call))
     return status == umemMemoryError || error->sys_errno == ENOMEM;
-  if (now.call == FAULT_fcntl)
-    return status == umemValueError || status == umemIOError;
-  return status == umemIOError || status == umemMemoryError;
+  return status == umemIOError || status == umemMemoryError ||
+         (now.call == FAULT_fcntl && status == umemValueError);
 }
 
 /* Checks one result in all three layers; goes on only after a success. */

@@ -3,8 +3,11 @@
    one or the new one. */
 #include "core.h"
 
+#include <dirent.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 enum { RECORD = 512, RECORDS_MAX = 100000, PIECES = 16, PIECE = 4096 };
 
@@ -169,12 +172,44 @@ static void atomic__is_old_until_dtor_and_new_from_then_on(void **state) {
   }
 }
 
+/* Has the system files without a name? */
+static bool has_nameless_files(void) {
+  int fd = open(temp_dir(), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+  if (fd >= 0)
+    close(fd);
+  return fd >= 0 && access("/proc/self/fd", F_OK) == 0;
+}
+
+static int names_in_temp_dir(void) {
+  DIR *list = opendir(temp_dir());
+  int count = 0;
+  assert_non_null(list);
+  while (readdir(list))
+    count++;
+  closedir(list);
+  return count;
+}
+
+static void atomic__of_a_killed_process_leaves_no_name(void **state) {
+  (void)state;
+  if (!has_nameless_files())
+    skip();
+  put_old();
+  int names = names_in_temp_dir();
+  for (size_t last = 0; last <= PIECES + 1; last++) {
+    struct child child = start(replace, last);
+    finish(&child, await(&child, SIZE_MAX));
+    assert_int_equal(names_in_temp_dir(), names);
+  }
+}
+
 int main(void) {
   struct CMUnitTest const tests[] = {
       cmocka_unit_test(records__that_were_acknowledged_survive_any_kill),
       cmocka_unit_test(records__survive_a_kill_right_after_the_last_one),
       cmocka_unit_test(atomic__is_old_or_new_whenever_it_is_killed),
       cmocka_unit_test(atomic__is_old_until_dtor_and_new_from_then_on),
+      cmocka_unit_test(atomic__of_a_killed_process_leaves_no_name),
   };
   return cmocka_run_group_tests(tests, temp_setup, temp_teardown);
 }

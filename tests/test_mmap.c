@@ -656,6 +656,42 @@ static void ctor__under_a_limit_of_address_space_works(void **state) {
   assert_int_equal(in_child(in_little_space), 0);
 }
 
+static void ctor__that_fails_leaves_no_file_behind_a_link(void **state) {
+  (void)state;
+  char const *target = temp_path("target"), *link = temp_path("link");
+  umemMMapOptions options = {.size = sizeof options,
+                             .length = UINT64_C(1) << 62};
+  assert_int_equal(symlink(target, link), 0);
+  char const *const names[] = {link, target};
+  for (size_t i = 0; i < 2; i++) {
+    umemMMap m;
+    assert_status(umemMMap_ctor_ex(&m, names[i], "w+", &options),
+                  umemMemoryError);
+    assert_ok(umem_dtor(&m));
+    assert_false(file_exists(target));
+  }
+}
+
+static char const *grown;
+
+static void *refused_mmap(void *at, size_t size, int prot, int flags, int fd,
+                          off_t offset) {
+  (void)at, (void)size, (void)prot, (void)flags, (void)fd, (void)offset;
+  file_put(grown, "another's", 9);
+  errno = ENODEV;
+  return MAP_FAILED;
+}
+
+static void ctor__that_fails_leaves_what_others_have_written(void **state) {
+  (void)state;
+  umemMMap m;
+  grown = temp_path("grown");
+  umemi_os.mmap = refused_mmap;
+  assert_status(umemMMap_ctor(&m, grown, "w+"), umemNotSupportedError);
+  assert_ok(umem_dtor(&m));
+  assert_int_equal(file_size(grown), 9);
+}
+
 /* --- fork ----------------------------------------------------------------- */
 
 static umemMMap inherited;
@@ -665,7 +701,8 @@ static void use_inherited(void) {
   memcpy(bytes_of(m), "child", 5);
   assert_ok(from_host("ren", m, bytes_of(m) + 5, 3));
   uintptr_t adr;
-  assert_ok(umem_try_alloc(m, 10, &adr));
+  assert_fails(m, umem_try_alloc(m, 10, &adr), umemRuntimeError,
+               "in a forked child");
   assert_ok(umem_flush(m));
   assert_ok(umem_dtor(m));
 }
@@ -711,6 +748,8 @@ int main(void) {
       faulty_test(ctor__that_cannot_map_leaves_all_as_it_was),
       faulty_test(ctor__without_much_address_space_has_less_room),
       faulty_test(ctor__under_a_limit_of_address_space_works),
+      faulty_test(ctor__that_fails_leaves_no_file_behind_a_link),
+      faulty_test(ctor__that_fails_leaves_what_others_have_written),
       faulty_test(fork__leaves_the_child_a_mapping_that_works),
   };
   return cmocka_run_group_tests(tests, temp_setup, temp_teardown);

@@ -209,7 +209,7 @@ static umemStatusType mmap_open(struct mmap *map, umemMMap *ctx,
   if (status == umemOK)
     status = mmap_begin(map, options, error);
   if (status == umemOK) /* last: one that fails has not emptied the file */
-    status = umemi_file_truncate(&map->store.open, error);
+    status = umemi_file_settle(&map->store.open, error);
   if (status == umemOK)
     return umemOK;
   if (map->base)

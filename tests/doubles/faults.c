@@ -75,6 +75,10 @@ FAULTY(int, mincore, (void *at, size_t size, unsigned char *out),
 FAULTY(int, stat, (char const *path, struct stat *st), (path, st), MINUS_ONE)
 FAULTY(int, lstat, (char const *path, struct stat *st), (path, st), MINUS_ONE)
 FAULTY(int, fstat, (int fd, struct stat *st), (fd, st), MINUS_ONE)
+FAULTY(int, fstatat, (int dir, char const *path, struct stat *st, int flags),
+       (dir, path, st, flags), MINUS_ONE)
+FAULTY(ssize_t, readlinkat, (int dir, char const *path, char *out, size_t size),
+       (dir, path, out, size), MINUS_ONE)
 FAULTY(int, statx,
        (int dir, char const *path, int flags, unsigned mask, struct statx *out),
        (dir, path, flags, mask, out), MINUS_ONE)
@@ -87,7 +91,23 @@ FAULTY(int, fallocate, (int fd, int mode, off_t at, off_t size),
        (fd, mode, at, size), MINUS_ONE)
 FAULTY(int, fdatasync, (int fd), (fd), MINUS_ONE)
 FAULTY(int, fsync, (int fd), (fd), MINUS_ONE)
+FAULTY(int, syncfs, (int fd), (fd), MINUS_ONE)
 FAULTY(int, fchmod, (int fd, mode_t mode), (fd, mode), MINUS_ONE)
+FAULTY(int, fchown, (int fd, uid_t owner, gid_t group), (fd, owner, group),
+       MINUS_ONE)
+FAULTY(ssize_t, getxattr,
+       (char const *path, char const *name, void *out, size_t size),
+       (path, name, out, size), MINUS_ONE)
+FAULTY(ssize_t, fgetxattr, (int fd, char const *name, void *out, size_t size),
+       (fd, name, out, size), MINUS_ONE)
+FAULTY(ssize_t, listxattr, (char const *path, char *out, size_t size),
+       (path, out, size), MINUS_ONE)
+FAULTY(ssize_t, flistxattr, (int fd, char *out, size_t size), (fd, out, size),
+       MINUS_ONE)
+FAULTY(int, fsetxattr,
+       (int fd, char const *name, void const *in, size_t size, int flags),
+       (fd, name, in, size, flags), MINUS_ONE)
+FAULTY(int, fremovexattr, (int fd, char const *name), (fd, name), MINUS_ONE)
 FAULTY(int, renameat, (int from, char const *old, int to, char const *new),
        (from, old, to, new), MINUS_ONE)
 FAULTY(int, linkat,
@@ -168,7 +188,8 @@ static int faulty_fcntl(int fd, int command, ...) {
   int how = fault_due(FAULT_fcntl);
   va_list more;
   va_start(more, command);
-  bool locks = command == F_OFD_SETLK || command == F_OFD_SETLKW;
+  bool locks = command == F_OFD_SETLK || command == F_OFD_SETLKW ||
+               command == F_OFD_GETLK;
   void *lock = locks ? va_arg(more, void *) : NULL;
   int argument = locks || command == F_GETFL ? 0 : va_arg(more, int);
   va_end(more);

@@ -39,11 +39,13 @@
   X(stat)                                                                      \
   X(lstat)                                                                     \
   X(fstat)                                                                     \
+  X(fstatat)                                                                   \
   X(statx)                                                                     \
   X(fstatvfs)                                                                  \
   X(fcntl)                                                                     \
   X(ioctl)                                                                     \
   X(realpath)                                                                  \
+  X(readlinkat)                                                                \
   X(pread)                                                                     \
   X(pwrite)                                                                    \
   X(ftruncate)                                                                 \
@@ -51,7 +53,15 @@
   X(fallocate)                                                                 \
   X(fdatasync)                                                                 \
   X(fsync)                                                                     \
+  X(syncfs)                                                                    \
   X(fchmod)                                                                    \
+  X(fchown)                                                                    \
+  X(getxattr)                                                                  \
+  X(fgetxattr)                                                                 \
+  X(listxattr)                                                                 \
+  X(flistxattr)                                                                \
+  X(fsetxattr)                                                                 \
+  X(fremovexattr)                                                              \
   X(renameat)                                                                  \
   X(linkat)                                                                    \
   X(unlinkat)                                                                  \
