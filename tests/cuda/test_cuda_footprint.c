@@ -7,7 +7,7 @@
 
 #define must(call) assert_int_equal(client.cu.call, UMEMI_CUDA_SUCCESS)
 
-enum { HOME = 1, LITTLE = 1000, MUCH = 5 * MIB };
+enum { HOME = 1, LITTLE = 1000, SOME = 4 * KIB, MUCH = 20 * KIB };
 
 /* --- what is there -------------------------------------------------------- */
 
@@ -72,6 +72,7 @@ static void step_copies(void const *a, void const *b) {
   uintptr_t const x = allocated(a, MUCH), y = allocated(b, MUCH);
   STEP(umem_copy_plan(a, x, b, y, MUCH, &plan));
   STEP(umem_copy_to(a, x, b, y, LITTLE));
+  STEP(umem_copy_to(a, x, b, y, SOME));
   STEP(umem_copy_to(a, x, b, y, MUCH));
   STEP(umem_copy_2d(a, x, 100, b, y, 200, 50, 5));
   STEP(umem_compare(a, x, b, y, LITTLE, &where));
@@ -225,6 +226,7 @@ int main(void) {
   client_load(&client, "libcuda.so.1");
   if (is_simulated())
     client.sim.set_devices(3);
+  rig_shorten_ways();
   assert_ok(umemHost_ctor(&host));
   if (umem_device_count(umemCudaDevice) < 2) {
     print_message("skipped: there are no two devices\n");

@@ -415,15 +415,6 @@ static int stress_teardown(void **state) {
 #define stress_test(f)                                                         \
   cmocka_unit_test_setup_teardown(f, stress_setup, stress_teardown)
 
-/* All ways of copying are those of some length up to SIZE. */
-static void shorten(void) {
-  umemi_tuning();
-  umemi_tuning_values.gpu_stream_from = 1 * KIB;
-  umemi_tuning_values.gpu_ring_from = 3 * KIB;
-  umemi_tuning_values.gpu_share_from = 5 * KIB;
-  umemi_tuning_values.gpu_piece = 1 * KIB;
-}
-
 int main(void) {
   struct CMUnitTest const tests[] = {
       stress_test(programs__alone_agree_with_their_model),
@@ -434,7 +425,7 @@ int main(void) {
   client_load(&client, "libcuda.so.1");
   if (is_simulated())
     client.sim.set_devices(DEVICES);
-  shorten();
+  rig_shorten_ways();
   assert_ok(umemHost_ctor(&host));
   int const absent = rig_find_device();
   if (absent)
