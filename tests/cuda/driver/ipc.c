@@ -119,7 +119,7 @@ static struct block *ticket_import(struct ticket const *ticket) {
 static cuCode ticket_check(struct ticket const *ticket, unsigned flags) {
   if (flags != UMEMI_CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS ||
       memcmp(ticket->magic, magic, sizeof magic) != 0 ||
-      !sim_is_device(ticket->device))
+      !sim_is_device(ticket->device) || ticket->offset >= ticket->nbytes)
     return UMEMI_CUDA_ERROR_INVALID_VALUE;
   if (ticket->process == getpid() && !sim.ipc_within)
     return UMEMI_CUDA_ERROR_INVALID_CONTEXT;
