@@ -194,7 +194,7 @@ static int over_released(void) {
   return 0;
 }
 
-/* In one that was reset, as some tests and notebooks do. */
+/* Keeps a stream across a reset, as caches of libraries do. */
 static int earlier_life(void) {
   cuContext again;
   cuStream kept;

@@ -59,20 +59,19 @@ static inline void assert_no_violations(void) {
     fail_msg("%d violations, the first one: %s", count, text);
 }
 
-/* For a test of what ends with a block, and not with the chunk that it is in.
- */
+/* For tests of accesses that leave a block but not its chunk. */
 static inline void need_strict_memory(void) {
   need_simulation();
   client.sim.set_chunks(0);
 }
 
-/* As the environment says. */
+/* Restores the model of the environment. */
 static inline void reset_memory(void) {
   char const *chunks = getenv("SIMCU_CHUNKS");
   client.sim.set_chunks(chunks && strcmp(chunks, "1") == 0);
 }
 
-/* Real drivers do not open their own handles. */
+/* Lets IPC handles open in this process, which real drivers refuse. */
 static inline void open_handles_within(void) {
   if (is_simulated())
     client.sim.set_ipc_within(1);
@@ -90,6 +89,15 @@ static inline int cuda_teardown(void **state) {
   assert_nothing_lives();
   assert_no_violations();
   return 0;
+}
+
+/* Lowers the thresholds, so that copies of up to 6 KiB take all paths. */
+static inline void rig_shorten_ways(void) {
+  umemi_tuning();
+  umemi_tuning_values.gpu_stream_from = 1 * KIB;
+  umemi_tuning_values.gpu_ring_from = 3 * KIB;
+  umemi_tuning_values.gpu_share_from = 5 * KIB;
+  umemi_tuning_values.gpu_piece = 1 * KIB;
 }
 
 static inline uintptr_t allocated(void const *ctx, size_t nbytes) {

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Devices that the program does not use: no call makes a context there. The
- * program is at home on device 1.
+ * No call creates a context on a device that the program does not use. The
+ * programs here use device 1.
  */
 #include "rig.h"
 
 #define must(call) assert_int_equal(client.cu.call, UMEMI_CUDA_SUCCESS)
 
-enum { HOME = 1, LITTLE = 1000, MUCH = 5 * MIB };
+enum { HOME = 1, LITTLE = 1000, SOME = 4 * KIB, MUCH = 20 * KIB };
 
 /* --- what is there -------------------------------------------------------- */
 
@@ -72,6 +72,7 @@ static void step_copies(void const *a, void const *b) {
   uintptr_t const x = allocated(a, MUCH), y = allocated(b, MUCH);
   STEP(umem_copy_plan(a, x, b, y, MUCH, &plan));
   STEP(umem_copy_to(a, x, b, y, LITTLE));
+  STEP(umem_copy_to(a, x, b, y, SOME));
   STEP(umem_copy_to(a, x, b, y, MUCH));
   STEP(umem_copy_2d(a, x, 100, b, y, 200, 50, 5));
   STEP(umem_compare(a, x, b, y, LITTLE, &where));
@@ -141,7 +142,7 @@ static void step_devices(void) {
 
 /* --- where the program is ------------------------------------------------- */
 
-static void footprint__of_questions_is_none(void **state) {
+static void queries__create_no_context(void **state) {
   (void)state;
   umemDeviceInfo info = {.size = sizeof info};
   size_t const count = umem_device_count(umemCudaDevice);
@@ -151,12 +152,12 @@ static void footprint__of_questions_is_none(void **state) {
     assert_false(active(i));
 }
 
-static void footprint__of_a_device_is_there(void **state) {
+static void contexts__use_no_other_device(void **state) {
   (void)state;
   step_devices();
 }
 
-static void footprint__of_pinned_memory_is_where_the_thread_is(void **state) {
+static void pinned__memory_uses_the_current_device(void **state) {
   (void)state;
   cuContext home, popped;
   must(DevicePrimaryCtxRetain(&home, HOME));
@@ -167,8 +168,8 @@ static void footprint__of_pinned_memory_is_where_the_thread_is(void **state) {
   must(DevicePrimaryCtxRelease(HOME));
 }
 
-/* A context of the program's own: the primary one of its device may be made. */
-static void footprint__of_pinned_memory_is_where_a_context_is(void **state) {
+/* The library may create the primary context of the same device. */
+static void pinned__memory_uses_the_created_contexts_device(void **state) {
   (void)state;
   cuContext own;
   must(CtxCreate(&own, 0, HOME));
@@ -176,7 +177,7 @@ static void footprint__of_pinned_memory_is_where_a_context_is(void **state) {
   must(CtxDestroy(own));
 }
 
-static void footprint__of_pinned_memory_is_where_another_is(void **state) {
+static void pinned__memory_uses_the_device_of_another_context(void **state) {
   (void)state;
   umemCuda cuda;
   assert_ok(umemCuda_ctor(&cuda, HOME));
@@ -184,7 +185,7 @@ static void footprint__of_pinned_memory_is_where_another_is(void **state) {
   assert_ok(umem_dtor(&cuda));
 }
 
-static void footprint__of_pinned_memory_is_where_the_program_is(void **state) {
+static void pinned__memory_uses_the_device_with_a_context(void **state) {
   (void)state;
   cuContext home;
   must(DevicePrimaryCtxRetain(&home, HOME));
@@ -197,8 +198,8 @@ static void *step_in_thread(void *argument) {
   return argument;
 }
 
-/* Nothing is current in a new thread. */
-static void footprint__of_other_threads_is_where_the_program_is(void **state) {
+/* A new thread has no current context. */
+static void pinned__memory_of_threads_uses_the_active_device(void **state) {
   (void)state;
   cuContext home, popped;
   must(DevicePrimaryCtxRetain(&home, HOME));
@@ -214,17 +215,18 @@ static void footprint__of_other_threads_is_where_the_program_is(void **state) {
 
 int main(void) {
   struct CMUnitTest const tests[] = {
-      footprint_test(footprint__of_questions_is_none),
-      footprint_test(footprint__of_a_device_is_there),
-      footprint_test(footprint__of_pinned_memory_is_where_the_thread_is),
-      footprint_test(footprint__of_pinned_memory_is_where_a_context_is),
-      footprint_test(footprint__of_pinned_memory_is_where_another_is),
-      footprint_test(footprint__of_pinned_memory_is_where_the_program_is),
-      footprint_test(footprint__of_other_threads_is_where_the_program_is),
+      footprint_test(queries__create_no_context),
+      footprint_test(contexts__use_no_other_device),
+      footprint_test(pinned__memory_uses_the_current_device),
+      footprint_test(pinned__memory_uses_the_created_contexts_device),
+      footprint_test(pinned__memory_uses_the_device_of_another_context),
+      footprint_test(pinned__memory_uses_the_device_with_a_context),
+      footprint_test(pinned__memory_of_threads_uses_the_active_device),
   };
   client_load(&client, "libcuda.so.1");
   if (is_simulated())
     client.sim.set_devices(3);
+  rig_shorten_ways();
   assert_ok(umemHost_ctor(&host));
   if (umem_device_count(umemCudaDevice) < 2) {
     print_message("skipped: there are no two devices\n");

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Primary contexts that the program resets: nothing of an earlier life is used
- * in a later one, and what is left of it fails or ends without harm.
+ * Resets of primary contexts by the program. The library uses no resource of an
+ * earlier life, and its contexts of an earlier life end without harm.
  */
 #include "rig.h"
 
 #define must(call) assert_int_equal(client.cu.call, UMEMI_CUDA_SUCCESS)
 
-enum { LITTLE = 1000, MUCH = 5 * MIB };
+enum { LITTLE = 1000, SOME = 4 * KIB, MUCH = 20 * KIB };
 
-static unsigned char *bytes, *copy; /* MUCH of each */
+static unsigned char bytes[MUCH], copy[MUCH];
 
 /* --- one life ------------------------------------------------------------- */
 
@@ -22,9 +22,10 @@ static void assert_comes_back(void const *ctx, size_t nbytes) {
   assert_ok(umem_free(ctx, adr));
 }
 
-/* What the library keeps for later is made by copies of both lengths. */
+/* Takes all paths of copies, so that the library caches all its resources. */
 static void assert_works(void const *ctx) {
   assert_comes_back(ctx, LITTLE);
+  assert_comes_back(ctx, SOME);
   assert_comes_back(ctx, MUCH);
   uintptr_t zeros = umem_calloc(ctx, LITTLE, 1);
   assert_true(zeros != 0);
@@ -86,8 +87,8 @@ static void lives__follow_each_other_on_several_devices(void **state) {
   }
 }
 
-/* The program retains the context besides, as cudart does. */
-static void lives__follow_each_other_in_a_program_of_its_own(void **state) {
+/* The program retains the context too, as cudart does. */
+static void lives__follow_each_other_while_others_retain(void **state) {
   (void)state;
   cuContext context, again;
   must(DevicePrimaryCtxRetain(&context, 0));
@@ -99,8 +100,8 @@ static void lives__follow_each_other_in_a_program_of_its_own(void **state) {
   must(DevicePrimaryCtxRelease(0));
 }
 
-/* As after cudaDeviceReset(): nobody tells the thread. */
-static void lives__begin_where_the_dead_context_is_current(void **state) {
+/* A reset leaves the dead context current, as cudaDeviceReset() does. */
+static void lives__start_where_a_dead_context_is_current(void **state) {
   (void)state;
   cuContext context, popped;
   must(DevicePrimaryCtxRetain(&context, 0));
@@ -113,7 +114,7 @@ static void lives__begin_where_the_dead_context_is_current(void **state) {
   must(DevicePrimaryCtxRelease(0));
 }
 
-/* The program ends the context by giving it back. */
+/* The program releases its retain instead of a reset. */
 static void lives__follow_the_end_of_a_context(void **state) {
   (void)state;
   cuContext context;
@@ -140,8 +141,8 @@ static void lives__of_other_threads_are_new_ones(void **state) {
 
 /* --- contexts of an earlier life ------------------------------------------ */
 
-/* Whatever they answer to the rest, they end without harm. */
-static void contexts__that_were_reset_end_without_harm(void **state) {
+/* Only umem_free() and umem_dtor() succeed. */
+static void contexts__of_an_earlier_life_end_without_harm(void **state) {
   (void)state;
   umemCuda cuda;
   umemCudaHost pinned;
@@ -160,15 +161,15 @@ static void contexts__that_were_reset_end_without_harm(void **state) {
   live();
 }
 
-/* A retain of before the reset may be left, as releasing it could be to release
-   another's. */
+/* Releases a retain from before the reset. The library may keep it: it cannot
+ * know whether the driver still counts it. */
 static void release_what_is_left(void) {
   if (is_simulated() && client.sim.live(SIMCU_RETAINS))
     must(DevicePrimaryCtxRelease(0));
 }
 
-/* The addresses may be somebody else's by now. */
-static void contexts__that_were_reset_leave_the_next_life_alone(void **state) {
+/* The next life may have reused the addresses. */
+static void contexts__of_an_earlier_life_do_not_touch_the_next(void **state) {
   (void)state;
   umemCuda before, after;
   assert_ok(umemCuda_ctor(&before, 0));
@@ -196,23 +197,19 @@ int main(void) {
   struct CMUnitTest const tests[] = {
       lives_test(lives__follow_each_other),
       lives_test(lives__follow_each_other_on_several_devices),
-      lives_test(lives__follow_each_other_in_a_program_of_its_own),
-      lives_test(lives__begin_where_the_dead_context_is_current),
+      lives_test(lives__follow_each_other_while_others_retain),
+      lives_test(lives__start_where_a_dead_context_is_current),
       lives_test(lives__follow_the_end_of_a_context),
       lives_test(lives__of_other_threads_are_new_ones),
-      lives_test(contexts__that_were_reset_end_without_harm),
-      lives_test(contexts__that_were_reset_leave_the_next_life_alone),
+      lives_test(contexts__of_an_earlier_life_end_without_harm),
+      lives_test(contexts__of_an_earlier_life_do_not_touch_the_next),
   };
   client_load(&client, "libcuda.so.1");
+  rig_shorten_ways();
   assert_ok(umemHost_ctor(&host));
   int const absent = rig_find_device();
   if (absent)
     return absent;
-  bytes = malloc(MUCH);
-  copy = malloc(MUCH);
   random_bytes(bytes, MUCH, 1);
-  int const failed = cmocka_run_group_tests(tests, NULL, NULL);
-  free(bytes);
-  free(copy);
-  return failed;
+  return cmocka_run_group_tests(tests, NULL, NULL);
 }

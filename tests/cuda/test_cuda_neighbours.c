@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Memory that all devices reach, and work in the default stream of another
- * device than the library's: every call on the memory comes after it.
+ * Calls on memory that all devices can access are ordered after work in the
+ * default streams of all devices, not only of the device of the context.
  */
 #include "rig.h"
 
@@ -12,7 +12,7 @@ enum { OLD = 1, LATE = 7, NEW = 9 };
 
 /* --- the neighbour -------------------------------------------------------- */
 
-/* The program on device 1, and memory of its own there. */
+/* The primary context of device 1, and a buffer there. */
 static cuContext neighbour;
 static cuAddress buffer;
 
@@ -40,7 +40,7 @@ static void neighbour_end(void) {
   must(DevicePrimaryCtxRelease(1));
 }
 
-/* Sooner or later the memory is full of LATE. */
+/* Queues a copy that fills the memory with LATE. */
 static void neighbour_writes(uintptr_t adr) {
   neighbour_enter();
   must(MemsetD8Async(buffer, LATE, NBYTES, NULL));
@@ -48,14 +48,14 @@ static void neighbour_writes(uintptr_t adr) {
   neighbour_leave();
 }
 
-/* Sooner or later the memory is read. */
+/* Queues a copy from the memory to the buffer. */
 static void neighbour_reads(uintptr_t adr) {
   neighbour_enter();
   must(MemcpyAsync(buffer, adr, NBYTES, NULL));
   neighbour_leave();
 }
 
-/* Was this what it read? */
+/* Waits, and checks the bytes that neighbour_reads() has copied. */
 static void assert_neighbour_read(unsigned char value) {
   unsigned char bytes[NBYTES];
   neighbour_enter();
@@ -82,7 +82,7 @@ union anyContext {
   umemCudaManaged managed;
 };
 
-/* One block of it, full of OLD. */
+/* A block that is filled with OLD. */
 struct memory {
   union anyContext ctx;
   uintptr_t adr;
@@ -100,7 +100,7 @@ static void memory_close(struct memory *memory) {
   assert_ok(umem_dtor(&memory->ctx));
 }
 
-/* Calls have to leave LATE, or what they are given, in here. */
+/* Host memory: destination and source of the calls. */
 static unsigned char local[NBYTES], given[NBYTES];
 
 /* --- calls that read ------------------------------------------------------ */
@@ -144,7 +144,7 @@ static void read_by_checksum(struct memory *m) {
   assert_int_equal(wanted, found);
 }
 
-/* Of a mirror that is the memory itself nothing is read before. */
+/* A mirror at the same address is not copied: read the memory itself. */
 static void read_mirror(struct memory *m, uintptr_t mirror) {
   if (mirror == m->adr)
     read_by_copy(m);
@@ -159,7 +159,7 @@ static void read_by_connect(struct memory *m) {
   read_mirror(m, mirror);
 }
 
-/* The work is put there between the two. */
+/* Queues the work between connect and sync. */
 static void read_by_sync(struct memory *m) {
   uintptr_t mirror;
   assert_ok(umem_try_connect(&m->ctx, m->adr, NBYTES, &cuda, 0, &mirror));
@@ -180,7 +180,7 @@ static void assert_reads_late(open_fn *open, call_fn *call) {
   memory_close(&memory);
 }
 
-static void calls__that_read_see_what_other_devices_write(void **state) {
+static void reads__are_ordered_after_writes_of_other_devices(void **state) {
   (void)state;
   static call_fn *const calls[] = {
       read_by_copy,    read_by_copy_2d,  read_by_copy_within, read_by_device,
@@ -238,7 +238,7 @@ static void assert_writes_last(open_fn *open, call_fn *call) {
   memory_close(&memory);
 }
 
-static void calls__that_write_come_after_writes_of_other_devices(void **state) {
+static void writes__are_ordered_after_writes_of_other_devices(void **state) {
   (void)state;
   for (size_t i = 0; i < LENGTH(writers); i++) {
     assert_writes_last(cudahost_open, writers[i]);
@@ -255,7 +255,7 @@ static void assert_writes_after_reading(open_fn *open, call_fn *call) {
   memory_close(&memory);
 }
 
-static void calls__that_write_come_after_reads_of_other_devices(void **state) {
+static void writes__are_ordered_after_reads_of_other_devices(void **state) {
   (void)state;
   for (size_t i = 0; i < LENGTH(writers); i++) {
     assert_writes_after_reading(cudahost_open, writers[i]);
@@ -265,8 +265,8 @@ static void calls__that_write_come_after_reads_of_other_devices(void **state) {
 
 /* --- calls that take memory away ------------------------------------------ */
 
-/* The simulated driver finds what is freed too early; the neighbour, that it
-   was. */
+/* The simulated driver reports memory that is freed while queued work uses it.
+ */
 static void end_by_free(struct memory *m) {
   assert_ok(umem_free(&m->ctx, m->adr));
 }
@@ -284,7 +284,7 @@ static void assert_ends_after_use(open_fn *open, call_fn *call) {
   memory_close(&memory);
 }
 
-static void memory__is_freed_after_its_use_by_other_devices(void **state) {
+static void memory__is_freed_after_use_by_other_devices(void **state) {
   (void)state;
   assert_ends_after_use(cudahost_open, end_by_free);
   assert_ends_after_use(cudahost_open, end_by_dtor);
@@ -292,8 +292,8 @@ static void memory__is_freed_after_its_use_by_other_devices(void **state) {
   assert_ends_after_use(managed_open, end_by_dtor);
 }
 
-/* Mirrors are freed, too. */
-static void mirrors__are_freed_after_their_use_by_other_devices(void **state) {
+/* umem_disconnect() frees a block of pinned memory. */
+static void mirrors__are_freed_after_use_by_other_devices(void **state) {
   (void)state;
   umemCudaHost pinned;
   uintptr_t mirror, adr = allocated(&cuda, NBYTES);
@@ -307,7 +307,7 @@ static void mirrors__are_freed_after_their_use_by_other_devices(void **state) {
   assert_ok(umem_dtor(&pinned));
 }
 
-static void memory__is_unpinned_after_its_use_by_other_devices(void **state) {
+static void memory__is_unpinned_after_use_by_other_devices(void **state) {
   (void)state;
   memset(local, OLD, NBYTES);
   assert_ok(umem_pin(&cuda, (uintptr_t)local, NBYTES));
@@ -317,8 +317,8 @@ static void memory__is_unpinned_after_its_use_by_other_devices(void **state) {
   assert_neighbour_read(OLD);
 }
 
-/* By the driver's own way between devices, which needs no access. */
-static void memory__of_a_device_is_freed_after_use_by_others(void **state) {
+/* cuMemcpyPeerAsync needs no peer access. */
+static void device_memory__is_freed_after_use_by_other_devices(void **state) {
   (void)state;
   uintptr_t adr = allocated(&cuda, NBYTES);
   cuContext ours;
@@ -351,7 +351,7 @@ static void assert_unharmed(open_fn *open) {
   memory_close(&other);
 }
 
-static void calls__on_other_memory_go_on_meanwhile(void **state) {
+static void calls__on_other_memory_succeed_meanwhile(void **state) {
   (void)state;
   assert_unharmed(cudahost_open);
   assert_unharmed(managed_open);
@@ -377,14 +377,14 @@ static int neighbours_teardown(void **state) {
 
 int main(void) {
   struct CMUnitTest const tests[] = {
-      beside_neighbour(calls__that_read_see_what_other_devices_write),
-      beside_neighbour(calls__that_write_come_after_writes_of_other_devices),
-      beside_neighbour(calls__that_write_come_after_reads_of_other_devices),
-      beside_neighbour(memory__is_freed_after_its_use_by_other_devices),
-      beside_neighbour(mirrors__are_freed_after_their_use_by_other_devices),
-      beside_neighbour(memory__is_unpinned_after_its_use_by_other_devices),
-      beside_neighbour(memory__of_a_device_is_freed_after_use_by_others),
-      beside_neighbour(calls__on_other_memory_go_on_meanwhile),
+      beside_neighbour(reads__are_ordered_after_writes_of_other_devices),
+      beside_neighbour(writes__are_ordered_after_writes_of_other_devices),
+      beside_neighbour(writes__are_ordered_after_reads_of_other_devices),
+      beside_neighbour(memory__is_freed_after_use_by_other_devices),
+      beside_neighbour(mirrors__are_freed_after_use_by_other_devices),
+      beside_neighbour(memory__is_unpinned_after_use_by_other_devices),
+      beside_neighbour(device_memory__is_freed_after_use_by_other_devices),
+      beside_neighbour(calls__on_other_memory_succeed_meanwhile),
   };
   client_load(&client, "libcuda.so.1");
   assert_ok(umemHost_ctor(&host));

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Random programs on several devices, alone and at the same time: calls of the
- * library and work of the program in all default streams, on all kinds of
- * memory, against a model of every byte. A program is decided by its seed.
+ * Random programs on several devices, one after another and in threads. They
+ * mix calls of the library with work of the program in all default streams, on
+ * all kinds of memory, and compare all bytes with a model. The seed determines
+ * a program.
  */
 #include "rig.h"
 
@@ -12,8 +13,8 @@ enum { PROGRAMS = 4, ROWS = 7, NOWHERE = -1 };
 struct block {
   void const *ctx;
   uintptr_t adr;
-  int device;  /* NOWHERE: all reach it */
-  int pending; /* in whose default stream work of the program uses it */
+  int device;  /* NOWHERE: all devices have access */
+  int pending; /* device whose default stream has work on it */
   unsigned char model[SIZE];
 };
 
@@ -25,13 +26,13 @@ struct program {
   umemCudaManaged managed;
   struct block blocks[BLOCKS];
   unsigned char scratch[SIZE];
-  char failed[512]; /* what went wrong first */
+  char failed[512]; /* the first failure, or empty */
 };
 
 static int device_count;
 static cuContext primary[DEVICES];
 
-/* --- results: not by assertions, which threads cannot make ---------------- */
+/* --- results: threads cannot use cmocka's assertions ---------------------- */
 
 static void program_fail(struct program *program, char const *what, int code) {
   if (!program->failed[0])
@@ -85,7 +86,7 @@ static void wait_for(struct program *program, struct block *block) {
   block->pending = NOWHERE;
 }
 
-/* Default streams of two devices do not wait for each other. */
+/* Waits for work on another device: default streams are not ordered. */
 static void use_on(struct program *program, struct block *block, int device) {
   if (block->pending != device)
     wait_for(program, block);
@@ -125,7 +126,7 @@ static void queue_copy(struct program *program) {
 
 /* --- calls of the library ------------------------------------------------- */
 
-/* Calls are through when they return, and so is what they came after. */
+/* A call has waited for all queued work on the block. */
 static void called(struct block *block) {
   block->pending = NOWHERE;
 }
@@ -202,7 +203,7 @@ static void checksum(struct program *program) {
   called(block);
 }
 
-/* There and back by a mirror, which may be the block itself. */
+/* Changes the block by a mirror, which may have the same address. */
 static void mirror(struct program *program) {
   struct block *block = any_block(program);
   void const *dest = another_block(program, block)->ctx;
@@ -210,7 +211,7 @@ static void mirror(struct program *program) {
   DO(umem_try_connect(block->ctx, block->adr, SIZE, dest, 0, &made));
   if (program->failed[0])
     return;
-  if (made == block->adr) /* as its device has it, after no other's work */
+  if (made == block->adr) /* ordered after one device alone */
     wait_for(program, block);
   DO(umem_try_set(dest, made, 'm', SIZE / 2));
   DO(umem_sync_from(block->ctx, block->adr, dest, made, SIZE));
@@ -225,14 +226,14 @@ static void block_fill(struct program *program, struct block *block) {
   called(block);
 }
 
-/* While work may use what goes. */
+/* Frees a block that queued work may use. */
 static void replace(struct program *program) {
   struct block *block = any_block(program);
   DO(umem_free(block->ctx, block->adr));
   block_fill(program, block);
 }
 
-/* Memory of the program is written by a device until it is unpinned. */
+/* Unpins memory that queued work may write. */
 static void pin(struct program *program) {
   struct block *block = any_block(program);
   uintptr_t const to = (uintptr_t)program->scratch;
@@ -293,7 +294,7 @@ static void program_check(struct program *program) {
   }
 }
 
-/* Half of the blocks go with their contexts. */
+/* Leaves half of the blocks to umem_dtor(). */
 static void program_end(struct program *program) {
   for (size_t i = 0; i < BLOCKS && !program->failed[0]; i += 2)
     DO(umem_free(program->blocks[i].ctx, program->blocks[i].adr));
@@ -353,12 +354,12 @@ static void run_together(void) {
     program_judge(programs[i], 100 + i);
 }
 
-static void programs__alone_agree_with_their_model(void **state) {
+static void programs__one_by_one_match_the_model(void **state) {
   (void)state;
   run_alone();
 }
 
-static void programs__together_agree_with_their_models(void **state) {
+static void programs__in_threads_match_the_model(void **state) {
   (void)state;
   run_together();
 }
@@ -371,8 +372,8 @@ static void set_concurrent(int value) {
     client.sim.set_attribute(i, what, value);
 }
 
-/* A touch of managed memory ends the process while any device works. */
-static void programs__agree_where_managed_memory_is_exclusive(void **state) {
+/* Host access to managed memory raises SIGSEGV while a device works. */
+static void programs__match_with_exclusive_managed_memory(void **state) {
   (void)state;
   need_simulation();
   set_concurrent(0);
@@ -386,7 +387,7 @@ static void set_drops(int value) {
       client.sim.set_peer_drops(i, k, value && i != k);
 }
 
-static void programs__agree_where_peer_access_loses_bytes(void **state) {
+static void programs__match_if_peer_access_drops_bytes(void **state) {
   (void)state;
   need_simulation();
   set_drops(1);
@@ -415,26 +416,17 @@ static int stress_teardown(void **state) {
 #define stress_test(f)                                                         \
   cmocka_unit_test_setup_teardown(f, stress_setup, stress_teardown)
 
-/* All ways of copying are those of some length up to SIZE. */
-static void shorten(void) {
-  umemi_tuning();
-  umemi_tuning_values.gpu_stream_from = 1 * KIB;
-  umemi_tuning_values.gpu_ring_from = 3 * KIB;
-  umemi_tuning_values.gpu_share_from = 5 * KIB;
-  umemi_tuning_values.gpu_piece = 1 * KIB;
-}
-
 int main(void) {
   struct CMUnitTest const tests[] = {
-      stress_test(programs__alone_agree_with_their_model),
-      stress_test(programs__together_agree_with_their_models),
-      stress_test(programs__agree_where_managed_memory_is_exclusive),
-      stress_test(programs__agree_where_peer_access_loses_bytes),
+      stress_test(programs__one_by_one_match_the_model),
+      stress_test(programs__in_threads_match_the_model),
+      stress_test(programs__match_with_exclusive_managed_memory),
+      stress_test(programs__match_if_peer_access_drops_bytes),
   };
   client_load(&client, "libcuda.so.1");
   if (is_simulated())
     client.sim.set_devices(DEVICES);
-  shorten();
+  rig_shorten_ways();
   assert_ok(umemHost_ctor(&host));
   int const absent = rig_find_device();
   if (absent)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Reserved ranges of addresses, which nobody can dereference. */
+/* Reserved address ranges. A dereference there is a SIGSEGV. */
 #include "inner.h"
 
 #include <stdlib.h>
 #include <sys/mman.h>
 
-/* What was given back. */
+/* A range that was given back and may be reused. */
 struct hole {
   struct hole *next;
   uintptr_t start;
@@ -18,7 +18,7 @@ static void *reserve(size_t nbytes) {
   return at == MAP_FAILED ? NULL : at;
 }
 
-/* As much as there is: valgrind has less than the kernel. */
+/* Reserves less where the address space is small, as under valgrind. */
 void sim_arena_reserve(struct arena *arena) {
   size_t nbytes = (size_t)1 << 38, least = (size_t)1 << 32;
   void *at = reserve(nbytes);

@@ -169,8 +169,8 @@ static struct block *block_undo(struct block *block) {
   return NULL;
 }
 
-/* With a guard behind it. Only where there are chunks do addresses come
-   again. */
+/* Reserves a guard page after the block. Addresses are reused only in the model
+ * with chunks. */
 static uintptr_t place(struct block *block, struct arena *arena,
                        size_t nbytes) {
   size_t reserved = sim_round(nbytes, PAGE) + PAGE;
@@ -359,7 +359,7 @@ bool sim_block_has(struct block const *block, uintptr_t adr, size_t nbytes) {
          adr - block->start <= block->room - nbytes;
 }
 
-/* Why a range that is not within one block cannot be used. */
+/* Refuses a range that is not within one block. */
 static cuCode operand_refuse(struct block const *block, cuAddress adr,
                              size_t nbytes) {
   if (!block)

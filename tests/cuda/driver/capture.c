@@ -13,8 +13,8 @@ void sim_capture_broken(struct stream *stream) {
   stream->capture = INVALIDATED;
 }
 
-/* By the modes of the capture and of the thread that calls. Captures of other
-   threads are safe from what is done with other devices. */
+/* Depends on the modes of the capture and of the calling thread. A call on one
+ * device does not affect captures of other threads on another. */
 static bool forbids(struct stream const *capture) {
   if (capture->capture != ACTIVE || sim_mode() == RELAXED)
     return false;
@@ -34,7 +34,7 @@ cuCode sim_capture_unsafe(void) {
   return code;
 }
 
-/* Of all contexts of the device, and in whatever mode. */
+/* Includes all contexts of the device and all capture modes. */
 static bool blocks_legacy(struct stream const *stream, int device) {
   return stream->context->device == device && !stream->non_blocking &&
          stream->capture == ACTIVE;

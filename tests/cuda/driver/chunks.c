@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Memory as devices have it: chunks of 2 MiB, in which small blocks lie side by
- * side, and where the next block begins where one was freed. What leaves a
- * block, or is in none, is found nonetheless, as long as it stays in the chunk.
+ * Device memory as in real drivers: small blocks share chunks of 2 MiB without
+ * guards, and the address of a freed block is reused immediately. Accesses
+ * outside of a block succeed if they stay in its chunk.
  */
 #include "inner.h"
 
@@ -13,15 +13,15 @@ enum { CHUNK = 2 << 20 };
 
 struct chunk {
   struct chunk *next;
-  struct block *whole; /**< For what is not within one block. */
-  size_t live;         /**< Blocks in it. */
+  struct block *whole; /**< Stands for accesses outside of a block. */
+  size_t live;         /**< Number of blocks. */
 };
 
 static struct chunk *chunks;
 
 /* --- places --------------------------------------------------------------- */
 
-/* The first gap that is long enough, or 0. */
+/* Returns the first gap that is long enough, or 0. */
 static uintptr_t chunk_gap(struct chunk const *chunk, size_t room) {
   uintptr_t at = chunk->whole->start, end = at + chunk->whole->room;
   while (room <= end - at) {
@@ -52,7 +52,7 @@ static bool whole_map(struct block *whole) {
   return false;
 }
 
-/* Its bytes are a file in memory, for other processes. */
+/* Keeps the bytes in a memory file, so that other processes can map them. */
 static struct block *whole_new(struct block const *first) {
   struct arena *arena = &sim.devices[first->device].arena;
   struct block *whole = sim_new(sizeof *whole);

@@ -19,8 +19,8 @@ void *sim_thread(void) {
 
 /* --- the current one ------------------------------------------------------ */
 
-/* A primary context that nobody retains, or that was reset, is as good as
-   destroyed; but its handle is used again. */
+/* A primary context is dead while it is not retained, and after a reset. Its
+ * next life has the same handle. */
 static bool is_alive(struct context const *context) {
   return context && context->retains && !context->was_reset;
 }

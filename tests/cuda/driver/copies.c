@@ -11,8 +11,8 @@ static bool overlap(struct operand const *a, struct operand const *b,
   return a->adr < b->adr + nbytes && b->adr < a->adr + nbytes;
 }
 
-/* Memory of another device, which work in the context cannot use. What is
-   imported is accessible where it was opened. */
+/* Is it memory of another device that the context cannot access? Opening an IPC
+ * handle includes access. */
 static bool is_beyond(struct operand const *operand,
                       struct context const *context) {
   struct block const *block = operand->block;
@@ -69,7 +69,7 @@ static cuCode copy_init(struct copy *copy, enum direction direction,
   return code ? code : check(direction, &copy->dest, &copy->src, nbytes);
 }
 
-/* Between devices whose direct path loses what is written. */
+/* Does the direct path between the two devices drop writes? */
 static bool is_lossy(struct copy const *copy) {
   if (!sim_on_device(&copy->dest) || !sim_on_device(&copy->src))
     return false;
@@ -241,7 +241,7 @@ static cuCode peers_init(struct peers *peers, cuContext dest, cuContext src) {
   return peers->dest->sticky ? peers->dest->sticky : peers->src->sticky;
 }
 
-/* Without access it goes through memory of the driver's. */
+/* Without peer access the driver stages the copy in host memory. */
 static bool is_direct(struct peers const *peers) {
   return sim_context_reaches(peers->dest, peers->src) ||
          sim_context_reaches(peers->src, peers->dest);

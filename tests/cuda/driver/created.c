@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Contexts that programs create, beside the primary ones: plain ones, and green
-   ones, which have a share of a device and keep its primary context. */
+/* Contexts that programs create: plain ones, and green ones. A green context
+ * has a share of a device and retains its primary context. */
 #include "inner.h"
 
 static cuContext context_create(cuDevice device, bool is_green) {
@@ -52,7 +52,7 @@ static struct context *green_find(cuGreen green) {
   return found && found->is_green ? found : NULL;
 }
 
-/* Whatever share it is to have. */
+/* Ignores the description of its share. */
 cuCode cuGreenCtxCreate(cuGreen *green_out, void *description, cuDevice device,
                         unsigned flags) {
   ENTER(cuGreenCtxCreate, NOTHING);

@@ -57,7 +57,7 @@ enum function { SIM_FUNCTIONS(SIM_NUMBER) FUNCTIONS };
 #define SIM_CODE(name, number) SIM_##name = (number),
 enum { SIM_CODES(SIM_CODE) };
 
-/* Attributes, likewise. */
+/* Attributes that the library does not use. */
 enum {
   SIM_HOST_REGISTER_SUPPORTED = 99,
   SIM_READ_ONLY_HOST_REGISTER_SUPPORTED = 113,
@@ -85,7 +85,7 @@ struct stream {
   struct context *context;
   struct stream *next, *previous; /**< Of the context. */
   bool non_blocking, destroyed;
-  void *thread;    /**< Whose own it is, if any; it has no handle then. */
+  void *thread;    /**< Owner of a per-thread stream, which has no handle. */
   struct op *last; /**< The newest operation, or NULL. */
   cuCaptureStatus capture;
   cuCaptureMode capture_mode;
@@ -98,14 +98,14 @@ struct context {
   int device;
   bool primary;
   unsigned retains; /**< 1 for others than primary ones. */
-  bool was_reset;   /**< And not retained since. */
+  bool was_reset;   /**< No retain since the last reset. */
   bool is_green;
-  uint64_t id; /**< Of its present life: no other has it. */
+  uint64_t id; /**< Unique for each life of each context. */
   cuCode sticky;
   struct stream legacy;
   struct stream *streams; /**< The others. */
   size_t stream_count;
-  uint64_t *peers; /**< The lives whose memory it may access. */
+  uint64_t *peers; /**< Ids of contexts with peer access. */
   size_t peer_count;
   struct context *next; /**< Destroyed before. */
 };
@@ -134,11 +134,11 @@ void sim_object_add(struct object *object, enum objectKind kind,
                     enum simcuKind counted);
 /** The handle is no more; the object is the caller's. */
 void sim_object_remove(struct object *object);
-/** Calls for all of a kind. Calls may remove what they get. */
+/** Calls `call` for all objects of a kind. `call` may remove its object. */
 void sim_object_each(enum objectKind kind,
                      void (*call)(struct object *object, void *argument),
                      void *argument);
-/** Says that a program uses what is not live, and ends it if so set. */
+/** Reports the use of a dead handle; ends the process if simcu_set_crash(1). */
 cuCode sim_dead(char const *what, void const *handle);
 /** calloc() that does not fail. */
 void *sim_new(size_t nbytes);
@@ -148,7 +148,7 @@ void *sim_new(size_t nbytes);
 /** Reserved addresses: [base, next) was given out. */
 struct arena {
   uintptr_t base, next, end;
-  struct hole *holes; /**< Of it, that may be given out again. */
+  struct hole *holes; /**< Ranges to reuse. */
 };
 
 struct device {
@@ -157,8 +157,8 @@ struct device {
   struct context primary;
   int attributes[ATTRIBUTES]; /**< -1: unknown. */
   bool can_access[SIMCU_DEVICES_MAX], drops[SIMCU_DEVICES_MAX];
-  size_t running; /**< Operations in queues that move bytes. */
-  bool excludes;  /**< They keep managed memory from the host. */
+  size_t running; /**< Queued copies and fills. */
+  bool excludes;  /**< `running` closes managed memory. */
 };
 
 struct sim {
@@ -172,7 +172,7 @@ struct sim {
   uint64_t random;
   enum function calling;
   size_t live[SIMCU_KINDS];
-  unsigned excluding; /**< Devices that do. */
+  unsigned excluding; /**< Number of devices with `excludes`. */
   bool ipc_within, ipc_again, ipc_range, crashes, chunked;
 };
 extern struct sim sim;
@@ -231,17 +231,16 @@ struct context *sim_context(cuContext handle);
 void sim_poison(struct context *context, cuCode code);
 /** For those with handles and those of devices. */
 void sim_context_init(struct context *context, int device);
-/** A life begins. */
+/** Starts a life of the context, with a new id. */
 void sim_context_start(struct context *context);
-/** For those with handles: ends it and its handle. */
+/** Ends a created context, and its handle. */
 void sim_context_destroy(struct context *context);
 cuCode sim_stack_push(cuContext handle);
 cuContext sim_primary_retain(int device);
 cuCode sim_primary_release(int device);
-/** It ends, with all that is in it: which `is_fault`, unless that is nothing.
- */
+/** Ends a life with all its resources. `is_fault`: live ones are violations. */
 void sim_context_end(struct context *context, bool is_fault);
-/** May work in `context` use memory of `owner`, of another device? */
+/** Has `context` peer access to the memory of `owner`? */
 bool sim_context_reaches(struct context const *context,
                          struct context const *owner);
 cuCode sim_mode_exchange(cuCaptureMode *mode);
@@ -263,17 +262,17 @@ struct block {
   size_t pending;         /**< Uses of queued operations. */
   bool dead;              /**< Freed, but for those operations. */
   bool dying;             /**< To be freed by a queued operation. */
-  bool of_host;           /**< Managed, and attached to the host. */
-  bool read_only;         /**< For devices. */
-  unsigned flags;         /**< Of cuMemHostAlloc, and mapped. */
+  bool of_host;           /**< Managed memory that is attached to the host. */
+  bool read_only;         /**< Registered with READ_ONLY. */
+  unsigned flags;         /**< Flags of cuMemHostAlloc, or-ed with DEVICEMAP. */
   struct pool *pool;
   struct op *birth;    /**< Until it is done. */
-  uint64_t serial;     /**< No other block has it. */
-  struct chunk *chunk; /**< Where its bytes are, or NULL. */
-  /** Addresses to be given back; 0: never. */
+  uint64_t serial;     /**< Unique for each block. */
+  struct chunk *chunk; /**< The chunk that has its bytes, or NULL. */
+  /** Addresses to give back with the block; 0 bytes: never. */
   uintptr_t reserved_start;
   size_t reserved;
-  struct opening *openings; /**< Of IPC: handles that led to it. */
+  struct opening *openings; /**< IPC handles that are open. */
   uintptr_t origin;         /**< Of IPC: what was imported, and from where. */
   pid_t origin_process;
 };
@@ -286,17 +285,17 @@ struct operand {
 
 void sim_arena_reserve(struct arena *arena);
 bool sim_arena_has(struct arena const *arena, uintptr_t adr);
-/** Addresses for so many bytes; 0 if the arena is used up. */
+/** Returns the start of a free range, or 0 if the arena is full. */
 uintptr_t sim_arena_take(struct arena *arena, size_t nbytes, size_t align);
-/** They may be given out again. */
+/** Makes a range free for reuse. */
 void sim_arena_give(struct arena *arena, uintptr_t start, size_t nbytes);
 
-/** A place among other blocks. */
+/** Places the block in a chunk; false without memory. */
 bool sim_chunk_place(struct block *block);
 void sim_chunk_leave(struct block const *block);
-/** What stands for a chunk that has these bytes, or NULL. */
+/** Returns the block that stands for the range's chunk, or NULL. */
 struct block *sim_chunk_find(uintptr_t adr, size_t nbytes);
-/** What stands for the block's chunk; itself, if it is in none. */
+/** Returns the block that stands for the block's chunk, or the block itself. */
 struct block const *sim_chunk_whole(struct block const *block);
 
 /** The block that has any of these bytes, or NULL. */
@@ -311,9 +310,9 @@ struct block *sim_block_register(void *ptr, size_t nbytes,
 /** Memory of a device that another descriptor shares; takes `fd`. */
 struct block *sim_block_import(int fd, size_t nbytes, struct context *context,
                                int device);
-/** Are all these bytes in it? */
+/** Is the whole range in the block? */
 bool sim_block_has(struct block const *block, uintptr_t adr, size_t nbytes);
-/** One that is not to be found goes when no work uses it. */
+/** Frees a block that is not in the tree, when no queued work uses it. */
 void sim_block_abandon(struct block *block);
 /** Nobody can find it any more; its bytes stay while work uses them. */
 void sim_block_remove(struct block *block);
@@ -336,9 +335,9 @@ size_t sim_round(size_t nbytes, size_t unit);
 
 /* --- managed memory ------------------------------------------------------- */
 
-/** The host may use the block's addresses, or may not, as things are. */
+/** Opens or closes the block's pages for the host. */
 void sim_managed_update(struct block *block);
-/** The device has something to do; or less. */
+/** Counts an operation that starts, or completes, on the device. */
 void sim_device_runs(int number);
 void sim_device_rests(int number);
 
@@ -360,7 +359,7 @@ struct op {
   size_t nbytes;
   unsigned char value;
   unsigned char *staged;
-  bool is_lost; /**< It moves no bytes, and nobody is told. */
+  bool is_lost; /**< Reports success and moves no bytes. */
 };
 
 /** A stream by its handle, with work to be put in it. */
@@ -387,7 +386,7 @@ void sim_all_wait(void);
 void sim_block_wait(struct block *block);
 /** At the random moments of SIMCU_RANDOM. */
 void sim_work_randomly(void);
-/** Gives an event back. */
+/** Destroys an event. */
 void sim_event_end(struct event *event);
 struct op *sim_op_keep(struct op *op);
 void sim_op_drop(struct op *op);
@@ -397,7 +396,7 @@ void sim_op_drop(struct op *op);
 /** 0, or the code of a call that a capture forbids; ends the capture. */
 cuCode sim_capture_unsafe(void);
 cuCode sim_capture_legacy(int device);
-/** The same for a wait for all of a device. */
+/** The same for a synchronisation of the whole device. */
 cuCode sim_capture_wait(int device);
 void sim_capture_broken(struct stream *stream);
 /** Forgets a stream that is destroyed. */
@@ -407,7 +406,7 @@ void sim_capture_end(struct stream *stream);
 cuCode sim_free(struct block *block);
 /** The live block that starts there, if it may be freed. */
 struct block *sim_block_to_free(uintptr_t start, bool of_host);
-/** The openings of an imported block are no more. */
+/** Frees the list of open handles of an imported block. */
 void sim_openings_forget(struct block *block);
 /** Bytes of a device, for a block. */
 bool sim_device_take(struct device *device, size_t nbytes);

@@ -17,10 +17,10 @@ struct ticket {
   char magic[8];
   pid_t process;
   int fd, device;
-  uint32_t offset; /**< Of the block in its chunk, which is shared with it. */
-  uintptr_t start; /**< Of the chunk; or of the block, which is in none. */
+  uint32_t offset; /**< Start of the block in the shared chunk. */
+  uintptr_t start; /**< Start of the shared chunk, or block. */
   size_t nbytes;
-  uint64_t serial; /**< Of the block. */
+  uint64_t serial; /**< Serial of the block. */
 };
 
 static char const magic[8] = "simcu 2";
@@ -60,7 +60,7 @@ cuCode cuIpcGetMemHandle(cuIpcHandle *handle_out, cuAddress adr) {
 
 /* --- in ------------------------------------------------------------------- */
 
-/* A handle that is open, and how often. */
+/* A handle that is open `count` times. */
 struct opening {
   struct opening *next;
   uint32_t offset;
@@ -119,7 +119,7 @@ static struct block *ticket_import(struct ticket const *ticket) {
 static cuCode ticket_check(struct ticket const *ticket, unsigned flags) {
   if (flags != UMEMI_CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS ||
       memcmp(ticket->magic, magic, sizeof magic) != 0 ||
-      !sim_is_device(ticket->device))
+      !sim_is_device(ticket->device) || ticket->offset >= ticket->nbytes)
     return UMEMI_CUDA_ERROR_INVALID_VALUE;
   if (ticket->process == getpid() && !sim.ipc_within)
     return UMEMI_CUDA_ERROR_INVALID_CONTEXT;
@@ -133,7 +133,7 @@ static struct opening *opening_at(struct block const *block, size_t offset) {
   return opening;
 }
 
-/* What was at that address before may still be open. */
+/* Fails if an earlier block of the same address is still open. */
 static cuCode opening_count(struct block *block, struct ticket const *ticket) {
   struct opening *opening = opening_at(block, ticket->offset);
   if (opening && (opening->serial != ticket->serial || !sim.ipc_again))

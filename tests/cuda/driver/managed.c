@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Whose managed memory is. A device that cannot share it with a running host
- * has all of it while anything runs there, and not only what that uses; memory
- * that was attached to the host is closed only while something uses it.
+ * Access of the host to managed memory. A device without concurrent managed
+ * access closes all managed blocks while any copy or fill is queued on it, not
+ * only the blocks in use. A block that is attached to the host is closed only
+ * while queued work uses it.
  */
 #include "inner.h"
 

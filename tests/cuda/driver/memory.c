@@ -35,7 +35,7 @@ struct block *sim_block_to_free(uintptr_t start, bool of_host) {
   return NULL;
 }
 
-/* Nothing is freed, as by free(). */
+/* A free of 0 succeeds, as free(NULL) does. */
 static cuCode memory_free(uintptr_t start) {
   if (!start)
     return UMEMI_CUDA_SUCCESS;
@@ -114,7 +114,7 @@ cuCode cuMemHostAlloc(void **ptr_out, size_t nbytes, unsigned flags) {
   return sim_leave(UMEMI_CUDA_SUCCESS);
 }
 
-/* The host's pointers are the devices', too. */
+/* Returns the host pointer: addressing is unified. */
 cuCode cuMemHostGetDevicePointer_v2(cuAddress *adr_out, void *ptr,
                                     unsigned flags) {
   ENTER(cuMemHostGetDevicePointer_v2, IN_CONTEXT);
@@ -170,8 +170,7 @@ static cuCode attribute_get(void *out, cuPointerAttribute what,
   else if (is_host(block))
     type = UMEMI_CU_MEMORYTYPE_HOST;
   switch (what) {
-  case UMEMI_CU_POINTER_ATTRIBUTE_CONTEXT: /* of a pool's memory there is none
-                                            */
+  case UMEMI_CU_POINTER_ATTRIBUTE_CONTEXT: /* NULL for memory of a pool */
     *(cuContext *)out =
         block && !block->pool ? (cuContext)block->context->object.handle : NULL;
     return UMEMI_CUDA_SUCCESS;

@@ -22,7 +22,7 @@ void *sim_new(size_t nbytes) {
   return made;
 }
 
-/* twalk() has no argument to pass on. */
+/* State of a walk: twalk() passes no argument. */
 static struct {
   enum objectKind kind;
   struct object **all;
@@ -58,7 +58,7 @@ void sim_object_each(enum objectKind kind,
   free(all);
 }
 
-/* Real drivers follow the handle to memory that is gone. */
+/* Real drivers dereference the handle, which points to freed memory. */
 cuCode sim_dead(char const *what, void const *handle) {
   sim_violation("%s %#zx is not live", what, (size_t)handle);
   if (sim.crashes) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Access of a context to the memory of others: it ends with either's life. */
+/* Peer access between contexts. It ends with the life of either context. */
 #include "inner.h"
 
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Primary contexts: one for each device, which all that is in the process
-   retains and releases, and anything may reset. */
+/* Primary contexts: one for each device. All parts of a process share it, and
+ * each may reset it. */
 #include "inner.h"
 
 cuContext sim_primary_retain(int device) {
@@ -41,8 +41,8 @@ cuCode cuDevicePrimaryCtxRelease_v2(cuDevice device) {
   return sim_leave(sim_primary_release(device));
 }
 
-/* Releases nothing: those that retained it still must. Threads whose current
-   context it is are not told. */
+/* Retains stay and must still be released. The context stays current in threads
+ * where it was. */
 static cuCode primary_reset(cuDevice device) {
   if (!sim_is_device(device))
     return UMEMI_CUDA_ERROR_INVALID_DEVICE;
@@ -57,7 +57,7 @@ cuCode cuDevicePrimaryCtxReset_v2(cuDevice device) {
   return sim_leave(primary_reset(device));
 }
 
-/* Its name before CUDA 11.0, which drivers still have. */
+/* The symbol of CUDA 10 and earlier, which drivers still export. */
 cuCode cuDevicePrimaryCtxReset(cuDevice device) {
   ENTER(cuDevicePrimaryCtxReset, NOTHING);
   return sim_leave(primary_reset(device));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Memory that the program had already: what can be registered, and as what. */
+/* Registration of host memory of the program, and its checks. */
 #include "inner.h"
 
 #include <stdio.h>
@@ -12,11 +12,11 @@ static uintptr_t io_start, io_end;
 /* --- pages ---------------------------------------------------------------- */
 
 struct pages {
-  uintptr_t start, end; /**< What is still to be found. */
+  uintptr_t start, end; /**< The part that no mapping covers yet. */
   bool are_mapped, are_writable;
 };
 
-/* One line of /proc/self/maps: they ascend. */
+/* Takes one line of /proc/self/maps. Lines have ascending addresses. */
 static void pages_see(struct pages *pages, char const *line) {
   unsigned long from, to;
   char access[8];
@@ -59,7 +59,7 @@ static bool is_io(uintptr_t start, size_t nbytes) {
   return start < io_end && io_start < start + nbytes;
 }
 
-/* Devices write to what they get, unless it is said that they do not. */
+/* Devices may write to the memory unless READ_ONLY is given. */
 static cuCode range_check(uintptr_t start, size_t nbytes, unsigned flags) {
   if (!start || !nbytes || nbytes > UINTPTR_MAX - start)
     return UMEMI_CUDA_ERROR_INVALID_VALUE;

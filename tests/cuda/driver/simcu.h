@@ -18,11 +18,14 @@
  * 512 bytes; whatever leaves that is refused. Pinned and managed memory is the
  * host's and has guard pages; once freed it cannot be dereferenced either.
  *
- * With SIMCU_CHUNKS=1 it is as real devices have it, and finds less: blocks lie
- * side by side in chunks of 2 MiB, at multiples of 512, and what leaves a block
- * or is in none succeeds as long as it stays in the chunk; handles of IPC share
- * the whole chunk. Addresses, of the host's memory, too, are given out again at
- * once.
+ * With SIMCU_CHUNKS=1 memory is as on real devices, and fewer errors are found:
+ * blocks share chunks of 2 MiB, start at multiples of 512 and have no guards.
+ * Accesses outside of a block succeed if they stay in its chunk. Handles of IPC
+ * share the whole chunk. Addresses of device and host memory are reused
+ * immediately.
+ *
+ * A device without concurrent managed access (attribute 89) closes all managed
+ * memory for the host while copies or fills are queued on it.
  *
  * TIME. Streams are queues. Nothing is executed before the rules of CUDA say
  * that it must be (lazy); or all at once (eager); or at moments that a seed
@@ -31,19 +34,19 @@
  * executed inside calls of the driver, so that runs can be repeated.
  *   - The legacy stream waits for the blocking streams of its context and they
  *     for it; non-blocking ones do neither.
- *   - Each thread has a blocking stream of its own in each context (2).
- *   - A capture is ended by what other threads do with the same device: by use
- *     of the legacy stream, if it is of a blocking stream, and by a wait for
- * the whole device, whatever the modes.
+ *   - Handle 2 is a blocking stream of the calling thread and the context.
+ *   - Calls of any thread on the same device invalidate captures of any mode:
+ *     use of the legacy stream those of blocking streams, cuCtxSynchronize all.
  *   - Copies in pageable memory are staged: the source is read at the call, the
  *     destination is written late. Pinned memory is read late, too.
  *   - The synchronous forms wait, except for copies within a device, for memset
  *     on a device, and for the last step of a copy from pageable memory.
  *
- * LIVES. What is in a context ends with it. A primary context that is reset, or
- * that nobody retains, is dead until it is retained again; its handle is the
- * same then, and is current where it was before, but all streams and events of
- * the earlier life are dead. To use those is a violation, or the process's end.
+ * LIVES. The resources of a context end with it. A primary context is dead
+ * after a reset, and while it is not retained. The next retain starts another
+ * life with the same handle, which stays current where it was. Streams and
+ * events of an earlier life are dead: their use is a violation, or, if so set,
+ * ends the process by SIGSEGV.
  *
  * VIOLATIONS are what the real driver may let pass, or answer by a mere error:
  * use after free, double free, leaving a block, freeing or unregistering memory
@@ -58,11 +61,11 @@
  *   SIMCU_DEVICES=n               0..SIMCU_DEVICES_MAX; 2
  *   SIMCU_MEM=bytes               of each device; 256 MiB
  *   SIMCU_ATTRIBUTES=89=0,115=0   attributes of all devices
- *   SIMCU_CHUNKS=1                memory of devices lies in chunks
- *   SIMCU_PEER_DROPS=1            copies between devices with peer access are
- *                                 lost, as with some chipsets
- *   SIMCU_CRASH=1                 a call with a stream or an event that is not
- *                                 live ends the process, as real drivers do
+ *   SIMCU_CHUNKS=1                device memory is in chunks, see MEMORY
+ *   SIMCU_PEER_DROPS=1            copies by peer access report success and
+ *                                 move no bytes, as behind some chipsets
+ *   SIMCU_CRASH=1                 use of a dead stream or event raises SIGSEGV,
+ *                                 as in real drivers
  *   SIMCU_REPORT=1                print the report at exit in any case
  *   SIMCU_STRICT=1                exit with SIMCU_STRICT_EXIT if there were
  *                                 violations, or if something is live at exit
@@ -78,9 +81,9 @@
  * advice, migration of managed memory, portability of pinned memory (it always
  * is), write combining, context flags and limits, default pools, access of
  * other devices to pools, events of IPC. cuMemcpyPeer orders only against the
- * legacy streams of its three contexts. Freed pinned memory is never a host's
- * again. Where a real driver must say what it does, the stricter answer was
- * taken: cuMemFree is no way to wait, not even for the last step of a
+ * legacy streams of its three contexts. Without chunks, freed pinned memory is
+ * never a host's again. Where a real driver must say what it does, the stricter
+ * answer was taken: cuMemFree does not wait, not even for the last step of a
  * synchronous copy or fill, and all work with memory of another device but
  * cuMemcpyPeer needs peer access of its context. cuDriverGetVersion,
  * cuGetErrorName and cuGetErrorString always work, in forked children, too.
@@ -188,25 +191,22 @@ enum simcuKind {
   X(void, set_attribute, (int device, cuDeviceAttribute what, int value))      \
   /* May `device` access the memory of `peer`? */                              \
   X(void, set_peer, (int device, int peer, int can))                           \
-  /* Are copies from `device` to `peer` that go directly, as they do where     \
-     peer access is enabled, lost without a word? Others go through the host.  \
-   */                                                                          \
+  /* Do copies by peer access from `device` to `peer` move no bytes, and       \
+     report success? Copies without peer access do not change. */              \
   X(void, set_peer_drops, (int device, int peer, int does))                    \
-  /* Does a handle of IPC open in its own process? It answers 201 unless told  \
-     otherwise. */                                                             \
+  /* Does a handle of IPC open in its own process? Default 0: code 201. */     \
   X(void, set_ipc_within, (int does))                                          \
-  /* And again in a context where it is open? It does, unless told otherwise,  \
-     by 0, and answers 208 then. It always does if what it opened is no more,  \
-     and something else has its address. */                                    \
+  /* Does a handle open again in the same context? Default 1; 0: code 208.     \
+     Another block at an address that is open always answers 208. */           \
   X(void, set_ipc_again, (int does))                                           \
-  /* Does cuMemGetAddressRange know what it opened? 1 unless told otherwise;   \
-     the driver promises it for its own blocks alone. */                       \
+  /* Does cuMemGetAddressRange know opened blocks? Default 1. The driver       \
+     documents it for memory of cuMemAlloc alone. */                           \
   X(void, set_ipc_range, (int does))                                           \
-  /* Do blocks from now on lie in chunks, side by side? */                     \
+  /* Are new blocks placed in chunks? See MEMORY. */                           \
   X(void, set_chunks, (int does))                                              \
-  /* This range of the host is a device's registers. */                        \
+  /* Marks a host range as I/O memory, for cuMemHostRegister. */               \
   X(void, set_io, (void const *ptr, size_t nbytes))                            \
-  /* Does a stream or an event that is not live end the process? */            \
+  /* Does the use of a dead stream or event raise SIGSEGV? Default 0. */       \
   X(void, set_crash, (int does))                                               \
                                                                                \
   /* --- failures */                                                           \

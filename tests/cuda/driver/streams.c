@@ -6,7 +6,7 @@
 
 /* --- streams -------------------------------------------------------------- */
 
-/* 1 is its name, too. */
+/* The handles 0 and 1. */
 static bool is_legacy(cuStream handle) {
   return (uintptr_t)handle <= 1;
 }
@@ -19,8 +19,8 @@ static void stream_link(struct stream *stream, struct context *context) {
   context->streams = stream;
 }
 
-/* The calling thread's own in the current context: a blocking one, which lives
-   as long as the context. */
+/* Returns the per-thread stream of the calling thread. It is a blocking stream
+ * and lives as long as the context. */
 static struct stream *stream_of_thread(void) {
   struct stream *stream = sim_current()->streams;
   while (stream && stream->thread != sim_thread())
@@ -82,7 +82,7 @@ cuCode cuStreamCreate(cuStream *stream_out, unsigned flags) {
   return sim_leave(UMEMI_CUDA_SUCCESS);
 }
 
-/* All work is of one priority. */
+/* Ignores the priority. */
 cuCode cuStreamCreateWithPriority(cuStream *stream_out, unsigned flags,
                                   int priority) {
   ENTER(cuStreamCreateWithPriority, IN_CONTEXT);

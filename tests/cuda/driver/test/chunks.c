@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Memory in chunks, as real devices have it. */
+/* Device memory in chunks, as in real drivers. */
 #include "support.h"
 
 enum { LARGE = 3 * MIB };

@@ -151,7 +151,7 @@ static void peers__are_contexts_and_not_devices(void **state) {
   ok(c.cu.MemsetD8(there, 1, 8));
   ok(c.cu.CtxSynchronize());
   freed_on(1, there);
-  ok(c.cu.DevicePrimaryCtxRelease(1)); /* its access ends with it */
+  ok(c.cu.DevicePrimaryCtxRelease(1)); /* peer access ends with the context */
   ok(c.cu.DevicePrimaryCtxRetain(&primary[1], 1));
   ok(c.cu.CtxEnablePeerAccess(primary[1], 0));
 }
@@ -177,7 +177,7 @@ static void peers__copy_with_and_without_access(void **state) {
   each_mode(copy_to_peer);
 }
 
-/* What a copy there makes of a byte. */
+/* Returns the byte at `there` after a copy. */
 static int byte_after_copy(cuAddress there, cuAddress here) {
   ok(c.cu.MemcpyPeer(there, primary[1], here, primary[0], 8));
   c.sim.finish();

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Contexts and streams beside those of the primary contexts. */
+/* Created contexts, green contexts, and per-thread streams. */
 #include "support.h"
 
 #include <pthread.h>
@@ -70,7 +70,7 @@ static void green__contexts_keep_the_primary_one(void **state) {
   ok(c.cu.EventDestroy(done));
 }
 
-static void per_thread__stream_is_another_blocking_one(void **state) {
+static void per_thread__stream_is_a_blocking_stream(void **state) {
   (void)state;
   cuStream mine = (cuStream)(uintptr_t)UMEMI_CU_PER_THREAD;
   cuAddress adr = allocated(8);
@@ -114,7 +114,7 @@ int created_part(void) {
       in_contexts(created__contexts_are_not_the_primary_one),
       in_contexts(created__contexts_have_their_own_legacy_stream),
       in_contexts(green__contexts_keep_the_primary_one),
-      in_contexts(per_thread__stream_is_another_blocking_one),
+      in_contexts(per_thread__stream_is_a_blocking_stream),
       in_contexts(per_thread__streams_do_not_wait_for_each_other),
   };
   return cmocka_run_group_tests_name("created", tests, NULL, NULL);

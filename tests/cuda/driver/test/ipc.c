@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Handles for other processes, opened in this one. */
+/* IPC handles, opened in the process that exported them. */
 #include "support.h"
 
 static cuIpcHandle handle_of(cuAddress adr) {
@@ -17,7 +17,7 @@ static cuAddress opened_of(cuAddress adr) {
 static void ipc__opens_within_the_process_if_it_may(void **state) {
   (void)state;
   cuAddress adr = allocated(NBYTES), opened, again;
-  ok(c.cu.MemsetD8(adr, 3, NBYTES)); /* is done in the shared bytes */
+  ok(c.cu.MemsetD8(adr, 3, NBYTES)); /* queued before the bytes are shared */
   cuIpcHandle handle = handle_of(adr + 10);
   fails(c.cu.IpcOpenMemHandle(&opened, handle, 1), INVALID_CONTEXT);
   c.sim.set_ipc_within(1);
@@ -99,7 +99,7 @@ static void ipc__shares_the_whole_chunk(void **state) {
   ok(c.cu.MemFree(secret));
 }
 
-static void ipc__may_not_tell_how_long_an_opened_block_is(void **state) {
+static void ipc__blocks_may_have_no_address_range(void **state) {
   (void)state;
   cuAddress adr = allocated(NBYTES), start;
   size_t nbytes;
@@ -134,7 +134,7 @@ int ipc_part(void) {
       in_contexts(ipc__opens_again_in_another_context),
       in_contexts(ipc__refuses_another_block_at_an_open_address),
       in_contexts(ipc__shares_the_whole_chunk),
-      in_contexts(ipc__may_not_tell_how_long_an_opened_block_is),
+      in_contexts(ipc__blocks_may_have_no_address_range),
       in_contexts(ipc__refuses_what_is_no_block_of_cuMemAlloc),
   };
   return cmocka_run_group_tests_name("ipc", tests, NULL, NULL);

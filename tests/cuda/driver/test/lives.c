@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Primary contexts that are reset: the handle is the same, and all else new. */
+/* Resets of primary contexts: the next life has the same handle. */
 #include "support.h"
 
 static unsigned long long id_of(cuContext context) {
@@ -15,7 +15,7 @@ static int is_active(int device) {
   return active;
 }
 
-/* Retained by driver_begin(), and once more. */
+/* Starts the next life; driver_begin() has retained the context before. */
 static void retained_again(void) {
   cuContext again;
   ok(c.cu.DevicePrimaryCtxRetain(&again, 0));
@@ -70,7 +70,7 @@ static void reset__gives_the_handle_to_the_next_life(void **state) {
   ok(c.cu.DevicePrimaryCtxReset1(0));
   retained_again();
   assert_true(id_of(primary[0]) != before);
-  ok(c.cu.MemFree(allocated(8))); /* it is current, as it was */
+  ok(c.cu.MemFree(allocated(8))); /* the handle is still current */
 }
 
 static void reset__makes_kept_streams_and_events_violations(void **state) {
@@ -87,7 +87,7 @@ static void reset__makes_kept_streams_and_events_violations(void **state) {
   violates("is not live");
 }
 
-static void dead__handles_may_end_the_process(void **state) {
+static void dead__handles_raise_SIGSEGV_if_so_set(void **state) {
   (void)state;
   set_mode("lazy", 1);
   assert_int_equal(again("planted", "earlier_life"), SIMCU_STRICT_EXIT);
@@ -109,7 +109,7 @@ int lives_part(void) {
       in_contexts(reset__leaves_the_dead_context_current),
       in_contexts(reset__gives_the_handle_to_the_next_life),
       in_contexts(reset__makes_kept_streams_and_events_violations),
-      in_contexts(dead__handles_may_end_the_process),
+      in_contexts(dead__handles_raise_SIGSEGV_if_so_set),
       in_contexts(contexts__that_end_take_their_events_along),
   };
   return cmocka_run_group_tests_name("lives", tests, NULL, NULL);

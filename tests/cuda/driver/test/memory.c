@@ -72,8 +72,8 @@ static void memory__after_free_is_refused(void **state) {
   violates("no block is live");
 }
 
-/* As driver 590.48.01 answers. */
-static void memory__of_no_bytes_is_no_error(void **state) {
+/* The codes are those of driver 590.48.01. */
+static void memory__of_0_bytes_can_be_freed(void **state) {
   (void)state;
   void *ptr = host;
   unsigned flags;
@@ -215,7 +215,7 @@ static void managed__memory_is_all_closed_while_a_device_runs(void **state) {
   ok(c.cu.MemsetD8Async(adr, 3, NBYTES, NULL));
   assert_int_equal(in_child(touch_managed), SEGV);
   ok(c.cu.MemAllocManaged(&later, NBYTES, UMEMI_CU_MEM_ATTACH_GLOBAL));
-  c.sim.set_attribute(0, concurrent, 1); /* too late for what runs */
+  c.sim.set_attribute(0, concurrent, 1); /* does not affect queued work */
   assert_int_equal(in_child(touch_managed), SEGV);
   ok(c.cu.CtxSynchronize());
   assert_int_equal(in_child(touch_managed), 0);
@@ -270,7 +270,7 @@ static struct facts facts_of(cuAddress adr) {
   return facts;
 }
 
-static void pointers__tell_where_their_block_is(void **state) {
+static void pointers__have_the_range_of_their_block(void **state) {
   (void)state;
   cuAddress adr = allocated(NBYTES), start;
   size_t nbytes;
@@ -317,7 +317,7 @@ int memory_part(void) {
       in_contexts(memory__has_addresses_that_are_given_out_once),
       in_contexts(memory__is_rounded_up_to_512_and_no_further),
       in_contexts(memory__after_free_is_refused),
-      in_contexts(memory__of_no_bytes_is_no_error),
+      in_contexts(memory__of_0_bytes_can_be_freed),
       in_contexts(memory__freed_while_work_uses_it_is_a_violation),
       in_contexts(memory__freed_in_another_devices_context_is_a_violation),
       in_contexts(memory__runs_out),
@@ -329,7 +329,7 @@ int memory_part(void) {
       in_contexts(managed__memory_of_the_host_is_closed_by_its_use),
       in_contexts(managed__memory_may_be_unsupported),
       in_contexts(pointers__tell_what_they_point_to),
-      in_contexts(pointers__tell_where_their_block_is),
+      in_contexts(pointers__have_the_range_of_their_block),
   };
   return cmocka_run_group_tests_name("memory", tests, NULL, NULL);
 }

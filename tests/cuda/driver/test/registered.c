@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Memory of the host that can be registered, and that cannot. */
+/* Checks of cuMemHostRegister. */
 #include "support.h"
 
 #include <sys/mman.h>
