@@ -41,10 +41,10 @@
  * - *Stacks.* A call needs no more than the smallest stack of a thread
  *   (PTHREAD_STACK_MIN); drivers of devices may need more.
  * - *Forks.* A child of fork(2) has no helper threads, and publishes and
- * removes no file of its parent. So has one of _Fork() or clone(2) without
- * CLONE_VM where the kernel has MADV_WIPEONFORK (Linux 4.14); but of a parent
- * with more threads it may use none of the contexts that they were using,
- * because what a thread was changing stays half changed.
+ *   removes no file of its parent. A child of _Fork() or clone(2) without
+ *   CLONE_VM likewise, where the kernel has MADV_WIPEONFORK (Linux 4.14). If
+ *   its parent has more threads, it must not use the contexts that they were
+ *   using: a change may be half done there.
  */
 #ifndef UMEM_H
 #define UMEM_H
@@ -507,8 +507,7 @@ UMEM_API umemStatusType umemShm_unlink(char const *name);
  * Construct a context without methods: every operation on it answers
  * umemNotImplementedError.
  *
- * @param host  A live umemHost, or NULL; borrowed for the call, never
- * destroyed.
+ * @param host  A live umemHost, borrowed for the call; or NULL.
  */
 UMEM_API umemStatusType umemVirtual_ctor(umemVirtual *ctx, umemHost *host);
 
@@ -729,11 +728,11 @@ UMEM_API umemStatusType umem_copy_plan(void const *src, uintptr_t src_adr,
  *
  * They start when there is work for them, end after a second without, block all
  * signals but those of faults, and are never needed: 0 means that every call
- * does its work in the calling thread. So it does in a thread that differs from
- * the main thread in scheduling (policy, nice value, I/O priority), rights,
- * filters of system calls or control group, and in one of real time; threads
- * whose memory policies differ do not share helpers. Returns when no more than
- * that are left, which is after the copies at which they are helping now.
+ * does its work in the calling thread. Threads that differ from the main thread
+ * in scheduling (policy, nice value, I/O priority), rights, filters of system
+ * calls or control group have no helpers, nor have real-time threads; threads
+ * with different memory policies do not share helpers. Returns when no more
+ * than that are left, which is after the copies at which they are helping now.
  * Unless this is called the number is that of UMEM_THREADS in the environment
  * (ignored in setuid programs), else one less than the CPUs that the process
  * may use by its affinity and the quota of its control groups, but 3 to 15:
@@ -793,7 +792,7 @@ UMEM_API umemStatusType umem_checksum(void const *ctx, uintptr_t adr,
  * @param dest_alignment  0 or 1 for none, else a power of two. A fresh block
  *   is rounded up to a multiple of it.
  *
- * Fails where a copy of the range would fail, with the same address, too: it
+ * Fails where a copy of the range would fail, even if none is made: the range
  * may be unreadable, or end past the end of a file. A fresh block holds a copy
  * of the data. If that copy fails the block is freed again. Release each mirror
  * with umem_disconnect(), as often as connected, and never with umem_free().
@@ -809,8 +808,8 @@ UMEM_API umemStatusType umem_try_connect(void const *src, uintptr_t src_adr,
                                          uintptr_t *adr_out);
 
 /**
- * Undo one umem_connect(): frees the block if, and only if, connect made it and
- * this is the last connect of the pair.
+ * Undo one umem_connect(): the last one of a pair frees the block if, and only
+ * if, connect made it.
  *
  * Nothing is synced. Only `dest` must still be live; `src` may be dead. A pair
  * that is not connected is a umemValueError. Mirrors that are left are freed
