@@ -902,7 +902,7 @@ umemStatusType umemi_store_discard(void *state, umemError *error);
 
 /* segrooms.c: where a segment may have room, as far as this process knows ---*/
 
-enum { UMEMI_SEGMENT_GROUP = 128 }; /* entries of the table */
+enum { UMEMI_SEGMENT_GROUP = 64 }; /* entries of the table */
 #define UMEMI_ROOM_UNKNOWN UINT32_MAX
 
 /* For each group of granules the longest free run that begins behind a block or
@@ -931,6 +931,7 @@ uint64_t umemi_rooms_longest(struct umemiRooms const *rooms);
 enum {
   UMEMI_SEGMENT_GRANULE = 256, /* of blocks */
   UMEMI_SEGMENT_ENTRY = 8,     /* bytes in the table for each */
+  UMEMI_SEGMENT_HINTS = 1024,  /* where hints begin, behind the header */
   UMEMI_SEGMENT_TABLE = UMEMI_PAGE
 };
 
@@ -943,6 +944,7 @@ struct umemiSegment {
   uint64_t granules;       /* so many */
   uintptr_t origin;        /* address of the first of them; set by the user */
   struct umemiRooms rooms; /* under the lock */
+  uint64_t frees;          /* of this context; under the lock */
   pthread_mutex_t turn;
   int lock_fd; /* in turn, and under the lock of the list; or -1 */
   struct umemiSegment *next;
