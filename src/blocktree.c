@@ -47,13 +47,13 @@ static size_t node_find(struct umemiBlockNode const *node, uintptr_t adr) {
 /* All keys of a node are on their way at once, instead of one line of the cache
    after the other. */
 static void node_prefetch(struct umemiBlockNode const *node) {
-  for (size_t at = 0; at < FAN; at += UMEMI_LINE / sizeof *node->keys)
+  for (size_t at = 0; at < FAN; at += UMEMI_LINE / sizeof(uintptr_t))
     __builtin_prefetch(&node->keys[at]);
 }
 
 static size_t node_item_size(struct umemiBlockNode const *node) {
-  return node->height ? sizeof *node->items.children
-                      : sizeof *node->items.blocks;
+  return node->height ? sizeof(struct umemiBlockNode *)
+                      : sizeof(struct umemiBlock);
 }
 
 static void *node_item(struct umemiBlockNode *node, size_t at) {

@@ -1008,11 +1008,14 @@ int umemi_segment_open_again(struct umemiSegment const *segment);
 /* Removes the name if it means this file; 0 or errno. */
 int umemi_segment_remove_name(struct umemiSegment const *segment);
 
-/* segenter.c: the segment of a name ----------------------------------------*/
+/* segenter.c: ways to a segment --------------------------------------------*/
 
-/* Attaches to it, or creates it; `flags` are UMEM_SHM_*, `nbytes` 0: any size.
-   `path` is borrowed as long as the segment is there. A failure leaves nothing
-   open, and no name that this call made. */
+/* Creates one without a name, sealed against changes of its size. */
+umemStatusType umemi_segment_enter_nameless(struct umemiSegment *segment,
+                                            uint64_t nbytes, umemError *error);
+/* The segment of a name. Attaches to it, or creates it; `flags` are UMEM_SHM_*,
+   `nbytes` 0: any size. `path` is borrowed as long as the segment is there. A
+   failure leaves nothing open, and no name that this call made. */
 umemStatusType umemi_segment_enter(struct umemiSegment *segment,
                                    char const *path, uint64_t nbytes,
                                    uint32_t flags, bool *created_out,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * How a process gets the segment of a name: it attaches to the one that is
- * there, or makes one.
+ * How a process gets a segment: it makes one without a name, attaches to the
+ * one of a name, or makes that.
  *
  * A new segment is made without a name and gets it when it is whole, by
  * linkat(), which fails if the name is taken. So a creator that is killed
@@ -11,6 +11,54 @@
  * create makes it whole, or removes it.
  */
 #include "../internal.h"
+
+#ifndef MFD_NOEXEC_SEAL /* of Linux 6.3 */
+#define MFD_NOEXEC_SEAL 0x0008U
+#endif
+
+#define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+
+/* --- nameless ------------------------------------------------------------- */
+
+/* Systems that forbid executable memory want the last flag, older ones do not
+   know it. */
+static int enter_memfd(void) {
+  unsigned const flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+  int fd = umemi_os.memfd_create("umem", flags | MFD_NOEXEC_SEAL);
+  if (fd < 0)
+    fd = umemi_os.memfd_create("umem", flags);
+  return umemi_keep_fd(fd);
+}
+
+static umemStatusType enter_seal(struct umemiSegment const *s,
+                                 umemError *error) {
+  if (umemi_os.fcntl(s->io.fd, F_ADD_SEALS, SEALS))
+    return umem_error_fill(error, umemIOError, errno, 0, "seal the segment");
+  return umemOK;
+}
+
+static umemStatusType enter_sizeless(umemError *error) {
+  return umem_error_fill(error, umemValueError, 0, 0,
+                         "a new segment needs a size");
+}
+
+umemStatusType umemi_segment_enter_nameless(struct umemiSegment *s,
+                                            uint64_t nbytes, umemError *error) {
+  if (nbytes == 0)
+    return enter_sizeless(error);
+  int fd = enter_memfd();
+  if (fd < 0)
+    return umem_error_fill(error, umemIOError, errno, 0, "memfd_create");
+  umemi_segment_begin(s, fd);
+  umemStatusType status = umemi_segment_create(s, nbytes, error);
+  if (status == umemOK)
+    status = enter_seal(s, error);
+  if (status != umemOK)
+    umemi_segment_end(s);
+  return status;
+}
+
+/* --- named ---------------------------------------------------------------- */
 
 enum { TRIES = 1000 }; /* each of which another process has foiled */
 
@@ -113,8 +161,7 @@ static umemStatusType enter_once(struct umemiSegment *s,
   if (errno == ENOENT && enter_may_create(enter))
     return enter_new(s, enter, error);
   if (errno == ENOENT && !(enter->flags & UMEM_SHM_ATTACH))
-    return umem_error_fill(error, umemValueError, errno, 0,
-                           "a new segment needs a size");
+    return enter_sizeless(error);
   int failed = errno;
   bool is_taken = enter->flags & UMEM_SHM_CREATE &&
                   umemi_os.lstat(enter->path, &ignored) == 0;
