@@ -204,6 +204,7 @@ static void without_proc(void) {
   else
     assert_slot(&s, umemNotSupportedError, "/proc");
   assert_ok(umem_dtor(&s));
+  _exit(0); /* a leak checker would need /proc */
 }
 
 static void name__works_where_proc_is_not_mounted(void **state) {
