@@ -34,7 +34,8 @@ static inline long umemi_mbind(void *at, unsigned long nbytes, int mode,
   return syscall(SYS_mbind, at, nbytes, mode, nodes, node_bits, flags);
 }
 
-struct statx; /* not everybody who includes this can see it */
+struct statx; /* not everybody who includes this can see them */
+struct file_handle;
 
 struct umemiOs {
   /* memory */
