@@ -243,11 +243,9 @@ static void connect__that_fails_leaves_no_block(void **state) {
   faults_install();
   faults_fail(FAULT_malloc, 1, ENOMEM);
   connect_fails(umemMemoryError, "for the registry of blocks", 1);
-  faults_fail(FAULT_tsearch, 1, ENOMEM);
-  connect_fails(umemMemoryError, "for the registry of blocks", 1);
   faults_fail(FAULT_malloc, 2, ENOMEM);
   connect_fails(umemMemoryError, "for the list of mirrors", 1);
-  faults_fail(FAULT_tsearch, 2, ENOMEM);
+  faults_fail(FAULT_tsearch, 1, ENOMEM);
   connect_fails(umemMemoryError, "for the list of mirrors", 1);
   uintptr_t mirror = connect_known(100, 0); /* retry works */
   assert_ok(umem_disconnect(&host, KNOWN, &ctx, mirror, 0));
