@@ -471,20 +471,26 @@ UMEM_API uintptr_t umemMMap_get_address(umemMMap const *ctx,
  *   create.
  *
  * All of the memory is reserved when it is created. Any number of processes
- * may allocate in it at once; one that is killed meanwhile harms nobody. Blocks
- * belong to the segment: any context that is attached may free one, and
- * umem_dtor() frees none. They start at multiples of 256. Addresses differ from
- * process to process: hand them on with umem_export_handle(). Processes of one
- * user share a segment; another's is refused. What can be made smaller by
- * others is copied by system calls, which answer umemIOError then; your own
- * loads and stores raise SIGBUS.
+ * may allocate in it concurrently; a process that is killed during a call
+ * leaves the segment intact. Blocks belong to the segment: any context that is
+ * attached may free one, and umem_dtor() frees none. They start at multiples of
+ * 256. The time of an allocation does not grow with the number of live blocks.
+ * Addresses differ from process to process: hand them on with
+ * umem_export_handle(). Processes of one user share a segment; another's is
+ * refused. A segment that others can make smaller is copied by system calls,
+ * which fail with umemIOError then; your own loads and stores raise SIGBUS.
  *
- * The context that created a name removes it in umem_dtor(), in the process
- * that constructed it, unless told to keep it.
+ * A name appears when its segment is complete, so a creator that is killed
+ * leaves no name or a complete segment. A file of the name that is empty or all
+ * zeros, and that no creator is filling, is replaced by a new segment, unless
+ * `flags` have UMEM_SHM_ATTACH. The context that created a name removes it in
+ * umem_dtor(), in the process that constructed it, unless told to keep it.
  *
  * Errors: umemIOError with sys_errno (EEXIST, ENOENT, ...); umemValueError for
  * a bad name, size or flag, and for a segment that is not ours, by owner, mode,
- * size or contents; umemMemoryError if there is not enough memory.
+ * size or contents; umemMemoryError if there is not enough memory;
+ * umemNotSupportedError where /proc is not mounted, which nameless memory and
+ * umemShm_ctor_fd() need in processes without privileges.
  */
 UMEM_API umemStatusType umemShm_ctor(umemShm *ctx, char const *name,
                                      size_t size, uint32_t flags);
@@ -880,8 +886,10 @@ UMEM_API umemStatusType umem_export_handle(void const *ctx, uintptr_t adr,
  * @param n_out  Its bytes. Nothing is allocated, and but for Cuda (umem/cuda.h)
  *   nothing held: the range is there as long as its owner leaves it alone.
  *
- * Handles of one file fit contexts of all kinds that open it. Any bytes may be
- * given. Errors: umemValueError for what is no handle, was cut or garbled, or
+ * Handles of one file fit contexts of all kinds that open it. A file is known
+ * by device, inode and time of birth; where the system does not tell the time
+ * of birth, a later file that got the same inode is taken for it. Any bytes may
+ * be given. Errors: umemValueError for what is no handle, was cut or garbled, or
  * is of another file; umemIndexError if the file does not reach that far any
  * more; umemNotSupportedError for a handle of a later version;
  * umemNotImplementedError for kinds without handles.

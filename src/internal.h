@@ -1051,7 +1051,7 @@ umemStatusType umemi_store_discard(void *state, umemError *error);
 
 /* segrooms.c: where a segment may have room, as far as this process knows ---*/
 
-enum { UMEMI_SEGMENT_GROUP = 128 }; /* entries of the table */
+enum { UMEMI_SEGMENT_GROUP = 64 }; /* entries of the table */
 #define UMEMI_ROOM_UNKNOWN UINT32_MAX
 
 /* For each group of granules the longest free run that begins behind a block or
@@ -1080,6 +1080,7 @@ uint64_t umemi_rooms_longest(struct umemiRooms const *rooms);
 enum {
   UMEMI_SEGMENT_GRANULE = 256, /* of blocks */
   UMEMI_SEGMENT_ENTRY = 8,     /* bytes in the table for each */
+  UMEMI_SEGMENT_HINTS = 1024,  /* where hints begin, behind the header */
   UMEMI_SEGMENT_TABLE = UMEMI_PAGE
 };
 
@@ -1092,6 +1093,7 @@ struct umemiSegment {
   uint64_t granules;       /* so many */
   uintptr_t origin;        /* address of the first of them; set by the user */
   struct umemiRooms rooms; /* under the lock */
+  uint64_t frees;          /* of this context; under the lock */
   pthread_mutex_t turn;
   int lock_fd; /* in turn, and under the lock of the list; or -1 */
   struct umemiSegment *next;
@@ -1158,11 +1160,14 @@ int umemi_segment_open_again(struct umemiSegment const *segment);
 /* Removes the name if it means this file; 0 or errno. */
 int umemi_segment_remove_name(struct umemiSegment const *segment);
 
-/* segenter.c: the segment of a name ----------------------------------------*/
+/* segenter.c: ways to a segment --------------------------------------------*/
 
-/* Attaches to it, or creates it; `flags` are UMEM_SHM_*, `nbytes` 0: any size.
-   `path` is borrowed as long as the segment is there. A failure leaves nothing
-   open, and no name that this call made. */
+/* Creates one without a name, sealed against changes of its size. */
+umemStatusType umemi_segment_enter_nameless(struct umemiSegment *segment,
+                                            uint64_t nbytes, umemError *error);
+/* The segment of a name. Attaches to it, or creates it; `flags` are UMEM_SHM_*,
+   `nbytes` 0: any size. `path` is borrowed as long as the segment is there. A
+   failure leaves nothing open, and no name that this call made. */
 umemStatusType umemi_segment_enter(struct umemiSegment *segment,
                                    char const *path, uint64_t nbytes,
                                    uint32_t flags, bool *created_out,

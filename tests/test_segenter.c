@@ -204,6 +204,7 @@ static void without_proc(void) {
   else
     assert_slot(&s, umemNotSupportedError, "/proc");
   assert_ok(umem_dtor(&s));
+  _exit(0); /* a leak checker would need /proc */
 }
 
 static void name__works_where_proc_is_not_mounted(void **state) {
@@ -251,6 +252,42 @@ static void nameless__is_created_whichever_flags_the_system_takes(void **s) {
   refused_flags = 2; /* which all need */
   assert_ctor_fails(umemShm_ctor(s, NULL, SIZE, 0), umemIOError,
                     "memfd_create");
+}
+
+/* --- standard streams ----------------------------------------------------- */
+
+/* In a process that was started without them. */
+static void without_streams(void) {
+  umemShm named, attached, nameless, peer;
+  close(STDIN_FILENO);
+  close(STDOUT_FILENO);
+  close(STDERR_FILENO);
+  for (unsigned system = 0; system < SYSTEMS; system++) {
+    on_system(system & ~2u); /* with /proc, or none is nameless */
+    if (umemShm_ctor(&named, name, SIZE, UMEM_SHM_CREATE) != umemOK ||
+        umemShm_ctor(&attached, name, 0, UMEM_SHM_ATTACH) != umemOK ||
+        umemShm_ctor(&nameless, NULL, SIZE, 0) != umemOK ||
+        umemShm_ctor_fd(&peer, umemShm_get_fd(&nameless)) != umemOK)
+      _exit(1);
+    umemShm const *const all[] = {&named, &attached, &nameless, &peer};
+    for (size_t i = 0; i < 4; i++)
+      if (!umem_alloc(all[i], 1) || umemShm_get_fd(all[i]) <= STDERR_FILENO)
+        _exit(2);
+    for (int fd = 0; fd <= STDERR_FILENO; fd++)
+      if (fcntl(fd, F_GETFD) != -1)
+        _exit(3);
+    umem_dtor(&peer);
+    umem_dtor(&nameless);
+    umem_dtor(&attached);
+    if (umem_dtor(&named) != umemOK)
+      _exit(4);
+  }
+  _exit(0);
+}
+
+static void descriptors__leave_the_standard_streams_alone(void **state) {
+  (void)state;
+  assert_int_equal(in_child(without_streams), 0);
 }
 
 /* --- leftovers ------------------------------------------------------------ */
@@ -535,6 +572,7 @@ int main(void) {
       name_test(lock__by_a_name_that_changed_hands_is_not_taken),
       name_test(name__works_where_proc_is_not_mounted),
       name_test(nameless__is_created_whichever_flags_the_system_takes),
+      name_test(descriptors__leave_the_standard_streams_alone),
       name_test(name__of_a_file_without_contents_is_made_a_segment),
       name_test(name__of_a_file_with_contents_is_left_alone),
       name_test(attach__to_a_file_without_contents_leaves_it),

@@ -282,6 +282,157 @@ static void free__is_for_every_attachment(void **state) {
   umemi_segment_end(&s);
 }
 
+/* --- many blocks ---------------------------------------------------------- */
+
+enum { MANY = 40000, FEW = 100 };
+
+static void fill_with(struct umemiSegment *s, uintptr_t *blocks, size_t count) {
+  for (size_t i = 0; i < count; i++)
+    blocks[i] = allocated(s, 1, 0);
+}
+
+/* Bytes of the table that one free and alloc of the block read. */
+static size_t nread;
+
+static ssize_t counting_pread(int fd, void *out, size_t nbytes, off_t at) {
+  nread += nbytes;
+  return pread(fd, out, nbytes, at);
+}
+
+static size_t read_for_another(struct umemiSegment *s, uintptr_t *block) {
+  nread = 0;
+  umemi_os.pread = counting_pread;
+  assert_status(umemi_segment_free(s, *block, &error), umemOK);
+  *block = allocated(s, 1, 0);
+  umemi_os.pread = faults_real.pread;
+  return nread;
+}
+
+/* Of 1,000 blocks that come instead of others, in random places. */
+static size_t read_for_some(struct umemiSegment *s, uintptr_t *blocks,
+                            size_t count) {
+  uint64_t random = 1;
+  size_t total = 0;
+  for (size_t i = 0; i < 1000; i++)
+    total += read_for_another(s, &blocks[random_below(&random, count)]);
+  return total;
+}
+
+static void alloc__reads_as_much_whatever_number_of_blocks_lives(void **state) {
+  (void)state;
+  static uintptr_t blocks[MANY];
+  struct umemiSegment s;
+  create(&s, (uint64_t)2 * MANY * GRANULE);
+  fill_with(&s, blocks, FEW);
+  size_t of_few = read_for_some(&s, blocks, FEW);
+  fill_with(&s, blocks + FEW, MANY - FEW);
+  size_t of_many = read_for_some(&s, blocks, MANY);
+  print_message("bytes for a block: %zu of %d, %zu of %d\n", of_few / 1000, FEW,
+                of_many / 1000, MANY);
+  assert_in_range(of_many, 1, 2 * of_few);
+  umemi_segment_end(&s);
+}
+
+/* A peer frees where this context knows of no room: a block at a time, so that
+   there is no other. */
+static void alloc__in_a_full_segment_finds_what_a_peer_freed(void **state) {
+  (void)state;
+  static uintptr_t blocks[MANY];
+  struct umemiSegment s, peer;
+  uint64_t random = 2;
+  create(&s, (uint64_t)MANY * GRANULE);
+  assert_status(attach(&peer, &s, 0), umemOK);
+  fill_with(&s, blocks, MANY);
+  umemi_os.pread = counting_pread;
+  nread = 0;
+  for (size_t i = 0; i < 500; i++) {
+    uintptr_t adr = blocks[random_below(&random, MANY)];
+    assert_status(
+        umemi_segment_free(&peer, adr - s.origin + peer.origin, &error),
+        umemOK);
+    assert_int_equal(allocated(&s, 1, 0), adr);
+  }
+  print_message("bytes for a block that a peer freed: %zu\n", nread / 500);
+  assert_in_range(nread / 500, 1, MANY * 8 / 10);
+  umemi_os.pread = faults_real.pread;
+  umemi_segment_end(&peer);
+  umemi_segment_end(&s);
+}
+
+/* However many blocks a peer has freed, and wherever: all of them are found. */
+static void alloc__finds_all_that_a_peer_freed(void **state) {
+  (void)state;
+  static uintptr_t blocks[MANY];
+  struct umemiSegment s, peer;
+  uintptr_t adr;
+  create(&s, (uint64_t)MANY * GRANULE);
+  assert_status(attach(&peer, &s, 0), umemOK);
+  fill_with(&s, blocks, MANY);
+  for (size_t i = 0; i < MANY; i += 3)
+    assert_status(
+        umemi_segment_free(&peer, blocks[i] - s.origin + peer.origin, &error),
+        umemOK);
+  for (size_t i = 0; i < MANY; i += 3)
+    allocated(&s, 1, 0);
+  assert_segment_fails(umemi_segment_alloc(&s, 1, 0, &adr, &error),
+                       umemMemoryError, "at most 0 of");
+  umemi_segment_end(&peer);
+  umemi_segment_end(&s);
+}
+
+static void alloc__over_many_free_blocks_takes_them_all(void **state) {
+  (void)state;
+  static uintptr_t blocks[MANY];
+  struct umemiSegment s;
+  create(&s, (uint64_t)MANY * GRANULE);
+  fill_with(&s, blocks, MANY);
+  for (size_t i = 1; i < MANY; i++)
+    assert_status(umemi_segment_free(&s, blocks[i], &error), umemOK);
+  uintptr_t adr = allocated(&s, (MANY - 1) * (size_t)GRANULE, 0);
+  assert_int_equal(adr, blocks[1]);
+  for (size_t i = 2; i < MANY; i += 777)
+    assert_segment_fails(umemi_segment_free(&s, blocks[i], &error),
+                         umemValueError, "lies inside the block of");
+  assert_status(umemi_segment_free(&s, adr, &error), umemOK);
+  assert_status(umemi_segment_free(&s, blocks[0], &error), umemOK);
+  assert_true(is_all_free(&s));
+  umemi_segment_end(&s);
+}
+
+/* Hints that lie, and marks where there are none. */
+static void hints__of_a_peer_that_lie_do_no_harm(void **state) {
+  (void)state;
+  struct umemiSegment s;
+  uintptr_t adr;
+  uint64_t random = 3;
+  create(&s, NBYTES);
+  for (size_t i = 0; i < GRANULES; i++)
+    allocated(&s, GRANULE, 0);
+  for (size_t i = 0; i < 100; i++) {
+    uint64_t lies[16];
+    for (size_t k = 0; k < 16; k++)
+      lies[k] = i % 2 ? random_next(&random) : random_below(&random, GRANULES);
+    poke(&s, UMEMI_SEGMENT_HINTS, lies, sizeof lies);
+    assert_segment_fails(umemi_segment_alloc(&s, 1, 0, &adr, &error),
+                         umemMemoryError, "at most 0 of");
+    uintptr_t block = ORIGIN + random_below(&random, GRANULES) * GRANULE;
+    assert_status(umemi_segment_free(&s, block, &error), umemOK);
+    assert_int_equal(allocated(&s, 1, 0), block);
+  }
+  umemi_segment_end(&s);
+}
+
+static void table__of_a_segment_without_memory_is_a_memory_error(void **state) {
+  (void)state;
+  struct umemiSegment s, other;
+  create(&s, NBYTES);
+  faults_fail(FAULT_malloc, 1, ENOMEM);
+  assert_segment_fails(attach(&other, &s, 0), umemMemoryError,
+                       "where a segment has room");
+  umemi_segment_end(&other);
+  umemi_segment_end(&s);
+}
+
 /* --- model: random calls of three attachments against an oracle ----------- */
 
 enum { MODEL_SEGMENTS = 3, MODEL_PAGES = 40, MODEL = MODEL_PAGES * 16 };
@@ -604,6 +755,12 @@ int main(void) {
       faulty_test(alloc__of_too_much_tells_what_there_is),
       faulty_test(free__of_what_is_no_block_is_a_value_error),
       faulty_test(free__is_for_every_attachment),
+      faulty_test(alloc__reads_as_much_whatever_number_of_blocks_lives),
+      faulty_test(alloc__in_a_full_segment_finds_what_a_peer_freed),
+      faulty_test(alloc__finds_all_that_a_peer_freed),
+      faulty_test(alloc__over_many_free_blocks_takes_them_all),
+      faulty_test(hints__of_a_peer_that_lie_do_no_harm),
+      faulty_test(table__of_a_segment_without_memory_is_a_memory_error),
       faulty_test(model__of_random_calls_never_hands_out_a_byte_twice),
       faulty_test(table__with_wild_entries_is_told_and_harms_nobody),
       faulty_test(table__with_entries_that_were_moved_is_told),

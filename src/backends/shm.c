@@ -7,12 +7,7 @@
  */
 #include "../internal.h"
 
-#ifndef MFD_NOEXEC_SEAL /* of Linux 6.3 */
-#define MFD_NOEXEC_SEAL 0x0008U
-#endif
-
 #define SHM_FLAGS (UMEM_SHM_CREATE | UMEM_SHM_ATTACH | UMEM_SHM_KEEP)
-#define SHM_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
 struct shm {
   struct umemiSegment segment;
@@ -240,13 +235,6 @@ static umemStatusType shm_map(struct shm *shm, umemError *error) {
   return umemOK;
 }
 
-static umemStatusType shm_seal(struct umemiSegment const *segment,
-                               umemError *error) {
-  if (umemi_os.fcntl(segment->io.fd, F_ADD_SEALS, SHM_SEALS))
-    return umem_error_fill(error, umemIOError, errno, 0, "seal the segment");
-  return umemOK;
-}
-
 /* A peer may hand us one of huge pages, with holes that cannot be filled. */
 static bool shm_has_small_pages(struct shm const *shm) {
   struct statvfs fs;
@@ -254,38 +242,11 @@ static bool shm_has_small_pages(struct shm const *shm) {
          fs.f_bsize == UMEMI_PAGE;
 }
 
-/* Systems that forbid executable memory want the last flag, older ones do not
-   know it. */
-static int shm_memfd(void) {
-  unsigned const flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-  int fd = umemi_os.memfd_create("umem", flags | MFD_NOEXEC_SEAL);
-  if (fd < 0)
-    fd = umemi_os.memfd_create("umem", flags);
-  return umemi_keep_fd(fd);
-}
-
-static umemStatusType shm_create_nameless(struct umemiSegment *segment,
-                                          size_t nbytes, umemError *error) {
-  if (nbytes == 0)
-    return umem_error_fill(error, umemValueError, 0, 0,
-                           "a new segment needs a size");
-  int fd = shm_memfd();
-  if (fd < 0)
-    return umem_error_fill(error, umemIOError, errno, 0, "memfd_create");
-  umemi_segment_begin(segment, fd);
-  umemStatusType status = umemi_segment_create(segment, nbytes, error);
-  if (status == umemOK)
-    status = shm_seal(segment, error);
-  if (status != umemOK)
-    umemi_segment_end(segment);
-  return status;
-}
-
 static umemStatusType shm_enter(struct shm *shm, struct shm_plan const *plan,
                                 umemError *error) {
   bool created = false;
   if (!plan->name)
-    return shm_create_nameless(&shm->segment, plan->nbytes, error);
+    return umemi_segment_enter_nameless(&shm->segment, plan->nbytes, error);
   umemStatusType status =
       umemi_segment_enter(&shm->segment, shm->path.text, plan->nbytes,
                           plan->flags, &created, error);

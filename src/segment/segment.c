@@ -240,7 +240,7 @@ static bool segment_is_blank(struct umemiSegment const *s, uint64_t size) {
 /* Under the lock, so that no creator of it lives. */
 static umemStatusType segment_take_over(struct umemiSegment *s, uint64_t nbytes,
                                         bool *adopted_out, umemError *error) {
-  uint64_t size;
+  uint64_t size = 0;
   umemStatusType status = segment_check_owner(s, &size, error);
   if (status != umemOK || !umemi_segment_has_name(s) ||
       !segment_is_blank(s, size))

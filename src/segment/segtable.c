@@ -20,8 +20,11 @@ enum {
   GRANULE = UMEMI_SEGMENT_GRANULE,
   ENTRY_SIZE = UMEMI_SEGMENT_ENTRY,
   GROUP = UMEMI_SEGMENT_GROUP,
-  WINDOW_FIRST = GROUP, /* entries that are read at once: doubled each time */
-  WINDOW_MOST = 192     /* on the stack, which may be small */
+  /* entries that are read at once: a group, and a few to see where its last
+     free run ends; twice as many each time that reading goes on */
+  WINDOW_FIRST = GROUP + 8,
+  WINDOW_MOST = 192, /* on the stack, which may be small */
+  HINTS = 16
 };
 
 /* --- table ---------------------------------------------------------------- */
@@ -62,7 +65,8 @@ static umemStatusType window_move(struct window *w, uint64_t granule,
                                   umemError *error) {
   uint64_t left = w->s->granules - granule;
   size_t done;
-  w->size = w->size ? w->size * 2 : WINDOW_FIRST;
+  bool goes_on = w->size > 0 && granule == w->first + w->count;
+  w->size = goes_on ? w->size * 2 : WINDOW_FIRST;
   if (w->size > WINDOW_MOST)
     w->size = WINDOW_MOST;
   w->first = granule;
@@ -165,6 +169,27 @@ static umemStatusType table_remove_marks(struct umemiSegment const *s,
   return status;
 }
 
+/* --- hints ---------------------------------------------------------------- */
+
+/* A few of the granules that were freed last, for processes that know of no
+   room any more. Whatever is found there, it costs no more than a look. */
+static void hints_put(struct umemiSegment *s, uint64_t granule) {
+  uint64_t at = UMEMI_SEGMENT_HINTS + s->frees++ % HINTS * sizeof granule;
+  size_t done;
+  umemi_file_write(&s->io, at, &granule, sizeof granule, &done);
+}
+
+static void hints_take(struct umemiSegment *s) {
+  uint64_t granules[HINTS];
+  size_t done;
+  if (umemi_file_read(&s->io, UMEMI_SEGMENT_HINTS, granules, sizeof granules,
+                      &done))
+    return;
+  for (size_t i = 0; i < HINTS; i++)
+    if (granules[i] < s->granules)
+      umemi_rooms_set(&s->rooms, granules[i] / GROUP, UMEMI_ROOM_UNKNOWN);
+}
+
 /* --- alloc ---------------------------------------------------------------- */
 
 /* What is looked for. */
@@ -244,6 +269,24 @@ static umemStatusType table_full(struct umemiSegment const *s, size_t nbytes,
                          s->nbytes);
 }
 
+/* The same with all that others may have freed. */
+static umemStatusType table_find_anywhere(struct window *w,
+                                          struct umemiSegment *s,
+                                          struct wish const *wish,
+                                          struct run *found_out,
+                                          umemError *error) {
+  umemStatusType status = table_find(w, &s->rooms, wish, found_out, error);
+  if (status == umemOK && found_out->length == 0) {
+    hints_take(s);
+    status = table_find(w, &s->rooms, wish, found_out, error);
+  }
+  if (status == umemOK && found_out->length == 0) {
+    umemi_rooms_forget(&s->rooms);
+    status = table_find(w, &s->rooms, wish, found_out, error);
+  }
+  return status;
+}
+
 static umemStatusType table_reserve(struct umemiSegment *s, size_t nbytes,
                                     size_t alignment, uintptr_t *adr_out,
                                     umemError *error) {
@@ -253,11 +296,7 @@ static umemStatusType table_reserve(struct umemiSegment *s, size_t nbytes,
   struct wish const wish = {length <= s->granules ? length : s->granules + 1,
                             alignment};
   window_init(&w, s);
-  umemStatusType status = table_find(&w, &s->rooms, &wish, &found, error);
-  if (status == umemOK && found.length == 0) { /* others may have freed some */
-    umemi_rooms_forget(&s->rooms);
-    status = table_find(&w, &s->rooms, &wish, &found, error);
-  }
+  umemStatusType status = table_find_anywhere(&w, s, &wish, &found, error);
   if (status == umemOK && found.length == 0)
     return table_full(s, nbytes, error);
   if (status == umemOK)
@@ -335,9 +374,11 @@ static umemStatusType table_release(struct umemiSegment *s, uintptr_t adr,
     return table_unknown(&w, adr, granule, error);
   if (status == umemOK)
     status = table_put(s, granule, 0, error);
-  if (status == umemOK)
-    umemi_rooms_set(&s->rooms, granule / GROUP, UMEMI_ROOM_UNKNOWN);
-  return status;
+  if (status != umemOK)
+    return status;
+  umemi_rooms_set(&s->rooms, granule / GROUP, UMEMI_ROOM_UNKNOWN);
+  hints_put(s, granule);
+  return umemOK;
 }
 
 umemStatusType umemi_segment_free(struct umemiSegment *s, uintptr_t adr,
