@@ -676,17 +676,30 @@ struct umemiExtent {
   uint64_t start, length;
 };
 
+struct umemiExtentNode {
+  struct umemiExtent extent;
+  uint32_t left, right; /* before it, behind it; 0: none */
+};
+
+/* All 0 is an empty space. */
 struct umemiExtents {
-  struct umemiExtent *free; /* ascending, none touching the next */
-  size_t count, capacity;
-  size_t taken; /* ranges handed out and not given back */
-  uint64_t end; /* end of the last range ever handed out */
+  struct umemiExtentNode *nodes; /* [0] is none */
+  uint64_t *best[64];            /* by alignment, 2 to the power of it, and
+                                    node: largest range in the subtree */
+  uint64_t alignments;           /* that `best` is kept for, as bits */
+  uint32_t freed, withdrawn;     /* trees of nodes, by address */
+  uint32_t numbered, unused;     /* nodes ever used; list by `right` */
+  size_t count, capacity;        /* nodes in the trees; room for nodes */
+  size_t taken;                  /* ranges handed out and not given back */
+  uint64_t end;                  /* end of all that was handed out */
 };
 
 /*
  * Finds room for `nbytes` at a multiple of `alignment` (a power of two), at or
- * after `lowest`: in the first free extent that has it, else past `used` and
- * all that was handed out, up to `limit`. ENOMEM, or ERANGE past `limit`.
+ * after `lowest`: in the first extent that was given back and has it, else in
+ * the first that was withdrawn, else past `used` and all that was handed out;
+ * the last two up to `limit`. *reused_out: it was given back. ENOMEM, or ERANGE
+ * past `limit`.
  */
 int umemi_extents_take(struct umemiExtents *extents, uint64_t nbytes,
                        uint64_t alignment, uint64_t lowest, uint64_t used,
@@ -694,7 +707,8 @@ int umemi_extents_take(struct umemiExtents *extents, uint64_t nbytes,
 /* Gives a range back. Cannot fail: take() reserved the room. */
 void umemi_extents_give(struct umemiExtents *extents, uint64_t start,
                         uint64_t nbytes);
-/* Undoes a take() that reused nothing: the range is no longer known. */
+/* Undoes a take() that reused nothing, or gives back what is no longer there:
+   the next one that fits gets the range, and not as reused. Cannot fail. */
 void umemi_extents_withdraw(struct umemiExtents *extents, uint64_t start,
                             uint64_t nbytes);
 void umemi_extents_clear(struct umemiExtents *extents);
