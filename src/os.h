@@ -25,6 +25,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 /* The C library has no such function. */
@@ -68,6 +69,7 @@ struct umemiOs {
   int (*fstat)(int, struct stat *);
   int (*statx)(int, char const *, int, unsigned, struct statx *);
   int (*fstatvfs)(int, struct statvfs *);
+  int (*fstatfs)(int, struct statfs *);
   int (*fcntl)(int, int, ...);
   int (*ioctl)(int, unsigned long, ...);
   char *(*realpath)(char const *, char *);
@@ -97,7 +99,7 @@ struct umemiOs {
     .mincore = mincore, .munmap = munmap, .mlock = mlock,                      \
     .mbind = umemi_mbind, .open = open, .openat = openat, .close = close,      \
     .stat = stat, .lstat = lstat, .fstat = fstat, .statx = statx,              \
-    .fstatvfs = fstatvfs, .fcntl = fcntl, .ioctl = ioctl,                      \
+    .fstatvfs = fstatvfs, .fstatfs = fstatfs, .fcntl = fcntl, .ioctl = ioctl,  \
     .realpath = realpath, .pread = pread, .pwrite = pwrite,                    \
     .ftruncate = ftruncate, .lseek = lseek, .fallocate = fallocate,            \
     .fdatasync = fdatasync, .fsync = fsync, .fchmod = fchmod,                  \

@@ -200,6 +200,12 @@ struct umemVtbl {
   /** May `dest_state`, of this very kind, use addresses of `state` as they are,
       besides those in a space that both have? Default: no. */
   bool (*can_reach)(void *state, void *dest_state);
+
+  /** Set bytes to 0, giving back the storage behind them as far as that can be:
+      for zeros that were a hole in the source of a copy. Answers and failures
+      as of set(). Default: declined; set(). */
+  umemStatusType (*punch)(void *state, uintptr_t adr, size_t nbytes,
+                          umemError *error);
 };
 
 /**

@@ -38,6 +38,7 @@
   X(lstat)                                                                     \
   X(fstat)                                                                     \
   X(statx)                                                                     \
+  X(fstatfs)                                                                   \
   X(fstatvfs)                                                                  \
   X(fcntl)                                                                     \
   X(ioctl)                                                                     \
