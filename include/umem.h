@@ -345,7 +345,7 @@ UMEM_API umemStatusType umemHost_ctor_ex(umemHost *ctx,
  * would have to write, a umemValueError in `r`. An allocation that fails
  * half-way may leave disk space reserved past the end of the file, for what
  * grows it next; a copy gives back what it has not written, but for file
- * systems that cannot (ext4: at most 64 MiB stay reserved). A block of 0 bytes
+ * systems that cannot (ext4: at most 16 MiB stay reserved). A block of 0 bytes
  * is at an address past any byte of the file, and takes none. Freed ranges are
  * reused by later allocations of the same
  * context; umem_free() never changes the file. One context per file should

@@ -218,7 +218,7 @@ enum {
   RESERVE_AT_ONCE = UMEMI_SLOT_MOST,
   RESERVE_NONE = 64 << 10,
   RESERVE_FIRST = 4 << 20,
-  RESERVE_MOST = 64 << 20,
+  RESERVE_MOST = 16 << 20,
   RESERVE_MORE = 4 /* times the slice before */
 };
 

@@ -172,6 +172,31 @@ static int file_zero_inside(struct umemiFileIo const *io, uint64_t at,
   return file_lacks(failed) ? EOPNOTSUPP : failed;
 }
 
+static bool bytes_are_zero(char const *bytes, size_t nbytes) {
+  return bytes[0] == 0 && memcmp(bytes, bytes + 1, nbytes - 1) == 0;
+}
+
+/* Writes zeros over what is none, so that what is a hole stays one: needs no
+   space for a copy over an older one. EOPNOTSUPP if the file cannot be read. */
+static int file_blank(struct umemiFileIo const *io, uint64_t at, uint64_t end) {
+  struct umemiSlot slot;
+  umemError ignored;
+  size_t done;
+  if (umemi_slot_take(&slot, UMEMI_SLOT_LEAST, &ignored) != umemOK)
+    return EOPNOTSUPP;
+  int failed = 0;
+  for (size_t piece; !failed && at < end; at += piece) {
+    piece = end - at < UMEMI_SLOT_LEAST ? (size_t)(end - at) : UMEMI_SLOT_LEAST;
+    if (umemi_file_read(io, at, slot.ptr, piece, &done))
+      failed = EOPNOTSUPP;
+    else if (!bytes_are_zero(slot.ptr, piece))
+      failed =
+          umemi_file_write(io, at, memset(slot.ptr, 0, piece), piece, &done);
+  }
+  umemi_slot_give(&slot);
+  return failed;
+}
+
 int umemi_file_zero(struct umemiFileIo const *io, uint64_t at, size_t nbytes,
                     enum umemiZeroes how) {
   struct stat st;
@@ -179,9 +204,12 @@ int umemi_file_zero(struct umemiFileIo const *io, uint64_t at, size_t nbytes,
   if (umemi_os.fstat(io->fd, &st))
     return errno;
   uint64_t size = S_ISREG(st.st_mode) ? (uint64_t)st.st_size : end;
+  uint64_t inside = end < size ? end : size;
   if (end > umemi_file_limit())
     return EFBIG;
-  int failed = file_zero_inside(io, at, end < size ? end : size, how);
+  int failed = file_zero_inside(io, at, inside, how);
+  if (failed == EOPNOTSUPP && how == UMEMI_HOLES)
+    failed = file_blank(io, at, inside);
   return failed || end <= size ? failed : file_extend(io, end);
 }
 
@@ -194,10 +222,6 @@ static uint64_t file_seek(struct umemiFileIo const *io, int whence, uint64_t at,
   if (found < 0)
     return whence == SEEK_DATA && errno != ENXIO ? at : end;
   return (uint64_t)found < end ? (uint64_t)found : end;
-}
-
-static bool bytes_are_zero(char const *bytes, size_t nbytes) {
-  return bytes[0] == 0 && memcmp(bytes, bytes + 1, nbytes - 1) == 0;
 }
 
 /* Reads what is said to be a hole: up to where it is zeros, in pieces. What

@@ -281,7 +281,7 @@ static void write__that_grows_by_much_reserves_space_first(void **state) {
    it cannot be written. */
 static void write__that_grows_by_very_much_does_so_by_slices(void **state) {
   (void)state;
-  static size_t const slices[] = {4 * MIB, 16 * MIB, 64 * MIB, 64 * MIB, 5};
+  static size_t const slices[] = {4 * MIB, 16 * MIB, 16 * MIB, 16 * MIB, 5};
   size_t nbytes = 64 * 1024 - 3, done;
   uint64_t at = 64 * 1024;
   for (size_t i = 0; i < 5; i++)

@@ -357,7 +357,7 @@ static void copy__of_holes_over_data_gives_their_space_back(void **state) {
   assert_true(taken(to) <= 4 * PIECE);
 }
 
-/* Zeros are set, or written. */
+/* Zeros are written over what is none, or where nothing can be read. */
 static void copy__of_holes_that_cannot_be_punched_puts_zeros(void **state) {
   (void)state;
   static int const missing[] = {EOPNOTSUPP, ENOSYS, EINVAL, EPERM};
@@ -457,6 +457,19 @@ copy__keeps_holes_of_a_strange_file_system_that_are_zeros(void **s) {
   umemi_os.fstatfs = fuse_fstatfs;
   copy_file(from, to, 0, (size_t)file_size(from));
   assert_true(taken(to) <= 5 * PIECE);
+}
+
+static void
+copy__over_an_older_one_on_a_strange_file_system_fills_none(void **s) {
+  (void)s;
+  need_holes();
+  char const *from = sparse_file("D......D....."),
+             *to = sparse_file("D......DDDD..");
+  umemi_os.fstatfs = fuse_fstatfs;
+  umemi_os.fallocate = idle_fallocate;
+  uint64_t before = taken(to);
+  copy_file(from, to, 0, (size_t)file_size(from));
+  assert_true(taken(to) <= before);
 }
 
 static void copy__of_which_nobody_knows_the_file_system_is_exact(void **state) {
@@ -953,6 +966,7 @@ int main(void) {
       faulty_test(copy__down_in_a_sparse_file_keeps_its_holes),
       faulty_test(copy__believes_no_holes_of_a_strange_file_system),
       faulty_test(copy__keeps_holes_of_a_strange_file_system_that_are_zeros),
+      faulty_test(copy__over_an_older_one_on_a_strange_file_system_fills_none),
       faulty_test(copy__of_which_nobody_knows_the_file_system_is_exact),
       faulty_test(zeros__of_a_strange_file_system_are_written),
       faulty_test(copy__shares_nothing_on_a_strange_file_system),
