@@ -36,15 +36,16 @@
  *   written to is a umemRuntimeError in the child, because parent and child
  *   would get the same ranges: allocate before the fork. umem_dtor() in the
  *   child publishes, renames and removes nothing. Contexts of devices fail with
- *   umemRuntimeError in the child.
- * - *errno* is not changed by any call. No call ends the process.
+ *   umemRuntimeError in the child. The same holds for a child of _Fork() or
+ *   clone(2) without CLONE_VM, where the kernel has MADV_WIPEONFORK (Linux
+ *   4.14). If the parent of such a child has more threads, the child must not
+ *   use the contexts that they were using: a change may be half done there.
+ * - *errno* is not changed by any call. No call ends the process. Writing past
+ *   RLIMIT_FSIZE is a umemIOError with EFBIG, allocating there a
+ *   umemMemoryError, and SIGXFSZ is not raised; the limit that counts is the
+ *   one when the write begins: lower it while no call is running.
  * - *Stacks.* A call needs no more than the smallest stack of a thread
  *   (PTHREAD_STACK_MIN); drivers of devices may need more.
- * - *Forks.* A child of fork(2) has no helper threads, and publishes and
- *   removes no file of its parent. A child of _Fork() or clone(2) without
- *   CLONE_VM likewise, where the kernel has MADV_WIPEONFORK (Linux 4.14). If
- *   its parent has more threads, it must not use the contexts that they were
- *   using: a change may be half done there.
  */
 #ifndef UMEM_H
 #define UMEM_H
@@ -374,10 +375,12 @@ UMEM_API umemStatusType umemHost_ctor_ex(umemHost *ctx,
  * in order and answers umemIndexError when they are used up; umem_calloc()
  * would have to write, a umemValueError in `r`. An allocation that fails
  * half-way may leave disk space reserved past the end of the file, for what
- * grows it next. Freed ranges are reused by later allocations of the same
- * context; umem_free() never changes the file. Data are in the kernel when a
- * call returns (they survive a killed process); umem_flush() makes them
- * durable.
+ * grows it next; a copy gives back what it has not written, but for file
+ * systems that cannot (ext4: at most 16 MiB stay reserved). A block of 0 bytes
+ * is at an address past any byte of the file, and takes none. Freed ranges are
+ * reused by later allocations of the same context; umem_free() never changes
+ * the file. Data are in the kernel when a call returns (they survive a killed
+ * process); umem_flush() makes them durable.
  *
  * One context per file allocates; any number may copy. Modes `w` and `w+`
  * become that context before they empty the file, other modes that can write
@@ -542,10 +545,8 @@ UMEM_API umemStatusType umem_dtor(void const *ctx);
  * 0 means failure, but it is a natural address in a file, too: generic code
  * uses the umem_try_ forms, which return the status.
  *
- * Size 0 gives an address that may be freed: on host-like devices non-zero and
- * unique; in a file address 0, which nothing is reserved for (aligned: a unique
- * one that is not 0). Sizes over
- * PTRDIFF_MAX are umemMemoryErrors.
+ * Size 0 gives an address that is not 0, that no other live block has, and that
+ * may be freed. Sizes over PTRDIFF_MAX are umemMemoryErrors.
  *
  * Every kind but umemHost out of checked mode knows its live blocks: freeing an
  * address that is not the start of one is a umemValueError and frees nothing.
@@ -657,8 +658,9 @@ UMEM_API umemStatusType umem_set_safe(void const *ctx, uintptr_t adr,
  * which access your memory and your descriptors. A handler of a fault may
  * repair it and return, but not jump out of the call; a thread that has a
  * descriptor table or protection keys of its own has to do without the
- * library's. Copies between files may share extents, and keep holes; a later
- * write there may need disk space.
+ * library's. Copies between files may share extents, and holes of the source
+ * become holes of the destination where the file system can do that, also in
+ * a range that umem_alloc() reserved: a later write there may need disk space.
  *
  * The plain calls do not look at block boundaries. The `_safe` calls answer
  * umemIndexError before any byte moves if `nbytes` exceeds one of the two

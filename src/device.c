@@ -150,6 +150,17 @@ umemStatusType umemi_device_set(struct umemiContext *ctx, uintptr_t adr, int c,
                       error);
 }
 
+/* Zeros that take storage are better than none. */
+umemStatusType umemi_device_punch(struct umemiContext *ctx, uintptr_t adr,
+                                  size_t nbytes, umemError *error) {
+  error->type = umemOK;
+  umemStatusType status = ctx->vtbl->punch(ctx->state, adr, nbytes, error);
+  if (status == UMEM_DECLINED)
+    return umemi_device_set(ctx, adr, 0, nbytes, error);
+  return device_bound(device_end_optional(ctx, "punch", status, error), nbytes,
+                      error);
+}
+
 /* What a device says too much of is cut off; at least one byte comes. */
 umemStatusType umemi_device_next_data(struct umemiContext *ctx, uintptr_t adr,
                                       size_t nbytes, size_t *zeros_out,

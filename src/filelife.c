@@ -88,6 +88,7 @@ umemStatusType umemi_store_close(struct umemiStore *store, umemError *error) {
   umemStatusType status = umemi_file_close(
       &store->open, failures == 0 && !discarded, refuse ? &later : error);
   umemi_extents_clear(&store->extents);
+  umemi_extents_clear(&store->places);
   pthread_mutex_destroy(&store->turn);
   return refuse ? umemIOError : status;
 }

@@ -32,14 +32,25 @@ int umemi_store_size(struct umemiStore const *store, uint64_t *size_out) {
   return 0;
 }
 
-/* What was in the file becomes free again; what was not is no longer known. */
+/* Blocks of 0 bytes have places of their own, which are no bytes of any file:
+   behind all that a File can reach; in a mapping they are among the others. */
+#define STORE_PLACES (UMEMI_OFFSET_MAX - UMEMI_OFFSET_MAX / 16)
+
+static bool store_is_place(struct umemiStore const *store, uint64_t at,
+                           size_t nbytes) {
+  return nbytes == 0 && store->origin == 0 && at >= STORE_PLACES;
+}
+
+/* What was in the file becomes free again; what was not is not known to be. */
 static void store_give(struct umemiStore *store, uint64_t start, size_t nbytes,
                        bool in_file) {
   umemi_lock(store->id);
-  if (in_file)
-    umemi_extents_give(&store->extents, start, nbytes);
+  if (store_is_place(store, start, nbytes))
+    umemi_extents_give(&store->places, start, 1);
+  else if (in_file)
+    umemi_extents_give(&store->extents, start, nbytes ? nbytes : 1);
   else
-    umemi_extents_withdraw(&store->extents, start, nbytes);
+    umemi_extents_withdraw(&store->extents, start, nbytes ? nbytes : 1);
   umemi_unlock(store->id);
 }
 
@@ -60,66 +71,117 @@ static umemStatusType store_no_room(struct umemiStore const *store, int failed,
                          failed, 0, "cannot reserve %zu bytes", nbytes);
 }
 
-/* Finds a range under the lock. */
-static int store_take(struct umemiStore *store, size_t nbytes, size_t alignment,
-                      uint64_t size, uint64_t *start_out, bool *reused_out) {
-  bool fixed = store_is_fixed(store);
-  uint64_t lowest = store->lowest,
-           end = size < store->limit ? size : store->limit;
-  if (alignment && store->origin + lowest == 0)
-    lowest++; /* 0 is no address then */
-  if (alignment < store->alignment)
-    alignment = store->alignment;
+/* --- reserving ------------------------------------------------------------ */
+
+struct reserving {
+  size_t nbytes;
+  uint64_t alignment, lowest; /* of the address */
+  uint64_t size;              /* of the file now */
+  uint64_t start;             /* what comes out of it */
+  bool reused;                /* and is in the file already */
+};
+
+/* Finds a range under the lock: one that was given back or, up to `limit`,
+   another one. */
+static int store_take(struct umemiStore *store, struct reserving *r,
+                      uint64_t limit) {
+  uint64_t used = store_is_fixed(store) ? store->lowest : r->size;
   umemi_lock(store->id);
   int failed = umemi_extents_take(
-      &store->extents, nbytes, alignment, lowest, fixed ? store->lowest : size,
-      fixed ? end : store->limit, start_out, reused_out);
+      &store->extents, r->nbytes ? r->nbytes : 1, r->alignment, r->lowest, used,
+      limit < store->limit ? limit : store->limit, &r->start, &r->reused);
   umemi_unlock(store->id);
   return failed;
 }
 
+/* Up to where the file may grow by so many bytes; 0 or errno. */
+static int store_judge(struct umemiStore *store, struct reserving const *r,
+                       uint64_t *limit_out) {
+  *limit_out = UINT64_MAX;
+  if (store_is_fixed(store) || r->nbytes == 0) {
+    *limit_out = store_is_fixed(store) ? r->size : UINT64_MAX;
+    return 0;
+  }
+  uint64_t largest = atomic_load(&store->largest);
+  if (!largest && !store->open.shares_offset &&
+      r->size + r->nbytes > INT32_MAX) {
+    largest = umemi_file_largest(&store->open.io);
+    atomic_store(&store->largest, largest);
+  }
+  *limit_out = umemi_file_limit();
+  if (largest && largest < *limit_out)
+    *limit_out = largest;
+  return umemi_file_room(&store->open.io, r->nbytes);
+}
+
+/*
+ * Takes a range. What can be known in advance is judged before: a range that is
+ * taken and then withdrawn would have moved the blocks that others allocate
+ * meanwhile.
+ */
+static int store_place(struct umemiStore *store, struct reserving *r) {
+  uint64_t limit;
+  int failed = store_take(store, r, 0);
+  if (failed != ERANGE)
+    return failed;
+  failed = store_judge(store, r, &limit);
+  if (!failed)
+    failed = store_take(store, r, limit);
+  bool file_ends = !store_is_fixed(store) && limit < store->limit;
+  return failed == ERANGE && file_ends ? EFBIG : failed;
+}
+
 /* Takes a range, and extends the file outside the lock. */
-static umemStatusType store_reserve(struct umemiStore *store, size_t nbytes,
-                                    size_t alignment, uint64_t *start_out,
-                                    bool *reused_out, umemError *error) {
-  uint64_t size;
-  size_t room = nbytes ? nbytes : 1; /* a place of its own */
+static umemStatusType store_reserve(struct umemiStore *store,
+                                    struct reserving *r, umemError *error) {
   umemStatusType status = umemi_file_claim(&store->open, error);
   if (status != umemOK)
     return status;
-  int failed = umemi_store_size(store, &size);
+  int failed = umemi_store_size(store, &r->size);
   if (failed)
     return umem_error_fill(error, umemIOError, failed, 0, "fstat");
-  failed = store_take(store, room, alignment, size, start_out, reused_out);
+  failed = store_place(store, r);
   if (failed)
-    return store_no_room(store, failed, room, error);
-  uint64_t end = *start_out + nbytes;
-  if (!store_is_fixed(store) && nbytes && end > size)
-    failed = umemi_file_grow(&store->open.io, *start_out, end);
+    return store_no_room(store, failed, r->nbytes, error);
+  uint64_t end = r->start + r->nbytes;
+  bool grows = r->nbytes && (end > r->size || !r->reused);
+  if (!store_is_fixed(store) && grows)
+    failed = umemi_file_grow(&store->open.io, r->start, end);
   if (!failed)
     return umemOK;
-  store_give(store, *start_out, room, *reused_out);
-  return store_no_room(store, failed, nbytes, error);
+  store_give(store, r->start, r->nbytes, r->reused);
+  return store_no_room(store, failed, r->nbytes, error);
 }
 
-/* Where addresses are offsets, 0 bytes are the start of the file and reserve
-   nothing; aligned, where 0 is no address, they reserve a place of their own.
- */
-static bool store_is_nothing(struct umemiStore const *store, size_t nbytes,
-                             size_t alignment) {
-  return nbytes == 0 && alignment == 0 && store->origin == 0;
+/* A place for 0 bytes, without I/O. */
+static umemStatusType store_reserve_place(struct umemiStore *store,
+                                          struct reserving *r,
+                                          umemError *error) {
+  umemi_lock(store->id);
+  int failed = umemi_extents_take(&store->places, 1, r->alignment, STORE_PLACES,
+                                  0, UMEMI_OFFSET_MAX, &r->start, &r->reused);
+  umemi_unlock(store->id);
+  return failed ? store_no_room(store, failed, 0, error) : umemOK;
+}
+
+static umemStatusType store_alloc(struct umemiStore *store, size_t alignment,
+                                  struct reserving *r, umemError *error) {
+  r->lowest = store->lowest;
+  if (alignment && store->origin + r->lowest == 0)
+    r->lowest++; /* 0 is no address then */
+  r->alignment = alignment < store->alignment ? store->alignment : alignment;
+  return r->nbytes == 0 && store->origin == 0
+             ? store_reserve_place(store, r, error)
+             : store_reserve(store, r, error);
 }
 
 umemStatusType umemi_store_alloc(void *state, size_t nbytes, size_t alignment,
                                  uintptr_t *adr_out, umemError *error) {
   struct umemiStore *store = state;
-  uint64_t start = 0;
-  bool reused;
-  umemStatusType status = umemOK;
-  if (!store_is_nothing(store, nbytes, alignment))
-    status = store_reserve(store, nbytes, alignment, &start, &reused, error);
+  struct reserving r = {.nbytes = nbytes};
+  umemStatusType status = store_alloc(store, alignment, &r, error);
   if (status == umemOK)
-    *adr_out = store->origin + (uintptr_t)start;
+    *adr_out = store->origin + (uintptr_t)r.start;
   return status;
 }
 
@@ -128,10 +190,10 @@ umemStatusType umemi_store_free(void *state, uintptr_t adr, size_t nbytes,
   struct umemiStore *store = state;
   uint64_t at = store_offset(store, adr), size;
   (void)error;
-  /* 0 bytes have a place, too: in the file, or past its end */
-  bool in_file =
-      nbytes > 0 || (umemi_store_size(store, &size) == 0 && at < size);
-  store_give(store, at, nbytes ? nbytes : 1, in_file);
+  /* the place of 0 bytes in a mapping is in the file, or past its end */
+  bool in_file = nbytes > 0 || store_is_place(store, at, 0) ||
+                 (umemi_store_size(store, &size) == 0 && at < size);
+  store_give(store, at, nbytes, in_file);
   return umemOK;
 }
 
@@ -206,19 +268,31 @@ umemStatusType umemi_store_write(void *state, uintptr_t adr, void const *in,
                 : umemOK;
 }
 
-/* Zeros need not be written. */
-umemStatusType umemi_store_set(void *state, uintptr_t adr, int c, size_t nbytes,
-                               umemError *error) {
-  struct umemiStore const *store = state;
+static umemStatusType store_zero(struct umemiStore const *store, uintptr_t adr,
+                                 size_t nbytes, enum umemiZeroes how,
+                                 umemError *error) {
   uint64_t at = store_offset(store, adr);
-  if ((unsigned char)c || nbytes < umemi_tuning()->zero_from)
+  if (nbytes < umemi_tuning()->zero_from)
     return UMEM_DECLINED;
-  int failed = umemi_file_zero(&store->open.io, at, nbytes);
-  if (failed == EOPNOTSUPP || failed == ENOSYS || failed == EINVAL)
+  int failed = umemi_file_zero(&store->open.io, at, nbytes, how);
+  if (failed == EOPNOTSUPP)
     return UMEM_DECLINED;
   return failed ? umemi_file_moved("the file ends there: ", "zeroed", failed,
                                    at, 0, nbytes, error)
                 : umemOK;
+}
+
+/* Zeros need not be written. */
+umemStatusType umemi_store_set(void *state, uintptr_t adr, int c, size_t nbytes,
+                               umemError *error) {
+  return (unsigned char)c
+             ? UMEM_DECLINED
+             : store_zero(state, adr, nbytes, UMEMI_RESERVED_ZEROES, error);
+}
+
+umemStatusType umemi_store_punch(void *state, uintptr_t adr, size_t nbytes,
+                                 umemError *error) {
+  return store_zero(state, adr, nbytes, UMEMI_HOLES, error);
 }
 
 static umemStatusType store_clear(void *state, uintptr_t adr, size_t nbytes,
@@ -241,33 +315,33 @@ static umemStatusType store_clear(void *state, uintptr_t adr, size_t nbytes,
   return status;
 }
 
-/* Bytes past the end read as zeros; those of a freed extent are cleared. */
+/* Bytes past the end read as zeros; those that were in the file are cleared. */
 umemStatusType umemi_store_calloc(void *state, size_t nbytes,
                                   uintptr_t *adr_out, umemError *error) {
   struct umemiStore *store = state;
-  uint64_t start = 0;
-  bool reused = false;
+  struct reserving r = {.nbytes = nbytes};
   uintptr_t lowest = store->origin + (uintptr_t)store->lowest;
   umemStatusType status = umemi_store_check(state, lowest, 0, umemWrite, error);
-  if (status == umemOK && !store_is_nothing(store, nbytes, 0))
-    status = store_reserve(store, nbytes, 0, &start, &reused, error);
+  if (status == umemOK)
+    status = store_alloc(store, 0, &r, error);
   if (status != umemOK)
     return status;
-  uintptr_t adr = store->origin + (uintptr_t)start;
-  if (nbytes && (reused || store_is_fixed(store)))
+  uintptr_t adr = store->origin + (uintptr_t)r.start;
+  if (nbytes && (r.start < r.size || store_is_fixed(store)))
     status = store_clear(state, adr, nbytes, error);
   if (status == umemOK) {
     *adr_out = adr;
     return umemOK;
   }
-  store_give(store, start, nbytes, true);
+  store_give(store, r.start, nbytes, true);
   error->bytes_done = 0; /* there is no block */
   return status;
 }
 
 /* --- how to copy ---------------------------------------------------------- */
 
-/* Looking for holes moves the offset of the descriptor. */
+/* Looking for holes moves the offset of the descriptor, which others may have,
+   too. */
 umemStatusType umemi_store_next_data(void *state, uintptr_t adr, size_t nbytes,
                                      size_t *zeros_out, size_t *data_out,
                                      umemError *error) {

@@ -199,6 +199,8 @@ umemStatusType umemi_device_view_end(struct umemiContext *ctx, void *ptr,
                                      umemError *error);
 umemStatusType umemi_device_set(struct umemiContext *ctx, uintptr_t adr, int c,
                                 size_t nbytes, umemError *error);
+umemStatusType umemi_device_punch(struct umemiContext *ctx, uintptr_t adr,
+                                  size_t nbytes, umemError *error);
 umemStatusType umemi_device_next_data(struct umemiContext *ctx, uintptr_t adr,
                                       size_t nbytes, size_t *zeros_out,
                                       size_t *data_out, umemError *error);
@@ -251,6 +253,8 @@ umemStatusType umemi_no_stage_alloc(void *state, size_t nbytes, void **ptr_out,
                                     umemError *error);
 void umemi_no_stage_free(void *state, void *ptr, size_t nbytes);
 bool umemi_no_can_reach(void *state, void *dest_state);
+umemStatusType umemi_no_punch(void *state, uintptr_t adr, size_t nbytes,
+                              umemError *error);
 void umemi_no_limits(void *state, unsigned access, uintptr_t adr, size_t nbytes,
                      struct umemLimits *out);
 
@@ -774,17 +778,30 @@ struct umemiExtent {
   uint64_t start, length;
 };
 
+struct umemiExtentNode {
+  struct umemiExtent extent;
+  uint32_t left, right; /* before it, behind it; 0: none */
+};
+
+/* All 0 is an empty space. */
 struct umemiExtents {
-  struct umemiExtent *free; /* ascending, none touching the next */
-  size_t count, capacity;
-  size_t taken; /* ranges handed out and not given back */
-  uint64_t end; /* end of the last range ever handed out */
+  struct umemiExtentNode *nodes; /* [0] is none */
+  uint64_t *best[64];            /* by alignment, 2 to the power of it, and
+                                    node: largest range in the subtree */
+  uint64_t alignments;           /* that `best` is kept for, as bits */
+  uint32_t freed, withdrawn;     /* trees of nodes, by address */
+  uint32_t numbered, unused;     /* nodes ever used; list by `right` */
+  size_t count, capacity;        /* nodes in the trees; room for nodes */
+  size_t taken;                  /* ranges handed out and not given back */
+  uint64_t end;                  /* end of all that was handed out */
 };
 
 /*
  * Finds room for `nbytes` at a multiple of `alignment` (a power of two), at or
- * after `lowest`: in the first free extent that has it, else past `used` and
- * all that was handed out, up to `limit`. ENOMEM, or ERANGE past `limit`.
+ * after `lowest`: in the first extent that was given back and has it, else in
+ * the first that was withdrawn, else past `used` and all that was handed out;
+ * the last two up to `limit`. *reused_out: it was given back. ENOMEM, or ERANGE
+ * past `limit`.
  */
 int umemi_extents_take(struct umemiExtents *extents, uint64_t nbytes,
                        uint64_t alignment, uint64_t lowest, uint64_t used,
@@ -792,7 +809,8 @@ int umemi_extents_take(struct umemiExtents *extents, uint64_t nbytes,
 /* Gives a range back. Cannot fail: take() reserved the room. */
 void umemi_extents_give(struct umemiExtents *extents, uint64_t start,
                         uint64_t nbytes);
-/* Undoes a take() that reused nothing: the range is no longer known. */
+/* Undoes a take() that reused nothing, or gives back what is no longer there:
+   the next one that fits gets the range, and not as reused. Cannot fail. */
 void umemi_extents_withdraw(struct umemiExtents *extents, uint64_t start,
                             uint64_t nbytes);
 void umemi_extents_clear(struct umemiExtents *extents);
@@ -808,8 +826,7 @@ int umemi_keep_fd(int fd);
 
 struct umemiFileIo {
   int fd;
-  int direct_fd;       /* the same file with O_DIRECT, or -1 */
-  uint64_t size_limit; /* RLIMIT_FSIZE when the file was opened */
+  int direct_fd; /* the same file with O_DIRECT, or -1 */
 };
 
 #define UMEMI_EOF (-1)
@@ -829,13 +846,29 @@ int umemi_file_read(struct umemiFileIo const *io, uint64_t at, void *out,
                     size_t nbytes, size_t *done_out);
 int umemi_file_write(struct umemiFileIo const *io, uint64_t at, void const *in,
                      size_t nbytes, size_t *done_out);
+/* RLIMIT_FSIZE as it is now; UINT64_MAX if there is none. */
+uint64_t umemi_file_limit(void);
+
+/* filespace.c: the space that a file has on its disk -----------------------*/
+
+/* Is there room for so many bytes more, as far as can be told? Else ENOSPC. */
+int umemi_file_room(struct umemiFileIo const *io, uint64_t nbytes);
+/* How large the file system lets a file be; moves the descriptor's offset. */
+uint64_t umemi_file_largest(struct umemiFileIo const *io);
 /* Reserves and zeroes [start, end) past what the file has; 0 or errno. */
 int umemi_file_grow(struct umemiFileIo const *io, uint64_t start, uint64_t end);
 
+enum umemiZeroes {
+  UMEMI_RESERVED_ZEROES, /* keep, or get, their space on the disk */
+  UMEMI_HOLES            /* give it back */
+};
+
 /* Zeroes a range without writing it: what lies past the end becomes a hole.
-   0 or errno; EOPNOTSUPP where the file system cannot. */
-int umemi_file_zero(struct umemiFileIo const *io, uint64_t at, size_t nbytes);
-/* The first data in [at, end) that is no hole, [end, end) if none is. */
+   0 or errno; EOPNOTSUPP where that has to be written. */
+int umemi_file_zero(struct umemiFileIo const *io, uint64_t at, size_t nbytes,
+                    enum umemiZeroes how);
+/* The first range in [at, end) that is not known to be zeros; [end, end) if
+   there is none. Moves the descriptor's offset, and may read. 0 or errno. */
 int umemi_file_next_data(struct umemiFileIo const *io, uint64_t at,
                          uint64_t end, uint64_t *data_out,
                          uint64_t *data_end_out);
@@ -992,6 +1025,9 @@ struct umemiStore {
   uint64_t lowest, limit;      /* offsets that have addresses */
   size_t alignment;            /* of every block */
   struct umemiExtents extents; /* under the lock */
+  struct umemiExtents places;  /* of 0 bytes; under the lock */
+  _Atomic uint64_t largest;    /* size that the file system allows; 0: not asked
+                                  yet */
   uint64_t protected_end;      /* modes a and a+ write from here on */
   pthread_mutex_t turn;        /* to flush; owned by a process */
   uint64_t turn_process;       /* under the lock */
@@ -1030,6 +1066,8 @@ umemStatusType umemi_store_write(void *state, uintptr_t adr, void const *in,
                                  size_t nbytes, umemError *error);
 umemStatusType umemi_store_set(void *state, uintptr_t adr, int c, size_t nbytes,
                                umemError *error);
+umemStatusType umemi_store_punch(void *state, uintptr_t adr, size_t nbytes,
+                                 umemError *error);
 umemStatusType umemi_store_next_data(void *state, uintptr_t adr, size_t nbytes,
                                      size_t *zeros_out, size_t *data_out,
                                      umemError *error);

@@ -26,6 +26,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -88,6 +89,7 @@ struct umemiOs {
   int (*fstatat)(int, char const *, struct stat *, int);
   int (*statx)(int, char const *, int, unsigned, struct statx *);
   int (*fstatvfs)(int, struct statvfs *);
+  int (*fstatfs)(int, struct statfs *);
   int (*fcntl)(int, int, ...);
   int (*ioctl)(int, unsigned long, void *);
   char *(*realpath)(char const *, char *);
@@ -128,7 +130,7 @@ struct umemiOs {
     .munmap = munmap, .mlock = mlock, .mbind = umemi_mbind, .open = open,      \
     .openat = openat, .open_by_handle_at = open_by_handle_at, .close = close,  \
     .stat = stat, .lstat = lstat, .fstat = fstat, .fstatat = fstatat,          \
-    .statx = statx, .fstatvfs = fstatvfs, .fcntl = fcntl,                      \
+    .statx = statx, .fstatvfs = fstatvfs, .fstatfs = fstatfs, .fcntl = fcntl,  \
     .ioctl = umemi_ioctl, .realpath = realpath, .readlinkat = readlinkat,      \
     .pread = pread, .pwrite = pwrite, .ftruncate = ftruncate, .lseek = lseek,  \
     .fallocate = fallocate, .fdatasync = fdatasync, .fsync = fsync,            \

@@ -329,7 +329,7 @@ static umemStatusType staged_zeros(struct umemiRoute const *r,
                                    struct umemiWay const *way,
                                    umemError *error) {
   umemStatusType status =
-      umemi_device_set(r->dest, r->dest_adr, 0, r->nbytes, error);
+      umemi_device_punch(r->dest, r->dest_adr, r->nbytes, error);
   if (status == UMEM_DECLINED)
     return staged_move(r, way, error);
   return status == umemOK ? status : umemi_blame(error, "destination", r->dest);
@@ -348,10 +348,12 @@ static umemStatusType staged_part(struct umemiRoute const *r, size_t offset,
   return status;
 }
 
+/* Holes apart, unless pieces would be written over those still to come. */
 static umemStatusType staged_run(struct umemiRoute const *r,
                                  struct umemiWay const *way, umemError *error) {
   umemStatusType status = staged_check_end(r, way, error);
-  if (r->overlap || r->nbytes < umemi_tuning()->sparse_from)
+  bool backward = r->overlap && r->dest_adr > r->src_adr;
+  if (backward || r->nbytes < umemi_tuning()->sparse_from)
     return status == umemOK ? staged_move(r, way, error) : status;
   for (size_t done = 0, zeros, data; status == umemOK && done < r->nbytes;
        done += zeros + data) {

@@ -98,6 +98,12 @@ bool umemi_no_can_reach(void *state, void *dest_state) {
   return false;
 }
 
+umemStatusType umemi_no_punch(void *state, uintptr_t adr, size_t nbytes,
+                              umemError *error) {
+  (void)state, (void)adr, (void)nbytes, (void)error;
+  return UMEM_DECLINED;
+}
+
 static void vtbl_complete(struct umemVtbl *vtbl) {
   if (!vtbl->check)
     vtbl->check = umemi_no_check;
@@ -129,6 +135,8 @@ static void vtbl_complete(struct umemVtbl *vtbl) {
   }
   if (!vtbl->can_reach)
     vtbl->can_reach = umemi_no_can_reach;
+  if (!vtbl->punch)
+    vtbl->punch = umemi_no_punch;
   if (vtbl->fundamental_align == 0)
     vtbl->fundamental_align = 1;
   if (vtbl->max_align < vtbl->fundamental_align)

@@ -15,11 +15,30 @@ static void expect_take(struct umemiExtents *extents, uint64_t nbytes,
   assert_int_equal(got_reused, reused);
 }
 
+/* The i-th extent of a tree; one of no bytes if there are less. */
+static struct umemiExtent extent_in(struct umemiExtents const *extents,
+                                    uint32_t tree, size_t *i) {
+  if (!tree)
+    return (struct umemiExtent){0, 0};
+  struct umemiExtentNode const *node = &extents->nodes[tree];
+  struct umemiExtent found = extent_in(extents, node->left, i);
+  if (found.length)
+    return found;
+  if ((*i)-- == 0)
+    return node->extent;
+  return extent_in(extents, node->right, i);
+}
+
+static void expect_extent(struct umemiExtents const *extents, uint32_t tree,
+                          size_t i, uint64_t start, uint64_t length) {
+  struct umemiExtent found = extent_in(extents, tree, &i);
+  assert_int_equal(found.length, length);
+  assert_int_equal(found.start, start);
+}
+
 static void expect_free(struct umemiExtents const *extents, size_t i,
                         uint64_t start, uint64_t length) {
-  assert_true(i < extents->count);
-  assert_int_equal(extents->free[i].start, start);
-  assert_int_equal(extents->free[i].length, length);
+  expect_extent(extents, extents->freed, i, start, length);
 }
 
 /* [0, 10 * count) taken in tens. */
@@ -150,20 +169,31 @@ static void take__without_memory_changes_nothing(void **state) {
   bool reused;
   size_t taken = 0;
   faults_install();
-  fail_all(FAULT_realloc);
-  assert_int_equal(
-      umemi_extents_take(&extents, 1, 1, 0, 0, INT64_MAX, &start, &reused),
-      ENOMEM);
+  for (unsigned k = 1; k <= 2; k++) {
+    faults_fail(k == 1 ? FAULT_realloc : FAULT_malloc, 1, ENOMEM);
+    assert_int_equal(
+        umemi_extents_take(&extents, 1, 1, 0, 0, INT64_MAX, &start, &reused),
+        ENOMEM);
+    assert_int_equal(extents.taken, 0);
+  }
   faults_clear();
   expect_take(&extents, 1, 1, taken++, false);
-  fail_all(FAULT_realloc);
-  while (umemi_extents_take(&extents, 1, 1, 0, 0, INT64_MAX, &start, &reused) ==
-         0)
-    assert_int_equal(start, taken++);
-  assert_int_equal(extents.taken, taken);
+  for (unsigned k = 1; k <= 2; k++) { /* nodes, and what is known of them */
+    faults_fail_from(FAULT_realloc, k, ENOMEM);
+    while (umemi_extents_take(&extents, 1, 1, 0, 0, INT64_MAX, &start,
+                              &reused) == 0)
+      assert_int_equal(start, taken++);
+    assert_int_equal(extents.taken, taken);
+    assert_int_equal(extents.end, taken);
+    faults_clear();
+    expect_take(&extents, 1, 1, taken++, false); /* retry works */
+  }
+  fail_all(FAULT_malloc);
+  assert_int_equal(/* an alignment that is new */
+                   umemi_extents_take(&extents, 1, 2, 0, 0, INT64_MAX, &start,
+                                      &reused),
+                   ENOMEM);
   assert_int_equal(extents.end, taken);
-  faults_clear();
-  expect_take(&extents, 1, 1, taken, false); /* retry works */
   umemi_extents_clear(&extents);
 }
 
@@ -186,6 +216,59 @@ static void give__needs_no_memory(void **state) {
   umemi_extents_clear(&extents);
 }
 
+static void expect_end(struct umemiExtents const *extents, uint64_t end,
+                       size_t withdrawn) {
+  assert_int_equal(extents->end, end);
+  size_t i = withdrawn;
+  assert_int_equal(extent_in(extents, extents->withdrawn, &i).length, 0);
+  assert_int_equal(i, 0);
+}
+
+static void withdraw__of_the_last_range_forgets_it(void **state) {
+  (void)state;
+  struct umemiExtents extents = {.count = 0};
+  take_tens(&extents, 3);
+  umemi_extents_withdraw(&extents, 20, 10);
+  expect_end(&extents, 20, 0);
+  expect_take(&extents, 1000, 1, 20, false);
+  umemi_extents_clear(&extents);
+}
+
+/* What others took behind it is not what the next one gets. */
+static void withdraw__of_another_range_gives_it_to_the_next_one(void **state) {
+  (void)state;
+  struct umemiExtents extents = {.count = 0};
+  uint64_t start;
+  bool reused;
+  take_tens(&extents, 4);
+  umemi_extents_withdraw(&extents, 10, 10);
+  expect_end(&extents, 40, 1);
+  assert_int_equal(umemi_extents_take(&extents, 4, 1, 0, 0, 0, &start, &reused),
+                   ERANGE);
+  expect_take(&extents, 4, 4, 12, false);
+  expect_extent(&extents, extents.withdrawn, 0, 10, 2);
+  expect_extent(&extents, extents.withdrawn, 1, 16, 4);
+  umemi_extents_give(&extents, 20, 10); /* was there: first, and apart */
+  expect_take(&extents, 4, 1, 20, true);
+  expect_extent(&extents, extents.withdrawn, 1, 16, 4);
+  umemi_extents_clear(&extents);
+}
+
+static void withdraw__of_all_that_is_last_leaves_nothing(void **state) {
+  (void)state;
+  struct umemiExtents extents = {.count = 0};
+  take_tens(&extents, 6);
+  faults_install();
+  fail_all(FAULT_realloc);
+  umemi_extents_withdraw(&extents, 30, 10);
+  umemi_extents_withdraw(&extents, 40, 10);
+  expect_end(&extents, 60, 1);
+  umemi_extents_withdraw(&extents, 50, 10);
+  expect_end(&extents, 30, 0);
+  assert_int_equal(extents.taken, 3);
+  umemi_extents_clear(&extents);
+}
+
 static void clear__leaves_an_empty_space(void **state) {
   (void)state;
   struct umemiExtents extents = {.count = 0};
@@ -193,7 +276,7 @@ static void clear__leaves_an_empty_space(void **state) {
   umemi_extents_give(&extents, 0, 10);
   umemi_extents_clear(&extents);
   assert_int_equal(extents.count, 0);
-  assert_null(extents.free);
+  assert_null(extents.nodes);
   expect_take(&extents, 5, 1, 0, false);
   umemi_extents_clear(&extents);
 }
@@ -201,7 +284,7 @@ static void clear__leaves_an_empty_space(void **state) {
 /* --- random programs ----------------------------------------------------- */
 
 enum { SPACE = 512, RANGES = 64 };
-enum byte { NEVER, TAKEN, FREE };
+enum byte { NEVER, TAKEN, FREE, WITHDRAWN };
 
 /* What each byte of the space is, and which ranges are out. */
 struct oracle {
@@ -219,10 +302,10 @@ static uint64_t align_up(uint64_t at, uint64_t alignment) {
   return (at + alignment - 1) / alignment * alignment;
 }
 
-static bool oracle_is_free(struct oracle const *oracle, uint64_t start,
-                           uint64_t nbytes) {
+static bool oracle_is(struct oracle const *oracle, uint64_t start,
+                      uint64_t nbytes, enum byte what) {
   for (uint64_t at = start; at < start + nbytes; at++)
-    if (at >= SPACE || oracle->bytes[at] != FREE)
+    if (at >= SPACE || oracle->bytes[at] != what)
       return false;
   return true;
 }
@@ -230,11 +313,14 @@ static bool oracle_is_free(struct oracle const *oracle, uint64_t start,
 /* Start of what a request must get; SPACE if nothing. */
 static uint64_t oracle_place(struct oracle const *oracle,
                              struct request const *r, bool *reused_out) {
-  *reused_out = true;
-  for (uint64_t at = align_up(r->lowest, r->alignment); at < SPACE;
-       at += r->alignment)
-    if (oracle_is_free(oracle, at, r->nbytes))
-      return at;
+  for (enum byte what = FREE; what <= WITHDRAWN; what++)
+    for (uint64_t at = align_up(r->lowest, r->alignment); at < SPACE;
+         at += r->alignment) {
+      *reused_out = what == FREE;
+      if (oracle_is(oracle, at, r->nbytes, what) &&
+          (*reused_out || at + r->nbytes <= r->limit))
+        return at;
+    }
   *reused_out = false;
   uint64_t past = r->used > oracle->end ? r->used : oracle->end;
   past = align_up(past > r->lowest ? past : r->lowest, r->alignment);
@@ -268,7 +354,7 @@ static void random_take(struct umemiExtents *extents, struct oracle *oracle,
   struct umemiExtent range = {start, r.nbytes};
   oracle_mark(oracle, range, TAKEN);
   oracle->taken[oracle->count++] = range;
-  if (!reused)
+  if (!reused && start + r.nbytes > oracle->end)
     oracle->end = start + r.nbytes;
 }
 
@@ -279,21 +365,33 @@ static void random_give(struct umemiExtents *extents, struct oracle *oracle,
   size_t i = random_below(seed, oracle->count);
   struct umemiExtent range = oracle->taken[i];
   oracle->taken[i] = oracle->taken[--oracle->count];
-  umemi_extents_give(extents, range.start, range.length);
-  oracle_mark(oracle, range, FREE);
+  bool withdraws = random_below(seed, 3) == 0;
+  (withdraws ? umemi_extents_withdraw
+             : umemi_extents_give)(extents, range.start, range.length);
+  oracle_mark(oracle, range, withdraws ? WITHDRAWN : FREE);
+  while (oracle->end && oracle->bytes[oracle->end - 1] == WITHDRAWN &&
+         withdraws)
+    oracle->bytes[--oracle->end] = NEVER;
 }
 
-/* The free extents are exactly the runs of FREE bytes. */
-static void expect_same(struct umemiExtents const *extents,
-                        struct oracle const *oracle) {
+/* The extents of a tree are exactly the runs of such bytes. */
+static size_t expect_runs(struct umemiExtents const *extents, uint32_t tree,
+                          struct oracle const *oracle, enum byte what) {
   size_t i = 0;
   for (uint64_t at = 0, length; at < SPACE; at += length + !length) {
-    for (length = 0; oracle_is_free(oracle, at + length, 1); length++)
+    for (length = 0; oracle_is(oracle, at + length, 1, what); length++)
       continue;
     if (length)
-      expect_free(extents, i++, at, length);
+      expect_extent(extents, tree, i++, at, length);
   }
-  assert_int_equal(extents->count, i);
+  return i;
+}
+
+static void expect_same(struct umemiExtents const *extents,
+                        struct oracle const *oracle) {
+  size_t count = expect_runs(extents, extents->freed, oracle, FREE);
+  count += expect_runs(extents, extents->withdrawn, oracle, WITHDRAWN);
+  assert_int_equal(extents->count, count);
   assert_int_equal(extents->taken, oracle->count);
   assert_int_equal(extents->end, oracle->end);
   assert_true(extents->count + extents->taken <= extents->capacity);
@@ -317,8 +415,44 @@ static void random_programs__do_what_a_map_of_bytes_does(void **state) {
   }
 }
 
+/* --- many extents -------------------------------------------------------- */
+
+static unsigned depth_of(struct umemiExtents const *extents, uint32_t tree) {
+  if (!tree)
+    return 0;
+  unsigned left = depth_of(extents, extents->nodes[tree].left);
+  unsigned right = depth_of(extents, extents->nodes[tree].right);
+  return 1 + (left > right ? left : right);
+}
+
+/* In whichever order they come: 4 times the logarithm is far more than numbers
+   as good as random lead to. */
+static void trees__stay_flat(void **state) {
+  (void)state;
+  enum { COUNT = 1 << 14, DEPTH = 4 * 14 };
+  for (unsigned order = 0; order < 3; order++) {
+    struct umemiExtents extents = {.count = 0};
+    take_tens(&extents, 2 * COUNT);
+    for (uint64_t i = 0; i < COUNT; i++) {
+      uint64_t n = order == 0   ? i
+                   : order == 1 ? COUNT - 1 - i
+                                : i * 9941 % COUNT;
+      umemi_extents_give(&extents, 20 * n, 10);
+    }
+    assert_int_equal(extents.count, COUNT);
+    assert_true(depth_of(&extents, extents.freed) <= DEPTH);
+    expect_take(&extents, 11, 1, 20 * (uint64_t)COUNT, false);
+    expect_take(&extents, 10, 1, 0, true);
+    umemi_extents_clear(&extents);
+  }
+}
+
 int main(void) {
   struct CMUnitTest const tests[] = {
+      cmocka_unit_test(withdraw__of_the_last_range_forgets_it),
+      cmocka_unit_test(withdraw__of_another_range_gives_it_to_the_next_one),
+      faulty_test(withdraw__of_all_that_is_last_leaves_nothing),
+      cmocka_unit_test(trees__stay_flat),
       cmocka_unit_test(take__goes_past_all_that_is_used),
       cmocka_unit_test(take__aligns),
       cmocka_unit_test(take__reuses_the_first_extent_with_room),

@@ -194,6 +194,92 @@ static void alloc__that_fails_keeps_what_others_copied_meanwhile(void **state) {
 
 /* --- free ----------------------------------------------------------------- */
 
+/* --- what another thread allocates while a growth fails ------------------- */
+
+static umemFile *others; /* allocates ten bytes once, when it is asked */
+static uintptr_t others_adr;
+
+static void other_allocates(void) {
+  umemFile *f = others;
+  others = NULL;
+  if (f)
+    others_adr = allocated(f, 10);
+}
+
+static int other_fstatvfs(int fd, struct statvfs *fs) {
+  other_allocates();
+  return faults_real.fstatvfs(fd, fs);
+}
+
+static int other_fallocate(int fd, int mode, off_t at, off_t nbytes) {
+  bool first = others != NULL;
+  other_allocates();
+  if (!first)
+    return faults_real.fallocate(fd, mode, at, nbytes);
+  errno = ENOSPC;
+  return -1;
+}
+
+/* As ext4, which has room for so many bytes in a file. */
+static off_t bounded_lseek(int fd, off_t at, int whence) {
+  if (whence != SEEK_SET || at <= (off_t)1 << 33)
+    return faults_real.lseek(fd, at, whence);
+  errno = EINVAL;
+  return -1;
+}
+
+static int roomy_fstatvfs(int fd, struct statvfs *fs) {
+  int failed = other_fstatvfs(fd, fs);
+  fs->f_blocks = 0;
+  return failed;
+}
+
+static void alloc__that_is_refused_moves_no_other_block(void **state) {
+  (void)state;
+  umemFile f;
+  uintptr_t adr;
+  char const *name = new_file(&f);
+  umemi_os.fstatvfs = other_fstatvfs;
+  others = &f;
+  assert_fails(&f, umem_try_alloc(&f, (size_t)1 << 50, &adr), umemMemoryError,
+               "ENOSPC (28)");
+  assert_int_equal(others_adr, 0);
+  assert_int_equal(file_size(name), 10);
+  assert_ok(umem_dtor(&f));
+  file_open(&f, name, "r+");
+  umemi_os.fstatvfs = roomy_fstatvfs;
+  umemi_os.lseek = bounded_lseek;
+  others = &f;
+  assert_fails(&f, umem_try_alloc(&f, ((size_t)1 << 33) + 1, &adr),
+               umemMemoryError, "EFBIG (27)");
+  assert_int_equal(others_adr, 10);
+  assert_int_equal(file_size(name), 20);
+  assert_ok(umem_dtor(&f));
+}
+
+static void alloc__that_fails_leaves_its_range_to_the_next(void **state) {
+  (void)state;
+  umemFile f;
+  uintptr_t adr;
+  struct stat st;
+  char const *name = new_file(&f);
+  umemi_os.fallocate = other_fallocate;
+  others = &f;
+  assert_fails(&f, umem_try_alloc(&f, MIB, &adr), umemMemoryError,
+               "ENOSPC (28)");
+  assert_int_equal(others_adr, MIB);
+  assert_ok(write_text(&f, 100, "sample")); /* nobody's bytes */
+  assert_int_equal(umem_calloc(&f, 1, MIB - 10), 0);
+  char bytes[6];
+  assert_ok(read_bytes(&f, 100, bytes, 6));
+  assert_true(all_bytes_are(bytes, 6, 0));
+  assert_int_equal(stat(name, &st), 0);
+  assert_true(st.st_blocks * 512 >= MIB - 10); /* it is reserved */
+  assert_int_equal(allocated(&f, 10), MIB - 10);
+  assert_int_equal(allocated(&f, 10), MIB + 10);
+  assert_ok(umem_dtor(&f));
+}
+
 static void free__changes_nothing_in_the_file(void **state) {
   (void)state;
   umemFile f;
@@ -262,8 +348,16 @@ static void free__of_what_is_no_block_frees_nothing(void **state) {
 
 /* --- 0 bytes, alignment --------------------------------------------------- */
 
-static void alloc__of_0_bytes_is_0_in_every_mode_and_no_block(void **state) {
-  (void)state;
+/* A block of 0 bytes at an address of its own, not 0. */
+static uintptr_t nothing_of(umemFile *f) {
+  uintptr_t adr = 0;
+  assert_ok(umem_try_alloc(f, 0, &adr));
+  assert_int_not_equal(adr, 0);
+  return adr;
+}
+
+static void alloc__of_0_bytes_has_a_place_of_its_own_in_every_mode(void **st) {
+  (void)st;
   static char const *const modes[] = {"r", "r+", "a", "a+", "w", "w+"};
   char const *name = file_with("sample");
   for (size_t i = 0; i < 6; i++) {
@@ -271,26 +365,52 @@ static void alloc__of_0_bytes_is_0_in_every_mode_and_no_block(void **state) {
     file_open(&f, name, modes[i]);
     uint64_t size = file_size(name);
     faults_clear();
-    assert_int_equal(allocated(&f, 0), 0);
-    assert_int_equal(allocated(&f, 0), 0);
+    uintptr_t one = nothing_of(&f), two = nothing_of(&f);
+    assert_int_not_equal(one, two);
+    assert_ok(umem_free(&f, one));
+    assert_fails(&f, umem_free(&f, one), umemValueError, "not a live block");
+    assert_int_not_equal(nothing_of(&f), two);
     assert_string_equal(faults_trace(), "");
     assert_int_equal(file_size(name), size);
-    if (modes[i][0] == 'w')
-      assert_int_equal(allocated(&f, 4), 0);
-    assert_ok(umem_free(&f, 0));
-    assert_ok(umem_free(&f, 0));
     assert_ok(umem_dtor(&f));
   }
 }
 
-static void calloc__of_0_bytes_is_0_and_no_block(void **state) {
+static void alloc__of_0_bytes_takes_no_bytes_of_the_file(void **state) {
   (void)state;
   umemFile f;
-  uintptr_t adr = 77;
-  new_file(&f);
-  assert_ok(umem_try_calloc(&f, 0, 10, &adr));
-  assert_int_equal(adr, 0);
+  char const *name = file_with("sample");
+  file_open(&f, name, "r");
+  nothing_of(&f);
+  assert_int_equal(allocated(&f, 6), 0); /* all that there is */
+  nothing_of(&f);
+  assert_ok(umem_dtor(&f));
+  file_open(&f, name, "w");
+  nothing_of(&f);
   assert_int_equal(allocated(&f, 10), 0);
+  nothing_of(&f);
+  assert_int_equal(allocated(&f, 10), 10);
+  assert_int_equal(file_size(name), 20);
+  assert_ok(umem_dtor(&f));
+}
+
+static void free__of_0_bytes_frees_nothing_else(void **state) {
+  (void)state;
+  umemFile f;
+  new_file(&f);
+  assert_int_equal(allocated(&f, 100), 0);
+  assert_ok(umem_free(&f, nothing_of(&f)));
+  assert_int_equal(allocated(&f, 100), 100);
+  uintptr_t cleared = 0;
+  assert_ok(umem_try_calloc(&f, 0, 10, &cleared));
+  assert_int_not_equal(cleared, 0);
+  assert_ok(umem_free(&f, cleared));
+  assert_ok(umem_free(&f, 0)); /* the block there */
+  uintptr_t empty = nothing_of(&f);
+  assert_ok(umem_free(&f, 0)); /* none is there any more */
+  assert_ok(umem_copy_to(&f, empty, &f, empty, 0));
+  assert_ok(umem_free(&f, empty));
+  assert_int_equal(allocated(&f, 100), 0);
   assert_ok(umem_dtor(&f));
 }
 
@@ -302,8 +422,9 @@ static void aligned__addresses_are_never_0(void **state) {
   assert_int_equal(file_size(name), 192);
   assert_int_equal(umem_aligned_origin(&f, 64), 64);
   assert_int_equal(umem_aligned_alloc(&f, 1, 3), 192);
-  assert_int_equal(umem_aligned_alloc(&f, 128, 0), 256);
-  assert_int_equal(umem_aligned_alloc(&f, 128, 0), 384);
+  uintptr_t one = umem_aligned_alloc(&f, 128, 0);
+  uintptr_t two = umem_aligned_alloc(&f, 128, 0);
+  assert_true(one && two && one != two && one % 128 == 0 && two % 128 == 0);
   assert_int_equal(umem_free_aligned(&f, 64), 64);
   assert_int_equal(umem_aligned_alloc(&f, 32, 64), 64);
   assert_int_equal(umem_aligned_free(&f, 64), 64);
@@ -742,7 +863,7 @@ static void system_calls__are_those_that_are_needed(void **state) {
   assert_string_equal(faults_trace(), "pwrite");
   faults_clear();
   assert_ok(host_to_file(bytes, &f, 0, 3 * MIB));
-  assert_string_equal(faults_trace(), "fstat fallocate pwrite");
+  assert_string_equal(faults_trace(), "fstat pwrite fallocate pwrite");
   faults_clear();
   assert_ok(host_to_file(bytes, &f, 0, 3 * MIB));
   assert_string_equal(faults_trace(), "fstat pwrite");
@@ -793,10 +914,11 @@ static void system_calls__of_a_copy_between_files(void **state) {
   assert_ok(umem_try_set(&f, 0, 'x', 2 * MIB));
   umemi_slots_drop();
   faults_clear();
-  faults_fail(FAULT_ioctl, 1, EOPNOTSUPP);
+  faults_fail(FAULT_fstatfs, 1, ENOSYS);
   assert_ok(umem_copy_to(&f, 0, &g, 0, 2 * MIB));
-  assert_string_equal(faults_trace(), "ioctl fstat pread fstat fallocate pwrite"
-                                      " pread fstat fallocate pwrite");
+  assert_string_equal(faults_trace(),
+                      "fstatfs fstat pread fstat fallocate pwrite"
+                      " pread fstat fallocate pwrite");
   assert_int_equal(faults_count(FAULT_mmap), 1);
   assert_int_equal(faults_largest_allocation(), 0);
   faults_clear();
@@ -1244,12 +1366,15 @@ int main(void) {
       faulty_test(alloc__after_a_failed_growth_reserves_blocks_again),
       faulty_test(alloc__after_a_failed_one_is_past_everything_in_use),
       faulty_test(alloc__that_fails_keeps_what_others_copied_meanwhile),
+      faulty_test(alloc__that_is_refused_moves_no_other_block),
+      faulty_test(alloc__that_fails_leaves_its_range_to_the_next),
       faulty_test(free__changes_nothing_in_the_file),
       faulty_test(free__neighbours_are_merged_and_split),
       faulty_test(free__at_0_frees_the_block_there_or_nothing),
       faulty_test(free__of_what_is_no_block_frees_nothing),
-      faulty_test(alloc__of_0_bytes_is_0_in_every_mode_and_no_block),
-      faulty_test(calloc__of_0_bytes_is_0_and_no_block),
+      faulty_test(alloc__of_0_bytes_has_a_place_of_its_own_in_every_mode),
+      faulty_test(alloc__of_0_bytes_takes_no_bytes_of_the_file),
+      faulty_test(free__of_0_bytes_frees_nothing_else),
       faulty_test(calloc__that_cannot_clear_gives_the_block_back),
       faulty_test(calloc__clears_large_reused_blocks),
       faulty_test(aligned__addresses_are_never_0),

@@ -306,6 +306,38 @@ static void check_disk(enum way way, unsigned threads) {
   assert_int_equal(unlink(w.target), 0);
 }
 
+static void fill_disk(void) {
+  static char const bytes[4096];
+  int fd = open(temp_path("disk/rest"), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+  assert_true(fd >= 0);
+  while (write(fd, bytes, sizeof bytes) > 0)
+    continue;
+  assert_int_equal(errno, ENOSPC);
+  close(fd);
+}
+
+/* Of a file with holes, over its older copy. */
+static void check_sparse_on_a_full_disk(void) {
+  umemFile source, dest;
+  char const *from = temp_path("disk/from"), *to = temp_path("disk/to");
+  file_put(from, "sample", 6);
+  file_put(to, "", 0);
+  assert_int_equal(truncate(from, (off_t)100 * MIB), 0);
+  file_open(&source, from, "r");
+  file_open(&dest, to, "r+");
+  assert_ok(umem_copy_to(&source, 0, &dest, 0, (size_t)100 * MIB));
+  fill_disk();
+  assert_ok(umem_copy_to(&source, 0, &dest, 0, (size_t)100 * MIB));
+  size_t difference = 0;
+  assert_ok(umem_compare(&source, 0, &dest, 0, (size_t)100 * MIB, &difference));
+  assert_int_equal(difference, 100 * MIB);
+  assert_ok(umem_dtor(&dest));
+  assert_ok(umem_dtor(&source));
+  assert_int_equal(unlink(from), 0);
+  assert_int_equal(unlink(to), 0);
+  assert_int_equal(unlink(temp_path("disk/rest")), 0);
+}
+
 static void small_disk(void) {
   char const *disk = temp_path("disk");
   if (unshare(CLONE_NEWNS) || mount("", "/", "", MS_REC | MS_PRIVATE, NULL))
@@ -318,7 +350,8 @@ static void small_disk(void) {
   for (enum way way = FROM_HOST; way < WAYS; way++)
     for (unsigned threads = 0; threads < 4; threads += 3)
       check_disk(way, threads);
-  assert_int_equal(umount(disk), 0);
+  check_sparse_on_a_full_disk();
+  assert_int_equal(umount(temp_path("disk")), 0);
 }
 
 static void disk__that_is_full_ends_large_copies(void **state) {

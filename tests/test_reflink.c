@@ -112,7 +112,7 @@ static void copy_of_whole_files_shares_them(void) {
   umemFile f, g;
   begin(&f, &g);
   assert_ok(umem_copy_to(&f, 0, &g, 0, BYTES));
-  assert_string_equal(faults_trace(), "ioctl");
+  assert_string_equal(faults_trace(), "fstatfs ioctl");
   assert_true(shared_bytes(on_disk("target")) >= BYTES);
   assert_ok(write_text(&g, 1000, "changed")); /* in one of them */
   expect_target(0, 0, 1000);
@@ -137,7 +137,7 @@ static void copy_of_blocks_in_the_middle_shares_them(void) {
   umemFile f, g;
   begin(&f, &g);
   assert_ok(umem_copy_to(&f, 5 * PAGE, &g, 9 * PAGE, 100 * PAGE));
-  assert_string_equal(faults_trace(), "ioctl");
+  assert_string_equal(faults_trace(), "fstatfs ioctl");
   expect_target(9 * PAGE, 5 * PAGE, 100 * PAGE);
   assert_true(shared_bytes(on_disk("target")) >= 100 * PAGE);
   assert_int_equal(file_size(on_disk("target")), 109 * PAGE);
@@ -174,7 +174,7 @@ static void copy_to_the_end_of_the_source_may_end_oddly(void) {
   begin(&f, &g);
   assert_int_equal(truncate(on_disk("source"), BYTES - 77), 0);
   assert_ok(umem_copy_to(&f, PAGE, &g, 0, BYTES - 77 - PAGE));
-  assert_string_equal(faults_trace(), "ioctl");
+  assert_string_equal(faults_trace(), "fstatfs ioctl");
   expect_target(0, PAGE, BYTES - 77 - PAGE);
   assert_int_equal(file_size(on_disk("target")), BYTES - 77 - PAGE);
   end(&f, &g);
@@ -293,6 +293,25 @@ static void copy_of_holes_has_holes(void) {
   end(&f, &g);
 }
 
+/* More of them than the disk has room for, on bytes that cannot be shared. */
+static void copy_of_holes_on_odd_bytes_has_holes(void) {
+  umemFile f, g;
+  struct stat st;
+  size_t const n = (size_t)2048 * MIB;
+  begin(&f, &g);
+  assert_int_equal(truncate(on_disk("source"), (off_t)3000 * MIB), 0);
+  for (int i = 0; i < 2; i++)
+    assert_ok(umem_copy_to(&f, 4 * MIB - 3, &g, 1, n));
+  expect_target(1, 4 * MIB - 3, 4 * MIB + 3);
+  assert_int_equal(stat(on_disk("target"), &st), 0);
+  assert_int_equal(st.st_size, n + 1);
+  assert_true(st.st_blocks * 512 <= BYTES);
+  assert_ok(umem_copy_to(&g, 4 * MIB + 1, &g, 2, n - 4 * MIB)); /* down */
+  assert_int_equal(stat(on_disk("target"), &st), 0);
+  assert_true(st.st_blocks * 512 <= BYTES);
+  end(&f, &g);
+}
+
 static void copy_by_direct_files_shares_as_well(void) {
   umemFile f, g;
   begin(&f, &g);
@@ -351,6 +370,7 @@ static void all_of_it(void) {
       copy_past_the_limit_of_file_sizes_is_told,
       copy_to_another_file_system_is_a_copy,
       copy_of_holes_has_holes,
+      copy_of_holes_on_odd_bytes_has_holes,
       copy_by_direct_files_shares_as_well,
       copy_to_an_atomic_file_shares_and_is_published,
       protected_bytes_are_not_shared_over,

@@ -318,6 +318,211 @@ static void copy__within_a_sparse_file_is_memmove(void **state) {
   }
 }
 
+/* --- copies over what is there ---------------------------------------------
+ */
+
+static void copy_file(char const *from, char const *to, size_t at,
+                      size_t nbytes) {
+  umemFile f, g;
+  file_open(&f, from, "r");
+  file_open(&g, to, "r+");
+  assert_ok(umem_copy_to(&f, 0, &g, at, nbytes));
+  assert_ok(umem_dtor(&g));
+  assert_ok(umem_dtor(&f));
+  assert_true(same_bytes(from, 0, to, at, nbytes));
+}
+
+static void copy__over_an_older_copy_needs_no_more_space(void **state) {
+  (void)state;
+  need_holes();
+  char const *from = sparse_file("D..D......D.");
+  size_t const size = (size_t)file_size(from);
+  for (size_t at = 0; at < 3; at++) {
+    char const *to = file_with("");
+    copy_file(from, to, at, size);
+    uint64_t once = taken(to);
+    copy_file(from, to, at, size);
+    assert_true(taken(to) <= once);
+  }
+}
+
+static void copy__of_holes_over_data_gives_their_space_back(void **state) {
+  (void)state;
+  need_holes();
+  char const *from = sparse_file("D..D........"),
+             *to = sparse_file("DDDDDDDDDDDD");
+  size_t const size = (size_t)file_size(from);
+  assert_true(taken(to) >= size);
+  copy_file(from, to, 0, size);
+  assert_true(taken(to) <= 4 * PIECE);
+}
+
+/* Zeros are written over what is none, or where nothing can be read. */
+static void copy__of_holes_that_cannot_be_punched_puts_zeros(void **state) {
+  (void)state;
+  static int const missing[] = {EOPNOTSUPP, ENOSYS, EINVAL, EPERM};
+  for (size_t i = 0; i < LENGTH(missing); i++)
+    for (unsigned k = 1; k <= 2; k++) {
+      char const *from = sparse_file("D..D....D...");
+      char const *to = sparse_file("DDDDDDDDDDDDDDDD");
+      faults_clear();
+      faults_fail(FAULT_fallocate, 1, missing[i]);
+      if (k == 2)
+        faults_fail_from(FAULT_fallocate, 1, missing[i]);
+      copy_file(from, to, 77, (size_t)file_size(from));
+      unlink(to);
+    }
+}
+
+static void copy__down_in_a_sparse_file_keeps_its_holes(void **state) {
+  (void)state;
+  need_holes();
+  char const *name = sparse_file("DDD.....D.........D");
+  size_t const n = 16 * PIECE;
+  unsigned char *before = contents(name);
+  umemFile f;
+  file_open(&f, name, "r+");
+  assert_ok(umem_copy_to(&f, 3 * PIECE - 3, &f, 1, n));
+  assert_ok(umem_dtor(&f));
+  unsigned char *now = contents(name);
+  assert_int_equal(memcmp(now + 1, before + 3 * PIECE - 3, n), 0);
+  assert_true(taken(name) <= 5 * PIECE);
+  free(now);
+  free(before);
+}
+
+/* --- file systems that were not tried --------------------------------------
+ */
+
+/* FUSE, whose servers answer without looking at the page cache. */
+static int fuse_fstatfs(int fd, struct statfs *fs) {
+  int failed = fstatfs(fd, fs);
+  fs->f_type = 0x65735546;
+  return failed;
+}
+
+static off_t lseek_of_a_hole(int fd, off_t at, int whence) {
+  if (whence == SEEK_HOLE)
+    return at;
+  (void)fd;
+  errno = ENXIO;
+  return -1;
+}
+
+static uint64_t lies;
+
+/* A hole or data, somewhere behind. */
+static off_t lseek_of_a_liar(int fd, off_t at, int whence) {
+  if (random_below(&lies, 4) == 0)
+    return lseek_of_a_hole(fd, at, SEEK_DATA);
+  (void)whence;
+  return at + (off_t)random_below(&lies, 3 * PIECE);
+}
+
+/* Does nothing, and says that it did. */
+static int idle_fallocate(int fd, int mode, off_t at, off_t nbytes) {
+  (void)fd, (void)mode, (void)at, (void)nbytes;
+  return 0;
+}
+
+static int idle_ioctl(int fd, unsigned long request, void *argument) {
+  (void)fd, (void)request, (void)argument;
+  return 0;
+}
+
+static void copy__believes_no_holes_of_a_strange_file_system(void **state) {
+  (void)state;
+  umemi_os.fstatfs = fuse_fstatfs;
+  umemi_os.lseek = lseek_of_a_hole;
+  for (size_t i = 0; i < LENGTH(layouts); i++) {
+    char const *from = sparse_file(layouts[i]);
+    copy_file(from, file_with(""), 0, (size_t)file_size(from));
+  }
+  umemi_os.lseek = lseek_of_a_liar;
+  lies = 1;
+  for (unsigned i = 0; i < 30; i++) {
+    char const *from = sparse_file(layouts[i % LENGTH(layouts)]);
+    char const *to = file_with("");
+    copy_file(from, to, 5, (size_t)file_size(from));
+    unlink(from);
+    unlink(to);
+  }
+}
+
+static void
+copy__keeps_holes_of_a_strange_file_system_that_are_zeros(void **s) {
+  (void)s;
+  need_holes();
+  char const *from = sparse_file("D......D....."), *to = file_with("");
+  umemi_os.fstatfs = fuse_fstatfs;
+  copy_file(from, to, 0, (size_t)file_size(from));
+  assert_true(taken(to) <= 5 * PIECE);
+}
+
+static void
+copy__over_an_older_one_on_a_strange_file_system_fills_none(void **s) {
+  (void)s;
+  need_holes();
+  char const *from = sparse_file("D......D....."),
+             *to = sparse_file("D......DDDD..");
+  umemi_os.fstatfs = fuse_fstatfs;
+  umemi_os.fallocate = idle_fallocate;
+  uint64_t before = taken(to);
+  copy_file(from, to, 0, (size_t)file_size(from));
+  assert_true(taken(to) <= before);
+}
+
+static void copy__of_which_nobody_knows_the_file_system_is_exact(void **state) {
+  (void)state;
+  char const *from = sparse_file(".D..D....D..");
+  size_t const size = (size_t)file_size(from);
+  faults_fail_from(FAULT_fstatfs, 1, ENOSYS);
+  umemi_os.lseek = lseek_of_a_hole;
+  copy_file(from, sparse_file("DDDDDDDDDDDDDDD"), 3, size);
+}
+
+static void zeros__of_a_strange_file_system_are_written(void **state) {
+  (void)state;
+  char const *from = sparse_file("D..D...."), *to = sparse_file("DDDDDDDDDD");
+  umemFile f;
+  umemi_os.fstatfs = fuse_fstatfs;
+  umemi_os.fallocate = idle_fallocate;
+  copy_file(from, to, 3, 8 * PIECE);
+  file_open(&f, to, "r+");
+  assert_ok(umem_try_set(&f, PIECE, 0, 5 * PIECE));
+  unsigned char *now = contents(to);
+  assert_true(all_bytes_are(now + PIECE, 5 * PIECE, 0));
+  free(now);
+  assert_ok(umem_dtor(&f));
+}
+
+static void copy__shares_nothing_on_a_strange_file_system(void **state) {
+  (void)state;
+  char const *from = sparse_file("DDDD"), *to = sparse_file("....");
+  umemi_os.fstatfs = fuse_fstatfs;
+  umemi_os.ioctl = idle_ioctl;
+  copy_file(from, to, 0, 4 * PIECE);
+}
+
+/* What is in the page cache alone is data. */
+static void copy__of_bytes_that_were_just_stored_brings_them(void **state) {
+  (void)state;
+  char const *name = sparse_file("D..........."), *to = new_path();
+  size_t const size = (size_t)file_size(name), at = 5 * PIECE + 77;
+  umemMMap m;
+  umemFile g;
+  assert_ok(umemMMap_ctor(&m, name, "r+"));
+  file_open(&g, to, "w+");
+  uintptr_t base = umemMMap_get_address(&m, NULL);
+  for (int i = 0; i < 3; i++) {
+    memset((void *)(base + at + (size_t)i * PIECE), 'D', 1000);
+    assert_ok(umem_copy_to(&m, base, &g, 0, size));
+    assert_true(same_bytes(name, 0, to, 0, size));
+  }
+  assert_ok(umem_dtor(&g));
+  assert_ok(umem_dtor(&m));
+}
+
 /* --- set to zero ---------------------------------------------------------- */
 
 /* A File of `size` bytes of 'x'. */
@@ -395,7 +600,7 @@ static void set__to_zero_of_a_little_is_written(void **state) {
 
 static void set__to_zero_without_fallocate_is_written(void **state) {
   (void)state;
-  static int const missing[] = {EOPNOTSUPP, ENOSYS, EINVAL};
+  static int const missing[] = {EOPNOTSUPP, ENOSYS, EINVAL, EPERM};
   for (size_t i = 0; i < LENGTH(missing); i++) {
     umemFile f;
     char const *name = file_of_x(&f, 3 * MIB);
@@ -505,7 +710,7 @@ static void limit__of_file_sizes_is_told_without_a_signal(void **state) {
 static void next_data__of_a_file_tells_holes_and_data(void **state) {
   (void)state;
   need_holes();
-  struct umemiFileIo io = {.direct_fd = -1, .size_limit = UINT64_MAX};
+  struct umemiFileIo io = {.direct_fd = -1};
   uint64_t data, end;
   uint64_t const size = 6 * (uint64_t)PIECE;
   io.fd = open(sparse_file("..D..."), O_RDONLY | O_CLOEXEC);
@@ -601,6 +806,42 @@ static void device__that_cannot_set_gets_zeros_written(void **state) {
     assert_ok(umem_dtor(&f));
     knowing_end();
   }
+}
+
+static unsigned punched;
+
+static umemStatusType counting_punch(void *state, uintptr_t adr, size_t nbytes,
+                                     umemError *error) {
+  struct fake const *fake = state;
+  (void)error;
+  memset(fake->bytes + (adr - FAKE_BASE), 0, nbytes);
+  punched++;
+  return umemOK;
+}
+
+static void device__that_can_punch_is_not_set(void **state) {
+  (void)state;
+  need_holes();
+  struct fakeOne dest;
+  umemFile f;
+  char const *name = sparse_file(".D....D....D");
+  struct fakeConfig const config = {
+      .without = FAKE_VIEWS, .sets = true, .capacity = 16 * PIECE};
+  fake_init(&dest.device, &config);
+  struct umemVtbl vtbl = fake_vtbl(&dest.device.config);
+  vtbl.punch = counting_punch;
+  assert_ok(umemVirtual_ctor_ex(&dest.ctx, &vtbl, &dest.device));
+  memset(dest.device.bytes, 'x', 16 * PIECE);
+  file_open(&f, name, "r");
+  punched = 0;
+  assert_ok(umem_copy_to(&f, 0, &dest.ctx, FAKE_BASE, 12 * PIECE));
+  assert_int_equal(punched, 3);
+  assert_int_equal(dest.device.calls[FAKE_SET], 0);
+  unsigned char *now = contents(name);
+  assert_int_equal(memcmp(now, dest.device.bytes, 12 * PIECE), 0);
+  free(now);
+  assert_ok(umem_dtor(&f));
+  fake_one_end(&dest);
 }
 
 /* --- failures in the middle ----------------------------------------------- */
@@ -719,6 +960,17 @@ int main(void) {
       faulty_test(copy__of_a_sparse_source_that_ends_early_is_exact),
       faulty_test(copy__with_helpers_keeps_holes_and_bytes),
       faulty_test(copy__within_a_sparse_file_is_memmove),
+      faulty_test(copy__over_an_older_copy_needs_no_more_space),
+      faulty_test(copy__of_holes_over_data_gives_their_space_back),
+      faulty_test(copy__of_holes_that_cannot_be_punched_puts_zeros),
+      faulty_test(copy__down_in_a_sparse_file_keeps_its_holes),
+      faulty_test(copy__believes_no_holes_of_a_strange_file_system),
+      faulty_test(copy__keeps_holes_of_a_strange_file_system_that_are_zeros),
+      faulty_test(copy__over_an_older_one_on_a_strange_file_system_fills_none),
+      faulty_test(copy__of_which_nobody_knows_the_file_system_is_exact),
+      faulty_test(zeros__of_a_strange_file_system_are_written),
+      faulty_test(copy__shares_nothing_on_a_strange_file_system),
+      faulty_test(copy__of_bytes_that_were_just_stored_brings_them),
       faulty_test(set__to_zero_is_exact_inside_and_past_the_end),
       faulty_test(set__to_zero_of_a_large_range_writes_next_to_nothing),
       faulty_test(set__to_zero_of_a_little_is_written),
@@ -731,6 +983,7 @@ int main(void) {
       faulty_test(device__that_knows_zeros_is_not_read_there),
       faulty_test(device__that_can_set_gets_holes_without_writes),
       faulty_test(device__that_cannot_set_gets_zeros_written),
+      faulty_test(device__that_can_punch_is_not_set),
       faulty_test(failure__in_the_middle_of_holes_is_exact),
       faulty_test(failure__of_a_write_of_zeros_is_exact),
       faulty_test(next_data__that_is_absurd_is_cut_off),

@@ -218,6 +218,12 @@ struct umemVtbl {
       of their spaces do not say so? Both states are of one kind: with this very
       type, copy_peer and can_reach. Default: no. */
   bool (*can_reach)(void *state, void *dest_state);
+
+  /** Set bytes to 0, giving back the storage behind them as far as that can be:
+      for zeros that were a hole in the source of a copy. Answers and failures
+      as of set(). Default: declined; set(). */
+  umemStatusType (*punch)(void *state, uintptr_t adr, size_t nbytes,
+                          umemError *error);
 };
 
 /**

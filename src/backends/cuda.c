@@ -271,7 +271,8 @@ static struct umemVtbl const cuda_vtbl = {
     .import_handle = umemi_gpu_import_handle,
     .stage_alloc = cuda_stage_alloc,
     .stage_free = cuda_stage_free,
-    .can_reach = cuda_can_reach};
+    .can_reach = cuda_can_reach,
+    .punch = umemi_no_punch};
 
 /* --- construct ------------------------------------------------------------ */
 

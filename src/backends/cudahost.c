@@ -107,7 +107,7 @@ static umemStatusType host_free(void *state, uintptr_t adr, size_t nbytes,
   .export_handle = umemi_no_export_handle,                                     \
   .import_handle = umemi_no_import_handle,                                     \
   .stage_alloc = umemi_no_stage_alloc, .stage_free = umemi_no_stage_free,      \
-  .can_reach = umemi_no_can_reach
+  .can_reach = umemi_no_can_reach, .punch = umemi_no_punch
 
 static struct umemVtbl const host_vtbl = {
     POINTER_METHODS,     .type = umemCudaHostDevice, .name = "CudaHost",

@@ -212,6 +212,7 @@ static struct umemVtbl const shm_vtbl = {
     .stage_alloc = umemi_no_stage_alloc,
     .stage_free = umemi_no_stage_free,
     .can_reach = umemi_no_can_reach,
+    .punch = umemi_no_punch,
 };
 
 /* --- constructors --------------------------------------------------------- */

@@ -34,7 +34,6 @@ struct kind {
                size_t nbytes);
   bool knows_blocks; /* and refuses to free what is none */
   bool zero_is_an_address;
-  bool nothing_is_at_0; /* 0 bytes are at address 0, and not a block */
   bool no_ladder; /* goes the ways of another kind: left out where the rungs are
                      all that is new */
 };

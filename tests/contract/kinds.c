@@ -296,7 +296,7 @@ static void fake_poke(struct subject const *subject, uintptr_t adr,
 #define FILE_ROW                                                               \
   .device_name = "File", .twin = file_twin, .end = file_end,                   \
   .peek = file_peek, .poke = file_poke, .knows_blocks = true,                  \
-  .zero_is_an_address = true, .nothing_is_at_0 = true
+  .zero_is_an_address = true
 #define FAKE_ROW                                                               \
   .device_name = "Fake", .twin = fake_twin, .end = fake_finish,                \
   .peek = fake_peek, .poke = fake_poke, .knows_blocks = true

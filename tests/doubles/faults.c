@@ -82,6 +82,7 @@ FAULTY(ssize_t, readlinkat, (int dir, char const *path, char *out, size_t size),
 FAULTY(int, statx,
        (int dir, char const *path, int flags, unsigned mask, struct statx *out),
        (dir, path, flags, mask, out), MINUS_ONE)
+FAULTY(int, fstatfs, (int fd, struct statfs *fs), (fd, fs), MINUS_ONE)
 FAULTY(int, fstatvfs, (int fd, struct statvfs *fs), (fd, fs), MINUS_ONE)
 FAULTY(char *, realpath, (char const *path, char *out), (path, out), NO_POINTER)
 FAULTY(int, ftruncate, (int fd, off_t size), (fd, size), MINUS_ONE)

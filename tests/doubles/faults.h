@@ -41,6 +41,7 @@
   X(fstat)                                                                     \
   X(fstatat)                                                                   \
   X(statx)                                                                     \
+  X(fstatfs)                                                                   \
   X(fstatvfs)                                                                  \
   X(fcntl)                                                                     \
   X(ioctl)                                                                     \
