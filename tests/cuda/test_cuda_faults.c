@@ -33,8 +33,8 @@ enum {
   CALLS_MAX = 2000,   /* of the driver in a program */
   WORK_MAX = 200,     /* operations that are executed in a program */
   SLOW_STEP = 29,     /* every so many points, where it is slow */
-  STEP = 7,           /* every so many calls of a program fail, */
-  STEP_AROUND = 31,   /* where more is around it, */
+  STEP = 9,           /* every so many calls of a program fail, */
+  STEP_AROUND = 37,   /* where more is around it, */
   STEP_MODE = 5,      /* and in another mode than the first */
   COMPLAINTS_MAX = 30 /* that are printed */
 };
