@@ -52,7 +52,7 @@ static umemStatusType cuda_free(void *state, uintptr_t adr, size_t nbytes,
                                 umemError *error) {
   struct umemiGpuState *cuda = state;
   (void)nbytes;
-  if (!umemi_driver_is_usable(cuda->gpu->ops->driver))
+  if (!umemi_gpu_is_usable(cuda->gpu))
     return umemOK;
   if (cuda->pool)
     return cuda_pool_free(cuda, adr, error);
@@ -86,29 +86,21 @@ static umemStatusType cuda_explain(struct umemiGpuState *cuda,
 static umemStatusType cuda_read(void *state, uintptr_t adr, void *out,
                                 size_t nbytes, umemError *error) {
   struct umemiGpuState *cuda = state;
-  umemStatusType status =
-      umemi_gpu_read(cuda->gpu, cuda->after, adr, out, nbytes, error);
+  umemStatusType status = umemi_gpu_mem_read(cuda, adr, out, nbytes, error);
   return cuda_explain(cuda, status, adr, nbytes, error);
 }
 
 static umemStatusType cuda_write(void *state, uintptr_t adr, void const *in,
                                  size_t nbytes, umemError *error) {
   struct umemiGpuState *cuda = state;
-  umemStatusType status =
-      umemi_gpu_write(cuda->gpu, cuda->after, adr, in, nbytes, error);
+  umemStatusType status = umemi_gpu_mem_write(cuda, adr, in, nbytes, error);
   return cuda_explain(cuda, status, adr, nbytes, error);
 }
 
 static umemStatusType cuda_set(void *state, uintptr_t adr, int c, size_t nbytes,
                                umemError *error) {
   struct umemiGpuState *cuda = state;
-  struct umemiGpuTurn turn;
-  umemStatusType status = umemi_gpu_begin(cuda->gpu, cuda->after, &turn, error);
-  if (status != umemOK)
-    return status;
-  status = cuda->gpu->ops->set(adr, (unsigned char)c, nbytes, turn.lane->stream,
-                               error);
-  status = umemi_gpu_end(&turn, status, error);
+  umemStatusType status = umemi_gpu_mem_set(cuda, adr, c, nbytes, error);
   return cuda_explain(cuda, status, adr, nbytes, error);
 }
 
@@ -169,13 +161,15 @@ static umemStatusType cuda_copy_within(struct umemiGpuState *cuda,
   return umemi_gpu_end(&turn, status, error);
 }
 
-/* The driver goes the way there is, directly or through the host. */
+/* The driver goes the way there is: directly with peer access, which the
+   program or a context with UMEM_CUDA_PEER enabled, else through the host. */
 static umemStatusType cuda_copy_between(struct umemiGpuState *from,
                                         uintptr_t src, struct umemiGpuState *to,
                                         uintptr_t dest, size_t nbytes,
                                         umemError *error) {
   struct umemiGpuTurn turn;
-  umemi_gpu_reach(from->gpu, to->gpu);
+  if (from->peers || to->peers)
+    umemi_gpu_reach(from->gpu, to->gpu);
   umemStatusType status = umemi_gpu_begin(from->gpu, from->after, &turn, error);
   if (status != umemOK)
     return status;
@@ -187,23 +181,47 @@ static umemStatusType cuda_copy_between(struct umemiGpuState *from,
   return umemi_gpu_end(&turn, status, error);
 }
 
-static umemStatusType cuda_copy_peer(void *src_state, uintptr_t src_adr,
-                                     void *dest_state, uintptr_t dest_adr,
-                                     size_t nbytes, umemError *error) {
-  struct umemiGpuState *src = src_state, *dest = dest_state;
+/* Each address is worked with on the device that has it. */
+static umemStatusType cuda_copy_placed(struct umemiGpuState *src,
+                                       uintptr_t src_adr,
+                                       struct umemiGpuState *dest,
+                                       uintptr_t dest_adr, size_t nbytes,
+                                       umemError *error) {
   umemStatusType status = umemOK;
   if (src->gpu == dest->gpu && src->after != dest->after)
     status = umemi_gpu_settle(src, error);
   if (status != umemOK)
     return status;
   if (src->gpu == dest->gpu)
-    status = cuda_copy_within(dest, src_adr, dest_adr, nbytes, error);
-  else if (umemi_apart(src_adr, dest_adr) < nbytes)
+    return cuda_copy_within(dest, src_adr, dest_adr, nbytes, error);
+  if (umemi_apart(src_adr, dest_adr) < nbytes)
     return UMEM_DECLINED; /* memory of one of them, known to both */
-  else
-    status = cuda_copy_between(src, src_adr, dest, dest_adr, nbytes, error);
-  status = cuda_explain(src, status, src_adr, nbytes, error);
-  return cuda_explain(dest, status, dest_adr, nbytes, error);
+  return cuda_copy_between(src, src_adr, dest, dest_adr, nbytes, error);
+}
+
+static umemStatusType cuda_copy_found(struct umemiGpuState *src,
+                                      uintptr_t src_adr,
+                                      struct umemiGpuState *dest,
+                                      uintptr_t dest_adr, size_t nbytes,
+                                      umemError *error) {
+  struct umemiGpuPlace from, to;
+  umemStatusType status = umemi_gpu_find(src, src_adr, &from, error);
+  if (status != umemOK)
+    return umemi_gpu_found(&from, status, error);
+  status = umemi_gpu_find(dest, dest_adr, &to, error);
+  if (status == umemOK)
+    status = cuda_copy_placed(from.at, src_adr, to.at, dest_adr, nbytes, error);
+  status = umemi_gpu_found(&to, status, error);
+  return umemi_gpu_found(&from, status, error);
+}
+
+static umemStatusType cuda_copy_peer(void *src_state, uintptr_t src_adr,
+                                     void *dest_state, uintptr_t dest_adr,
+                                     size_t nbytes, umemError *error) {
+  umemStatusType status =
+      cuda_copy_found(src_state, src_adr, dest_state, dest_adr, nbytes, error);
+  status = cuda_explain(src_state, status, src_adr, nbytes, error);
+  return cuda_explain(dest_state, status, dest_adr, nbytes, error);
 }
 
 static size_t cuda_spaces(void *state, umemSpace out[UMEM_SPACES_MAX]) {
@@ -291,8 +309,9 @@ static umemStatusType cuda_ctor(umemCuda *ctx, int device,
                               .vtbl = &cuda_vtbl,
                               .device = device,
                               .flags = options->flags,
-                              .known = UMEM_CUDA_POOL,
+                              .known = UMEM_CUDA_POOL | UMEM_CUDA_PEER,
                               .pooled = options->flags & UMEM_CUDA_POOL,
+                              .peers = options->flags & UMEM_CUDA_PEER,
                               .after = options->stream};
   return umemi_gpu_ctor(ctx, &plan, error);
 }

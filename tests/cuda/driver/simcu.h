@@ -116,7 +116,6 @@ typedef struct cuGreen_ *cuGreen;
     (cuStream * stream_out, cuGreen green, unsigned flags, int priority))      \
   X(CtxFromGreenCtx, cuCtxFromGreenCtx,                                        \
     (cuContext * context_out, cuGreen green))                                  \
-  X(CtxGetId, cuCtxGetId, (cuContext context, unsigned long long *id_out))     \
   X(CtxGetApiVersion, cuCtxGetApiVersion,                                      \
     (cuContext context, unsigned *version_out))                                \
   X(CtxDisablePeerAccess, cuCtxDisablePeerAccess, (cuContext peer))            \
