@@ -96,9 +96,10 @@ static umemStatusType host_free(void *state, uintptr_t adr, size_t nbytes,
 }
 
 #define POINTER_METHODS                                                        \
-  .size = sizeof(struct umemVtbl), .fundamental_align = UMEMI_GPU_ALIGN,       \
-  .max_align = UMEMI_GPU_ALIGN, .dtor = umemi_gpu_dtor, .read = pointer_read,  \
-  .write = pointer_write, .check = umemi_gpu_check, .calloc = umemi_no_calloc, \
+  .size = sizeof(struct umemVtbl), .caps = UMEM_CAP_VIEWS_IN_PLACE,            \
+  .fundamental_align = UMEMI_GPU_ALIGN, .max_align = UMEMI_GPU_ALIGN,          \
+  .dtor = umemi_gpu_dtor, .read = pointer_read, .write = pointer_write,        \
+  .check = umemi_gpu_check, .calloc = umemi_no_calloc,                         \
   .flush = umemi_no_flush, .discard = umemi_no_discard,                        \
   .copy_peer = pointer_copy_peer, .view_begin = pointer_view_begin,            \
   .view_end = umemi_no_view_end, .set = pointer_set,                           \
@@ -106,7 +107,7 @@ static umemStatusType host_free(void *state, uintptr_t adr, size_t nbytes,
   .export_handle = umemi_no_export_handle,                                     \
   .import_handle = umemi_no_import_handle,                                     \
   .stage_alloc = umemi_no_stage_alloc, .stage_free = umemi_no_stage_free,      \
-  .can_reach = umemi_no_can_reach
+  .can_reach = umemi_no_can_reach, UMEMI_NO_ROWS
 
 static struct umemVtbl const host_vtbl = {
     POINTER_METHODS,     .type = umemCudaHostDevice, .name = "CudaHost",

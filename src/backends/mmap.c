@@ -62,6 +62,7 @@ static struct umemVtbl const mmap_vtbl = {
     .stage_alloc = umemi_no_stage_alloc,
     .stage_free = umemi_no_stage_free,
     .can_reach = umemi_no_can_reach,
+    UMEMI_NO_ROWS,
 };
 
 /* --- the mapping ---------------------------------------------------------- */

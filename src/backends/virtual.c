@@ -80,6 +80,7 @@ static struct umemVtbl const virtual_vtbl = {
     .stage_alloc = umemi_no_stage_alloc,
     .stage_free = umemi_no_stage_free,
     .can_reach = umemi_no_can_reach,
+    UMEMI_NO_ROWS,
 };
 
 static umemStatusType virtual_ctor(umemVirtual *ctx, umemHost *host,
