@@ -18,10 +18,11 @@
  * Calls are through when they return. They come after what is in the default
  * ("legacy") stream, and so after what is in all blocking streams; not after
  * what is in non-blocking ones: synchronise these first, or give one to the
- * constructor. While a blocking stream of the program is being captured the
- * default stream cannot be waited for, and calls do not come after anything:
- * what they read must be there, and what is freed or unpinned must not be in
- * use; a pool gives it out again at once.
+ * constructor. A copy comes after what both of its contexts come after. While
+ * a blocking stream of the program is being captured the default stream cannot
+ * be waited for, and calls do not come after anything: what they read must be
+ * there, and what is freed or unpinned must not be in use; a pool gives it out
+ * again at once.
  *
  * In a child of fork(2) CUDA does not work: there, contexts of the parent
  * answer umemRuntimeError, umem_free() and umem_dtor() succeed and leave the
@@ -46,8 +47,10 @@ extern "C" {
 enum {
   /** Blocks come from a pool of the context (cuMemAllocFromPoolAsync), which
       keeps what is freed: much faster, but unknown to other processes and
-      devices. NotSupported where the device or the driver (before CUDA 11.2)
-      has no pools. */
+      devices. umem_free() does not wait for the work that it comes after: the
+      block goes back to the pool when that is done. umem_alloc() waits for
+      such blocks where memory is short. NotSupported where the device or the
+      driver (before CUDA 11.2) has no pools. */
   UMEM_CUDA_POOL = 1 << 0
 };
 
@@ -150,8 +153,8 @@ UMEM_API umemStatusType umemCudaManaged_ctor(umemCudaManaged *ctx,
  *
  * Takes about 0.1 to 1 ms for each MiB, so it is worth while for what is copied
  * often. Unpin before the memory is freed. The library never does this by
- * itself. A copy whose range is pinned in part only may be refused by the
- * driver (umemValueError).
+ * itself. Memory that is pinned in part, or in pieces that a copy crosses, is
+ * copied as if it were not pinned.
  *
  * Errors: umemRuntimeError if (part of) it is pinned already; umemMemoryError
  * past what may be locked.
