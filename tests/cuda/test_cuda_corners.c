@@ -200,7 +200,7 @@ static void lanes__beyond_what_is_kept_are_given_back(void **state) {
 
 static void stages__beyond_what_is_kept_are_given_back(void **state) {
   (void)state;
-  enum { STAGES = UMEMI_GPU_LANES + 2 };
+  enum { STAGES = UMEMI_GPU_STAGES + 2 };
   size_t const slot = umemi_tuning()->slot;
   umemCuda ctx;
   umemError error;
@@ -213,11 +213,11 @@ static void stages__beyond_what_is_kept_are_given_back(void **state) {
   }
   for (int i = 0; i < STAGES - 1; i++)
     umemi_gpu_stage_give(gpu, stages[i], slot);
-  assert_int_equal(client.sim.live(SIMCU_PINNED), UMEMI_GPU_LANES + 1);
+  assert_int_equal(client.sim.live(SIMCU_PINNED), UMEMI_GPU_STAGES + 1);
   fail_next("cuCtxGetCurrent");
   umemi_gpu_stage_give(gpu, stages[STAGES - 1],
                        slot); /* cannot be given back */
-  assert_int_equal(client.sim.live(SIMCU_PINNED), UMEMI_GPU_LANES + 1);
+  assert_int_equal(client.sim.live(SIMCU_PINNED), UMEMI_GPU_STAGES + 1);
   must(CtxPushCurrent(gpu->context));
   must(MemFreeHost(stages[STAGES - 1]));
   must(CtxPopCurrent(&(cuContext){NULL}));
@@ -259,14 +259,17 @@ static void explanations__that_fail_leave_the_error(void **state) {
   umemCuda ctx;
   open_device(&ctx);
   uintptr_t adr = allocated(&ctx, 512);
-  client.sim.inject("cuCtxGetCurrent", 2, UMEMI_CUDA_ERROR_UNKNOWN, SIMCU_ONCE);
+  client.sim.inject("cuCtxGetCurrent", 2, UMEMI_CUDA_ERROR_UNKNOWN,
+                    SIMCU_FROM_THEN_ON);
   assert_fails(&ctx,
                umem_copy_to(&host, (uintptr_t)bytes, &ctx, adr, sizeof bytes),
                umemValueError, "CUDA_ERROR_INVALID_VALUE");
-  fail_next("cuMemGetAddressRange_v2");
+  client.sim.forget();
+  fail_always("cuMemGetAddressRange_v2");
   assert_fails(&ctx,
                umem_copy_to(&host, (uintptr_t)bytes, &ctx, adr, sizeof bytes),
                umemValueError, "CUDA_ERROR_INVALID_VALUE");
+  client.sim.forget();
   assert_fails(&ctx,
                umem_copy_to(&host, (uintptr_t)bytes, &ctx, adr, sizeof bytes),
                umemIndexError, "leave the device's block of 512 bytes");

@@ -285,6 +285,7 @@ struct op {
   struct op *next, *previous, *below;
   struct operand dest, src;
   size_t nbytes;
+  size_t rows, dest_pitch, src_pitch; /**< Rows of so many bytes; 1 of most. */
   unsigned char value;
   unsigned char *staged;
 };

@@ -53,8 +53,8 @@
  *
  * NOT MODELLED: kernels, graphs (what is captured is checked and thrown away,
  * and a captured event cannot draw other streams in), per-thread default
- * streams (they are the legacy stream), timing, priorities, arrays and 2D
- * copies, virtual memory management, prefetch and advice, migration of managed
+ * streams (they are the legacy stream), timing, priorities, arrays and layers
+ * of rows, virtual memory management, prefetch and advice, migration of managed
  * memory, portability of pinned memory (it always is), write combining, context
  * flags and limits, default pools, access of other devices to pools, events of
  * IPC. Peer access is a property of devices, not of contexts. cuMemcpyPeer

@@ -36,6 +36,7 @@ int failures_part(void);
 int contexts_part(void);
 int pools_part(void);
 int capture_part(void);
+int rectangles_part(void);
 
 /* --- results ------------------------------------------------------------- */
 
