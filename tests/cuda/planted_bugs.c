@@ -194,6 +194,20 @@ static int over_released(void) {
   return 0;
 }
 
+/* In one that was reset, as some tests and notebooks do. */
+static int earlier_life(void) {
+  cuContext again;
+  cuStream kept;
+  must(c.cu.CtxPushCurrent(primary[1]));
+  must(c.cu.StreamCreate(&kept, UMEMI_CU_STREAM_NON_BLOCKING));
+  must(c.cu.DevicePrimaryCtxReset(1));
+  must(c.cu.DevicePrimaryCtxRetain(&again, 1));
+  must(c.cu.DevicePrimaryCtxRelease(1));
+  c.cu.StreamSynchronize(kept);
+  must(c.cu.CtxPopCurrent(NULL));
+  return 0;
+}
+
 /* --- the program ---------------------------------------------------------- */
 
 static struct {
@@ -213,6 +227,7 @@ static struct {
     {"freed_elsewhere", freed_elsewhere},
     {"context_left", context_left},
     {"over_released", over_released},
+    {"earlier_life", earlier_life},
 };
 
 int planted_run(char const *role) {

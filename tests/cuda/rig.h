@@ -59,6 +59,25 @@ static inline void assert_no_violations(void) {
     fail_msg("%d violations, the first one: %s", count, text);
 }
 
+/* For a test of what ends with a block, and not with the chunk that it is in.
+ */
+static inline void need_strict_memory(void) {
+  need_simulation();
+  client.sim.set_chunks(0);
+}
+
+/* As the environment says. */
+static inline void reset_memory(void) {
+  char const *chunks = getenv("SIMCU_CHUNKS");
+  client.sim.set_chunks(chunks && strcmp(chunks, "1") == 0);
+}
+
+/* Real drivers do not open their own handles. */
+static inline void open_handles_within(void) {
+  if (is_simulated())
+    client.sim.set_ipc_within(1);
+}
+
 /* After each test: all is given back, and the driver has no complaints. */
 static inline int cuda_teardown(void **state) {
   (void)state;
@@ -66,6 +85,8 @@ static inline int cuda_teardown(void **state) {
   umemi_gpus_drop();
   if (!is_simulated())
     return 0;
+  client.sim.set_ipc_within(0);
+  reset_memory();
   assert_nothing_lives();
   assert_no_violations();
   return 0;

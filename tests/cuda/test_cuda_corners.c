@@ -257,6 +257,7 @@ static void explanations__that_fail_leave_the_error(void **state) {
   (void)state;
   char bytes[2 * SOME] = "";
   umemCuda ctx;
+  need_strict_memory();
   open_device(&ctx);
   uintptr_t adr = allocated(&ctx, 512);
   client.sim.inject("cuCtxGetCurrent", 2, UMEMI_CUDA_ERROR_UNKNOWN,
@@ -459,6 +460,8 @@ static void handles__of_other_lengths_are_refused(void **state) {
   umemCuda ctx;
   uintptr_t got;
   umemError error;
+  need_strict_memory();
+  open_handles_within();
   open_device(&ctx);
   uintptr_t adr = allocated(&ctx, SOME);
   assert_ok(
@@ -500,6 +503,7 @@ static uintptr_t imported(umemCuda *importer, umemCuda const *ctx,
   unsigned char handle[UMEM_HANDLE_MAX];
   uintptr_t got;
   size_t length = exported(ctx, adr, SOME, handle), nbytes;
+  open_handles_within();
   open_with(importer, 0, 0, NULL);
   assert_ok(umem_import_handle(importer, handle, length, &got, &nbytes));
   return got;
@@ -538,6 +542,7 @@ static void imports__are_the_parents(void **state) {
   umemCuda ctx, importer;
   size_t nbytes;
   uintptr_t got;
+  open_handles_within();
   open_device(&ctx);
   open_with(&importer, 0, 0, NULL);
   size_t length = exported(&ctx, allocated(&ctx, SOME), SOME, handle);
@@ -564,6 +569,7 @@ static int role_failing_end(void) {
   umemCuda ctx, importer;
   size_t nbytes;
   uintptr_t got;
+  open_handles_within();
   open_device(&ctx);
   open_with(&importer, 0, UMEM_CUDA_POOL, NULL);
   for (int k = 0; k < 2; k++) {

@@ -610,6 +610,7 @@ static bool tells_another_process(struct world *w) {
   char handle[UMEM_HANDLE_MAX];
   size_t length = sizeof handle, nbytes;
   uintptr_t adr, other;
+  c.sim.set_ipc_within(1);
   return began(w, &w->a, w->nbytes, &adr) && constructed(w, &w->b, 0) &&
          written(w, &w->a, adr) &&
          did(w, &w->a,

@@ -156,6 +156,7 @@ static void step_handles(void const *ctx) {
   unsigned char handle[UMEM_HANDLE_MAX] = {0};
   size_t length = sizeof handle, nbytes;
   uintptr_t adr = allocated(ctx, 1000), other;
+  open_handles_within();
   STEP(umem_export_handle(ctx, adr, 1000, handle, &length));
   STEP(umem_import_handle(ctx, handle, length, &other, &nbytes));
   handle[40] ^= 1;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Where memory is: reserved ranges of addresses, the blocks in them, and a tree
- * by which to find the block of an address. The bytes of a device's block are
+ * Where memory is: the blocks, and a tree by which to find the block of an
+ * address. The bytes of a device's block are
  * somewhere else, and only the simulation knows where.
  */
 #include "inner.h"
@@ -18,40 +18,7 @@ size_t sim_round(size_t nbytes, size_t unit) {
   return (nbytes + unit - 1) / unit * unit;
 }
 
-/* --- arenas --------------------------------------------------------------- */
-
-static void *reserve(size_t nbytes) {
-  void *at = mmap(NULL, nbytes, PROT_NONE,
-                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  return at == MAP_FAILED ? NULL : at;
-}
-
-/* As much as there is: valgrind has less than the kernel. */
-void sim_arena_reserve(struct arena *arena) {
-  size_t nbytes = (size_t)1 << 38, least = (size_t)1 << 32;
-  void *at = reserve(nbytes);
-  while (!at && nbytes > least)
-    at = reserve(nbytes /= 2);
-  if (!at)
-    abort();
-  arena->base = (uintptr_t)at;
-  arena->next = arena->base + PAGE;
-  arena->end = arena->base + nbytes;
-}
-
-static bool arena_has(struct arena const *arena, uintptr_t adr) {
-  return adr >= arena->base && adr < arena->end;
-}
-
-/* So many bytes with a guard behind them; 0 if the arena is used up. */
-static uintptr_t arena_take(struct arena *arena, size_t nbytes) {
-  size_t pages = sim_round(nbytes, PAGE) + PAGE;
-  uintptr_t at = arena->next;
-  if (pages > arena->end - at)
-    return 0;
-  arena->next = at + pages;
-  return at;
-}
+/* --- pages of the host ---------------------------------------------------- */
 
 /* Pages of the host arena are mapped over, and then are as before. */
 static void pages_close(uintptr_t at, size_t nbytes) {
@@ -64,11 +31,6 @@ static bool pages_open(uintptr_t at, size_t nbytes, int fd) {
   int flags = MAP_FIXED | (fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED);
   return mmap((void *)at, nbytes, PROT_READ | PROT_WRITE, flags, fd, 0) !=
          MAP_FAILED;
-}
-
-static void pages_access(struct block const *block, int access) {
-  if (mprotect((void *)block->start, sim_round(block->room, PAGE), access))
-    abort();
 }
 
 /* --- files in memory ------------------------------------------------------ */
@@ -159,6 +121,7 @@ void sim_block_each(void (*call)(struct block *block, void *argument),
 
 static struct block *block_new(struct context *context, enum simcuKind kind,
                                size_t nbytes) {
+  static uint64_t newest;
   struct block *block = sim_new(sizeof *block);
   block->context = context;
   block->device = context->device;
@@ -166,6 +129,7 @@ static struct block *block_new(struct context *context, enum simcuKind kind,
   block->nbytes = nbytes;
   block->fd = -1;
   block->function = sim.calling;
+  block->serial = ++newest;
   return block;
 }
 
@@ -205,11 +169,29 @@ static struct block *block_undo(struct block *block) {
   return NULL;
 }
 
+/* With a guard behind it. Only where there are chunks do addresses come
+   again. */
+static uintptr_t place(struct block *block, struct arena *arena,
+                       size_t nbytes) {
+  size_t reserved = sim_round(nbytes, PAGE) + PAGE;
+  uintptr_t at = sim_arena_take(arena, reserved, PAGE);
+  block->reserved_start = at;
+  block->reserved = sim.chunked ? reserved : 0;
+  return at;
+}
+
 static bool device_place(struct block *block) {
   struct arena *arena = &sim.devices[block->device].arena;
-  uintptr_t at = arena_take(arena, SKEW + block->room);
+  uintptr_t at = place(block, arena, SKEW + block->room);
   block->start = at + SKEW;
   return at != 0;
+}
+
+static bool device_find_bytes(struct block *block) {
+  if (sim.chunked)
+    return sim_chunk_place(block);
+  block->bytes = malloc(block->room);
+  return block->bytes && device_place(block);
 }
 
 struct block *sim_block_device(size_t nbytes, struct context *context,
@@ -224,8 +206,7 @@ struct block *sim_block_device(size_t nbytes, struct context *context,
     block->device = pool->device;
   if (!budget_take(block))
     return block_undo(block);
-  block->bytes = malloc(block->room);
-  if (!block->bytes || !device_place(block)) {
+  if (!device_find_bytes(block)) {
     budget_put(block);
     return block_undo(block);
   }
@@ -254,7 +235,7 @@ struct block *sim_block_import(int fd, size_t nbytes, struct context *context,
    pages, which the simulation uses while the host may not. */
 static bool host_open(struct block *block) {
   size_t pages = sim_round(block->room, PAGE);
-  uintptr_t at = arena_take(&sim.host, pages);
+  uintptr_t at = place(block, &sim.host, pages);
   if (block->kind == SIMCU_MANAGED)
     block->fd = sim_memory_file(pages);
   if (!at || !pages_open(at, pages, block->fd))
@@ -281,6 +262,7 @@ struct block *sim_block_host(size_t nbytes, struct context *context,
     return block_undo(block);
   }
   memset(block->bytes, SIMCU_POISON, block->room);
+  sim_managed_update(block);
   return block_add(block);
 }
 
@@ -307,54 +289,62 @@ static void host_close(struct block *block) {
   pages_close(block->start, pages);
 }
 
+static void addresses_give(struct block const *block) {
+  bool of_host = sim_arena_has(&sim.host, block->reserved_start);
+  struct arena *arena = of_host ? &sim.host : &sim.devices[block->device].arena;
+  if (block->reserved)
+    sim_arena_give(arena, block->reserved_start, block->reserved);
+}
+
 static void block_close(struct block *block) {
   if (block->kind == SIMCU_PINNED || block->kind == SIMCU_MANAGED)
     host_close(block);
+  else if (block->chunk)
+    sim_chunk_leave(block);
   else if (block->kind != SIMCU_REGISTERED)
     device_close(block);
   if (block->fd >= 0)
     close(block->fd);
+  addresses_give(block);
   sim_op_drop(block->birth);
   free(block);
+}
+
+void sim_block_abandon(struct block *block) {
+  block->dead = true;
+  if (!block->pending)
+    block_close(block);
 }
 
 void sim_block_remove(struct block *block) {
   tdelete(block, &blocks, block_compare);
   sim.live[block->kind] -= !block->dying;
   budget_put(block);
-  block->dead = true;
-  if (!block->pending)
-    block_close(block);
+  sim_openings_forget(block);
+  sim_block_abandon(block);
 }
 
 /* --- uses ----------------------------------------------------------------- */
 
-/* On devices that cannot share managed memory with a running host. */
-static bool is_exclusive(struct block const *block) {
-  int concurrent = UMEMI_CU_DEVICE_ATTRIBUTE_CONCURRENT_MANAGED_ACCESS;
-  return block->kind == SIMCU_MANAGED &&
-         sim.devices[block->device].attributes[concurrent] != 1;
-}
-
 void sim_block_use(struct block *block) {
-  if (block->pending++ == 0 && is_exclusive(block))
-    pages_access(block, PROT_NONE);
+  if (block->pending++ == 0 && block->of_host)
+    sim_managed_update(block);
 }
 
 void sim_block_unuse(struct block *block) {
   if (--block->pending)
     return;
-  if (is_exclusive(block))
-    pages_access(block, PROT_READ | PROT_WRITE);
+  if (block->of_host)
+    sim_managed_update(block);
   if (block->dead)
     block_close(block);
 }
 
 static bool is_reserved(uintptr_t adr) {
   for (int i = 0; i < sim.device_count; i++)
-    if (arena_has(&sim.devices[i].arena, adr))
+    if (sim_arena_has(&sim.devices[i].arena, adr))
       return true;
-  return arena_has(&sim.host, adr);
+  return sim_arena_has(&sim.host, adr);
 }
 
 static cuCode operand_pageable(uintptr_t adr) {
@@ -364,24 +354,32 @@ static cuCode operand_pageable(uintptr_t adr) {
   return adr ? UMEMI_CUDA_SUCCESS : UMEMI_CUDA_ERROR_INVALID_VALUE;
 }
 
-static bool block_has(struct block const *block, uintptr_t adr, size_t nbytes) {
+bool sim_block_has(struct block const *block, uintptr_t adr, size_t nbytes) {
   return adr >= block->start && nbytes <= block->room &&
          adr - block->start <= block->room - nbytes;
+}
+
+/* Why a range that is not within one block cannot be used. */
+static cuCode operand_refuse(struct block const *block, cuAddress adr,
+                             size_t nbytes) {
+  if (!block)
+    return operand_pageable((uintptr_t)adr);
+  if (block->kind == SIMCU_REGISTERED)
+    return UMEMI_CUDA_ERROR_INVALID_VALUE;
+  return REFUSED("%zu bytes at %#llx leave the block of %zu at %#zx", nbytes,
+                 adr, block->nbytes, (size_t)block->start);
 }
 
 cuCode sim_operand(cuAddress adr, size_t nbytes, struct operand *operand_out) {
   struct block *block = sim_block_find((uintptr_t)adr, nbytes);
   *operand_out = (struct operand){(uintptr_t)adr, block};
-  if (!block)
-    return operand_pageable((uintptr_t)adr);
-  if (block->dying)
+  if (block && block->dying)
     return REFUSED("use of %#llx after it was freed in a stream", adr);
-  if (block_has(block, (uintptr_t)adr, nbytes))
+  if (block && sim_block_has(block, (uintptr_t)adr, nbytes))
     return UMEMI_CUDA_SUCCESS;
-  if (block->kind == SIMCU_REGISTERED)
-    return UMEMI_CUDA_ERROR_INVALID_VALUE;
-  return REFUSED("%zu bytes at %#llx leave the block of %zu at %#zx", nbytes,
-                 adr, block->nbytes, (size_t)block->start);
+  operand_out->block = sim_chunk_find((uintptr_t)adr, nbytes);
+  return operand_out->block ? UMEMI_CUDA_SUCCESS
+                            : operand_refuse(block, adr, nbytes);
 }
 
 bool sim_on_device(struct operand const *operand) {
@@ -402,7 +400,7 @@ static int look(cuAddress adr, size_t nbytes, struct operand *operand_out) {
   *operand_out = (struct operand){(uintptr_t)adr, NULL};
   operand_out->block = sim_block_find((uintptr_t)adr, nbytes);
   return operand_out->block &&
-         block_has(operand_out->block, (uintptr_t)adr, nbytes);
+         sim_block_has(operand_out->block, (uintptr_t)adr, nbytes);
 }
 
 int simcu_peek(cuAddress adr, void *out, size_t nbytes) {

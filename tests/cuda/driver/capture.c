@@ -13,13 +13,15 @@ void sim_capture_broken(struct stream *stream) {
   stream->capture = INVALIDATED;
 }
 
-/* By the modes of the capture and of the thread that calls. */
+/* By the modes of the capture and of the thread that calls. Captures of other
+   threads are safe from what is done with other devices. */
 static bool forbids(struct stream const *capture) {
   if (capture->capture != ACTIVE || sim_mode() == RELAXED)
     return false;
   if (capture->capture_thread == sim_thread())
     return capture->capture_mode != RELAXED;
-  return capture->capture_mode == GLOBAL && sim_mode() == GLOBAL;
+  return capture->capture_mode == GLOBAL && sim_mode() == GLOBAL &&
+         capture->context->device == sim_current()->device;
 }
 
 cuCode sim_capture_unsafe(void) {
@@ -32,28 +34,38 @@ cuCode sim_capture_unsafe(void) {
   return code;
 }
 
-static bool blocks_legacy(struct stream const *stream,
-                          struct context const *context) {
-  return stream->context == context && !stream->non_blocking &&
+/* Of all contexts of the device, and in whatever mode. */
+static bool blocks_legacy(struct stream const *stream, int device) {
+  return stream->context->device == device && !stream->non_blocking &&
          stream->capture == ACTIVE;
 }
 
 /* The legacy stream would have to wait for what is not executed. */
-cuCode sim_capture_legacy(struct context const *context) {
+cuCode sim_capture_legacy(int device) {
   cuCode code = UMEMI_CUDA_SUCCESS;
   for (struct stream *stream = captures; stream; stream = stream->next_capture)
-    if (blocks_legacy(stream, context)) {
+    if (blocks_legacy(stream, device)) {
       sim_capture_broken(stream);
       code = UMEMI_CUDA_ERROR_STREAM_CAPTURE_IMPLICIT;
     }
   return code;
 }
 
+cuCode sim_capture_wait(int device) {
+  cuCode code = UMEMI_CUDA_SUCCESS;
+  for (struct stream *stream = captures; stream; stream = stream->next_capture)
+    if (stream->context->device == device && stream->capture == ACTIVE) {
+      sim_capture_broken(stream);
+      code = UMEMI_CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    }
+  return code;
+}
+
 /* Merely asked: "the blocking stream capture is not invalidated"
    (cuStreamIsCapturing). */
-static bool legacy_is_blocked(struct context const *context) {
+static bool legacy_is_blocked(int device) {
   for (struct stream *stream = captures; stream; stream = stream->next_capture)
-    if (blocks_legacy(stream, context))
+    if (blocks_legacy(stream, device))
       return true;
   return false;
 }
@@ -103,9 +115,11 @@ static cuCode capture_finish(struct stream *stream) {
 /* The graph is a number that means nothing. */
 cuCode cuStreamEndCapture(cuStream stream, cuGraph *graph_out) {
   ENTER(cuStreamEndCapture, IN_CONTEXT);
-  struct stream *found = sim_object(stream, OBJECT_STREAM);
-  cuCode code = found ? capture_finish(found) : UMEMI_CUDA_ERROR_INVALID_HANDLE;
-  *graph_out = code ? NULL : (cuGraph)found->object.handle;
+  struct stream *found;
+  cuCode code = sim_stream_find(stream, &found);
+  if (!code)
+    code = capture_finish(found);
+  *graph_out = code ? NULL : (cuGraph)&captures;
   return sim_leave(code);
 }
 
@@ -114,7 +128,7 @@ cuCode cuStreamIsCapturing(cuStream stream, cuCaptureStatus *status_out) {
   struct stream *found;
   cuCode code = sim_stream_find(stream, &found);
   if (!code && found == &found->context->legacy &&
-      legacy_is_blocked(found->context))
+      legacy_is_blocked(found->context->device))
     code = UMEMI_CUDA_ERROR_STREAM_CAPTURE_IMPLICIT;
   if (!code)
     *status_out = found->capture;

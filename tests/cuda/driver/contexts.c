@@ -19,9 +19,10 @@ void *sim_thread(void) {
 
 /* --- the current one ------------------------------------------------------ */
 
-/* A primary context that nobody retains is as good as destroyed. */
+/* A primary context that nobody retains, or that was reset, is as good as
+   destroyed; but its handle is used again. */
 static bool is_alive(struct context const *context) {
-  return context && context->retains;
+  return context && context->retains && !context->was_reset;
 }
 
 struct context *sim_context(cuContext handle) {
@@ -63,7 +64,7 @@ cuCode cuCtxGetDevice(cuDevice *device_out) {
   return sim_leave(UMEMI_CUDA_SUCCESS);
 }
 
-static cuCode stack_push(cuContext handle) {
+cuCode sim_stack_push(cuContext handle) {
   if (!sim_context(handle) || mine.depth == STACK_MOST)
     return UMEMI_CUDA_ERROR_INVALID_CONTEXT;
   mine.stack[mine.depth++] = handle;
@@ -72,7 +73,7 @@ static cuCode stack_push(cuContext handle) {
 
 cuCode cuCtxPushCurrent_v2(cuContext context) {
   ENTER(cuCtxPushCurrent_v2, NOTHING);
-  return sim_leave(stack_push(context));
+  return sim_leave(sim_stack_push(context));
 }
 
 static cuCode stack_pop(cuContext *context_out) {
@@ -95,7 +96,7 @@ static cuCode stack_set(cuContext handle) {
     return UMEMI_CUDA_ERROR_INVALID_CONTEXT;
   if (mine.depth)
     mine.depth--;
-  return handle ? stack_push(handle) : UMEMI_CUDA_SUCCESS;
+  return handle ? sim_stack_push(handle) : UMEMI_CUDA_SUCCESS;
 }
 
 cuCode cuCtxSetCurrent(cuContext context) {
@@ -129,45 +130,7 @@ cuCode sim_mode_exchange(cuCaptureMode *mode) {
   return UMEMI_CUDA_SUCCESS;
 }
 
-/* --- the end of one ------------------------------------------------------- */
-
-static void end_block(struct block *block, void *context) {
-  if (block->context != context)
-    return;
-  if (!block->context->sticky)
-    sim_violation("the context ends with %zu bytes live at %#zx", block->nbytes,
-                  (size_t)block->start);
-  sim_free(block);
-}
-
-static void end_streams(struct context *context) {
-  if (!context->sticky && context->stream_count)
-    sim_violation("the context ends with %zu live streams",
-                  context->stream_count);
-  while (context->streams)
-    sim_stream_end(context->streams);
-}
-
-static void end_peers(int device) {
-  for (int i = 0; i < SIMCU_DEVICES_MAX; i++) {
-    sim.devices[device].accesses[i] = false;
-    sim.devices[i].accesses[device] = false;
-  }
-}
-
-/* Its events stay: they are done, and to destroy them is no crime. */
-static void context_end(struct context *context) {
-  sim_context_wait(context);
-  sim_block_each(end_block, context);
-  end_streams(context);
-  if (context->primary)
-    end_peers(context->device);
-  sim_op_drop(context->legacy.last);
-  context->legacy.last = NULL;
-  context->sticky = UMEMI_CUDA_SUCCESS;
-}
-
-/* --- primary contexts ----------------------------------------------------- */
+/* --- its life ------------------------------------------------------------- */
 
 void sim_context_init(struct context *context, int device) {
   context->device = device;
@@ -177,111 +140,102 @@ void sim_context_init(struct context *context, int device) {
                  context->primary ? SIMCU_KINDS : SIMCU_CONTEXTS);
 }
 
-cuCode cuDevicePrimaryCtxRetain(cuContext *context_out, cuDevice device) {
-  ENTER(cuDevicePrimaryCtxRetain, NOTHING);
-  if (!sim_is_device(device))
-    return sim_leave(UMEMI_CUDA_ERROR_INVALID_DEVICE);
-  struct context *context = &sim.devices[device].primary;
-  context->retains++;
-  sim.live[SIMCU_RETAINS]++;
-  *context_out = (cuContext)context->object.handle;
-  return sim_leave(UMEMI_CUDA_SUCCESS);
+void sim_context_start(struct context *context) {
+  static uint64_t newest;
+  context->id = ++newest;
+  context->was_reset = false;
 }
 
-static cuCode primary_release(struct context *context) {
-  if (!context->retains) {
-    sim_violation("the primary context of device %d is not retained",
-                  context->device);
-    return UMEMI_CUDA_ERROR_INVALID_CONTEXT;
-  }
-  if (context->retains == 1)
-    context_end(context);
-  context->retains--;
-  sim.live[SIMCU_RETAINS]--;
-  return UMEMI_CUDA_SUCCESS;
+struct ending {
+  struct context *context;
+  bool is_fault;
+  size_t event_count;
+};
+
+static void end_block(struct block *block, void *argument) {
+  struct ending const *ending = argument;
+  if (block->context != ending->context)
+    return;
+  if (ending->is_fault)
+    sim_violation("the context ends with %zu bytes live at %#zx", block->nbytes,
+                  (size_t)block->start);
+  sim_free(block);
 }
 
-cuCode cuDevicePrimaryCtxRelease_v2(cuDevice device) {
-  ENTER(cuDevicePrimaryCtxRelease_v2, NOTHING);
-  if (!sim_is_device(device))
-    return sim_leave(UMEMI_CUDA_ERROR_INVALID_DEVICE);
-  return sim_leave(primary_release(&sim.devices[device].primary));
+static void end_event(struct object *object, void *argument) {
+  struct ending *ending = argument;
+  struct event *event = (struct event *)object;
+  if (event->context != ending->context)
+    return;
+  ending->event_count++;
+  sim_event_end(event);
 }
 
-cuCode cuDevicePrimaryCtxGetState(cuDevice device, unsigned *flags_out,
-                                  int *is_active_out) {
-  ENTER(cuDevicePrimaryCtxGetState, NOTHING);
-  if (!sim_is_device(device))
-    return sim_leave(UMEMI_CUDA_ERROR_INVALID_DEVICE);
-  *flags_out = 0;
-  *is_active_out = is_alive(&sim.devices[device].primary);
-  return sim_leave(UMEMI_CUDA_SUCCESS);
+static void end_streams(struct ending const *ending) {
+  struct context *context = ending->context;
+  if (ending->is_fault && context->stream_count)
+    sim_violation("the context ends with %zu live streams",
+                  context->stream_count);
+  while (context->streams)
+    sim_stream_end(context->streams);
 }
 
-/* --- others --------------------------------------------------------------- */
-
-cuCode cuCtxCreate_v2(cuContext *context_out, unsigned flags, cuDevice device) {
-  ENTER(cuCtxCreate_v2, NOTHING);
-  (void)flags;
-  if (!sim_is_device(device))
-    return sim_leave(UMEMI_CUDA_ERROR_INVALID_DEVICE);
-  struct context *context = sim_new(sizeof *context);
-  sim_context_init(context, device);
-  context->retains = 1;
-  *context_out = (cuContext)context->object.handle;
-  return sim_leave(stack_push(*context_out));
+void sim_context_end(struct context *context, bool is_fault) {
+  struct ending ending = {context, is_fault && !context->sticky, 0};
+  sim_context_wait(context);
+  sim_block_each(end_block, &ending);
+  end_streams(&ending);
+  sim_object_each(OBJECT_EVENT, end_event, &ending);
+  if (ending.is_fault && ending.event_count)
+    sim_violation("the context ends with %zu live events", ending.event_count);
+  sim_op_drop(context->legacy.last);
+  context->legacy.last = NULL;
+  free(context->peers);
+  context->peers = NULL;
+  context->peer_count = 0;
+  context->sticky = UMEMI_CUDA_SUCCESS;
 }
 
 /* Not freed: events may still know them. */
 static struct context *destroyed;
 
-static cuCode context_destroy(struct context *context) {
+void sim_context_destroy(struct context *context) {
   cuContext handle = (cuContext)context->object.handle;
-  context_end(context);
+  sim_context_end(context, true);
   if (mine.depth && mine.stack[mine.depth - 1] == handle)
     mine.depth--;
   sim_object_remove(&context->object);
   context->retains = 0;
   context->next = destroyed;
   destroyed = context;
-  return UMEMI_CUDA_SUCCESS;
 }
 
-cuCode cuCtxDestroy_v2(cuContext context) {
-  ENTER(cuCtxDestroy_v2, NOTHING);
-  struct context *found = sim_context(context);
-  if (!found || found->primary)
+/* --- questions, waiting --------------------------------------------------- */
+
+cuCode cuCtxGetId(cuContext context, unsigned long long *id_out) {
+  ENTER(cuCtxGetId, NOTHING);
+  struct context const *found = context ? sim_context(context) : sim_current();
+  if (!found)
     return sim_leave(UMEMI_CUDA_ERROR_INVALID_CONTEXT);
-  return sim_leave(context_destroy(found));
+  *id_out = found->id;
+  return sim_leave(UMEMI_CUDA_SUCCESS);
 }
 
-/* --- waiting, peers ------------------------------------------------------- */
+cuCode cuCtxGetApiVersion(cuContext context, unsigned *version_out) {
+  ENTER(cuCtxGetApiVersion, NOTHING);
+  if (context ? !sim_context(context) : !sim_current())
+    return sim_leave(UMEMI_CUDA_ERROR_INVALID_CONTEXT);
+  *version_out = 3020;
+  return sim_leave(UMEMI_CUDA_SUCCESS);
+}
 
 cuCode cuCtxSynchronize(void) {
   ENTER(cuCtxSynchronize, IN_CONTEXT | UNSAFE);
   struct context *context = sim_current();
+  cuCode code = sim_capture_wait(context->device);
+  if (code)
+    return sim_leave(code);
   sim_context_wait(context);
   sim_pools_trim(context->device, false);
   return sim_leave(context->sticky);
-}
-
-static cuCode enable_peer(struct context const *context,
-                          struct context const *peer) {
-  struct device *device = &sim.devices[context->device];
-  if (!device->can_access[peer->device])
-    return UMEMI_CUDA_ERROR_PEER_ACCESS_UNSUPPORTED;
-  if (device->accesses[peer->device])
-    return UMEMI_CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED;
-  device->accesses[peer->device] = true;
-  return UMEMI_CUDA_SUCCESS;
-}
-
-cuCode cuCtxEnablePeerAccess(cuContext peer, unsigned flags) {
-  ENTER(cuCtxEnablePeerAccess, IN_CONTEXT);
-  struct context *other = sim_context(peer);
-  if (flags)
-    return sim_leave(UMEMI_CUDA_ERROR_INVALID_VALUE);
-  if (!other || other == sim_current())
-    return sim_leave(UMEMI_CUDA_ERROR_INVALID_CONTEXT);
-  return sim_leave(enable_peer(sim_current(), other));
 }

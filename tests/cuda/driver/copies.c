@@ -11,11 +11,30 @@ static bool overlap(struct operand const *a, struct operand const *b,
   return a->adr < b->adr + nbytes && b->adr < a->adr + nbytes;
 }
 
-static bool is_barred(struct operand const *from, struct operand const *to) {
-  int source = from->block->device, dest = to->block->device;
-  return sim_on_device(from) && sim_on_device(to) && source != dest &&
-         !sim.devices[source].accesses[dest] &&
-         !sim.devices[dest].accesses[source];
+/* Memory of another device, which work in the context cannot use. What is
+   imported is accessible where it was opened. */
+static bool is_beyond(struct operand const *operand,
+                      struct context const *context) {
+  struct block const *block = operand->block;
+  if (!sim_on_device(operand) || block->device == context->device)
+    return false;
+  if (block->kind == SIMCU_IMPORTED)
+    return block->context->device != context->device;
+  return block->pool || !sim_context_reaches(context, block->context);
+}
+
+cuCode sim_check_dest(struct operand const *dest) {
+  if (!dest->block || !dest->block->read_only)
+    return UMEMI_CUDA_SUCCESS;
+  return REFUSED("%#zx was registered as read-only", (size_t)dest->adr);
+}
+
+cuCode sim_check_reach(struct operand const *operand,
+                       struct context const *context) {
+  if (!is_beyond(operand, context))
+    return UMEMI_CUDA_SUCCESS;
+  return REFUSED("%#zx of device %d without peer access from device %d",
+                 (size_t)operand->adr, operand->block->device, context->device);
 }
 
 static cuCode check(enum direction direction, struct operand const *dest,
@@ -28,28 +47,34 @@ static cuCode check(enum direction direction, struct operand const *dest,
     return REFUSED("%#zx is of a device, not of the host", (size_t)src->adr);
   if (direction == TO_HOST && sim_on_device(dest))
     return REFUSED("%#zx is of a device, not of the host", (size_t)dest->adr);
-  if (direction == WITHIN_DEVICES && is_barred(src, dest))
-    return REFUSED("a copy between devices without peer access");
   if (overlap(dest, src, nbytes))
     sim_violation("%zu bytes at %#zx and %#zx overlap", nbytes,
                   (size_t)src->adr, (size_t)dest->adr);
-  return UMEMI_CUDA_SUCCESS;
+  return sim_check_dest(dest);
 }
 
 struct copy {
   enum direction direction;
   struct operand dest, src;
   size_t nbytes;
+  bool is_lost;
 };
 
 static cuCode copy_init(struct copy *copy, enum direction direction,
                         cuAddress dest, cuAddress src, size_t nbytes) {
-  copy->direction = direction;
-  copy->nbytes = nbytes;
+  *copy = (struct copy){.direction = direction, .nbytes = nbytes};
   cuCode code = sim_operand(dest, nbytes, &copy->dest);
   if (!code)
     code = sim_operand(src, nbytes, &copy->src);
   return code ? code : check(direction, &copy->dest, &copy->src, nbytes);
+}
+
+/* Between devices whose direct path loses what is written. */
+static bool is_lossy(struct copy const *copy) {
+  if (!sim_on_device(&copy->dest) || !sim_on_device(&copy->src))
+    return false;
+  int from = copy->src.block->device, to = copy->dest.block->device;
+  return sim.devices[from].drops[to];
 }
 
 static struct op *copy_op(struct copy const *copy,
@@ -58,6 +83,7 @@ static struct op *copy_op(struct copy const *copy,
   op->dest = copy->dest;
   op->src = copy->src;
   op->nbytes = copy->nbytes;
+  op->is_lost = copy->is_lost;
   return op;
 }
 
@@ -104,6 +130,16 @@ static cuCode copy_now(struct stream *stream, struct copy const *copy) {
   return UMEMI_CUDA_SUCCESS;
 }
 
+static cuCode copy_in(struct stream const *stream, struct copy *copy,
+                      enum direction direction, cuAddress dest, cuAddress src,
+                      size_t nbytes) {
+  cuCode code = copy_init(copy, direction, dest, src, nbytes);
+  copy->is_lost = !code && is_lossy(copy);
+  if (!code)
+    code = sim_check_reach(&copy->dest, stream->context);
+  return code ? code : sim_check_reach(&copy->src, stream->context);
+}
+
 static cuCode copy_sync(enum direction direction, cuAddress dest, cuAddress src,
                         size_t nbytes) {
   struct stream *legacy;
@@ -112,7 +148,7 @@ static cuCode copy_sync(enum direction direction, cuAddress dest, cuAddress src,
     return UMEMI_CUDA_SUCCESS;
   cuCode code = sim_stream(NULL, &legacy);
   if (!code)
-    code = copy_init(&copy, direction, dest, src, nbytes);
+    code = copy_in(legacy, &copy, direction, dest, src, nbytes);
   return code ? code : copy_now(legacy, &copy);
 }
 
@@ -157,7 +193,7 @@ static cuCode copy_async(enum direction direction, cuAddress dest,
   cuCode code = sim_stream(handle, &stream);
   if (code || !nbytes)
     return code;
-  code = copy_init(&copy, direction, dest, src, nbytes);
+  code = copy_in(stream, &copy, direction, dest, src, nbytes);
   return code ? code : copy_later(stream, &copy);
 }
 
@@ -205,7 +241,14 @@ static cuCode peers_init(struct peers *peers, cuContext dest, cuContext src) {
   return peers->dest->sticky ? peers->dest->sticky : peers->src->sticky;
 }
 
-static cuCode peers_check(struct peers const *peers, struct copy const *copy) {
+/* Without access it goes through memory of the driver's. */
+static bool is_direct(struct peers const *peers) {
+  return sim_context_reaches(peers->dest, peers->src) ||
+         sim_context_reaches(peers->src, peers->dest);
+}
+
+static cuCode peers_check(struct peers const *peers, struct copy *copy) {
+  copy->is_lost = is_direct(peers) && is_lossy(copy);
   if (is_of(&copy->dest, peers->dest) && is_of(&copy->src, peers->src))
     return UMEMI_CUDA_SUCCESS;
   return REFUSED("%#zx and %#zx are not of the contexts that are named",
@@ -285,6 +328,11 @@ static cuCode fill_op(cuAddress adr, unsigned char value, size_t nbytes,
     return code;
   if (!dest.block)
     return UMEMI_CUDA_ERROR_INVALID_VALUE;
+  code = sim_check_dest(&dest);
+  if (!code)
+    code = sim_check_reach(&dest, stream->context);
+  if (code)
+    return code;
   *op_out = sim_op(OP_FILL, stream);
   (*op_out)->dest = dest;
   (*op_out)->nbytes = nbytes;

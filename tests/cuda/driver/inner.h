@@ -48,6 +48,7 @@ enum function { SIM_FUNCTIONS(SIM_NUMBER) FUNCTIONS };
 
 /* X(name, number): codes that the library has no use for. */
 #define SIM_CODES(X)                                                           \
+  X(ERROR_ALREADY_MAPPED, 208)                                                 \
   X(ERROR_CONTEXT_IS_DESTROYED, 709)                                           \
   X(ERROR_STREAM_CAPTURE_UNMATCHED, 903)                                       \
   X(ERROR_STREAM_CAPTURE_ISOLATION, 905)                                       \
@@ -55,6 +56,15 @@ enum function { SIM_FUNCTIONS(SIM_NUMBER) FUNCTIONS };
   X(ERROR_STREAM_CAPTURE_WRONG_THREAD, 908)
 #define SIM_CODE(name, number) SIM_##name = (number),
 enum { SIM_CODES(SIM_CODE) };
+
+/* Attributes, likewise. */
+enum {
+  SIM_HOST_REGISTER_SUPPORTED = 99,
+  SIM_READ_ONLY_HOST_REGISTER_SUPPORTED = 113,
+  SIM_POINTER_BUFFER_ID = 7,
+  SIM_POINTER_RANGE_START = 11,
+  SIM_POINTER_RANGE_SIZE = 12
+};
 
 enum { ATTRIBUTES = 160, PAGE = 4096 };
 
@@ -75,6 +85,7 @@ struct stream {
   struct context *context;
   struct stream *next, *previous; /**< Of the context. */
   bool non_blocking, destroyed;
+  void *thread;    /**< Whose own it is, if any; it has no handle then. */
   struct op *last; /**< The newest operation, or NULL. */
   cuCaptureStatus capture;
   cuCaptureMode capture_mode;
@@ -87,10 +98,15 @@ struct context {
   int device;
   bool primary;
   unsigned retains; /**< 1 for others than primary ones. */
+  bool was_reset;   /**< And not retained since. */
+  bool is_green;
+  uint64_t id; /**< Of its present life: no other has it. */
   cuCode sticky;
   struct stream legacy;
   struct stream *streams; /**< The others. */
   size_t stream_count;
+  uint64_t *peers; /**< The lives whose memory it may access. */
+  size_t peer_count;
   struct context *next; /**< Destroyed before. */
 };
 
@@ -118,6 +134,12 @@ void sim_object_add(struct object *object, enum objectKind kind,
                     enum simcuKind counted);
 /** The handle is no more; the object is the caller's. */
 void sim_object_remove(struct object *object);
+/** Calls for all of a kind. Calls may remove what they get. */
+void sim_object_each(enum objectKind kind,
+                     void (*call)(struct object *object, void *argument),
+                     void *argument);
+/** Says that a program uses what is not live, and ends it if so set. */
+cuCode sim_dead(char const *what, void const *handle);
 /** calloc() that does not fail. */
 void *sim_new(size_t nbytes);
 
@@ -126,6 +148,7 @@ void *sim_new(size_t nbytes);
 /** Reserved addresses: [base, next) was given out. */
 struct arena {
   uintptr_t base, next, end;
+  struct hole *holes; /**< Of it, that may be given out again. */
 };
 
 struct device {
@@ -133,7 +156,9 @@ struct device {
   struct arena arena;
   struct context primary;
   int attributes[ATTRIBUTES]; /**< -1: unknown. */
-  bool can_access[SIMCU_DEVICES_MAX], accesses[SIMCU_DEVICES_MAX];
+  bool can_access[SIMCU_DEVICES_MAX], drops[SIMCU_DEVICES_MAX];
+  size_t running; /**< Operations in queues that move bytes. */
+  bool excludes;  /**< They keep managed memory from the host. */
 };
 
 struct sim {
@@ -147,7 +172,8 @@ struct sim {
   uint64_t random;
   enum function calling;
   size_t live[SIMCU_KINDS];
-  bool ipc_within;
+  unsigned excluding; /**< Devices that do. */
+  bool ipc_within, ipc_again, ipc_range, crashes, chunked;
 };
 extern struct sim sim;
 
@@ -205,6 +231,19 @@ struct context *sim_context(cuContext handle);
 void sim_poison(struct context *context, cuCode code);
 /** For those with handles and those of devices. */
 void sim_context_init(struct context *context, int device);
+/** A life begins. */
+void sim_context_start(struct context *context);
+/** For those with handles: ends it and its handle. */
+void sim_context_destroy(struct context *context);
+cuCode sim_stack_push(cuContext handle);
+cuContext sim_primary_retain(int device);
+cuCode sim_primary_release(int device);
+/** It ends, with all that is in it: which `is_fault`, unless that is nothing.
+ */
+void sim_context_end(struct context *context, bool is_fault);
+/** May work in `context` use memory of `owner`, of another device? */
+bool sim_context_reaches(struct context const *context,
+                         struct context const *owner);
 cuCode sim_mode_exchange(cuCaptureMode *mode);
 cuCaptureMode sim_mode(void);
 /** Some address that is this thread's. */
@@ -224,10 +263,18 @@ struct block {
   size_t pending;         /**< Uses of queued operations. */
   bool dead;              /**< Freed, but for those operations. */
   bool dying;             /**< To be freed by a queued operation. */
+  bool of_host;           /**< Managed, and attached to the host. */
+  bool read_only;         /**< For devices. */
+  unsigned flags;         /**< Of cuMemHostAlloc, and mapped. */
   struct pool *pool;
   struct op *birth;    /**< Until it is done. */
-  unsigned open_count; /**< Of IPC. */
-  uintptr_t origin;    /**< Of IPC: what was imported, and from where. */
+  uint64_t serial;     /**< No other block has it. */
+  struct chunk *chunk; /**< Where its bytes are, or NULL. */
+  /** Addresses to be given back; 0: never. */
+  uintptr_t reserved_start;
+  size_t reserved;
+  struct opening *openings; /**< Of IPC: handles that led to it. */
+  uintptr_t origin;         /**< Of IPC: what was imported, and from where. */
   pid_t origin_process;
 };
 
@@ -238,6 +285,20 @@ struct operand {
 };
 
 void sim_arena_reserve(struct arena *arena);
+bool sim_arena_has(struct arena const *arena, uintptr_t adr);
+/** Addresses for so many bytes; 0 if the arena is used up. */
+uintptr_t sim_arena_take(struct arena *arena, size_t nbytes, size_t align);
+/** They may be given out again. */
+void sim_arena_give(struct arena *arena, uintptr_t start, size_t nbytes);
+
+/** A place among other blocks. */
+bool sim_chunk_place(struct block *block);
+void sim_chunk_leave(struct block const *block);
+/** What stands for a chunk that has these bytes, or NULL. */
+struct block *sim_chunk_find(uintptr_t adr, size_t nbytes);
+/** What stands for the block's chunk; itself, if it is in none. */
+struct block const *sim_chunk_whole(struct block const *block);
+
 /** The block that has any of these bytes, or NULL. */
 struct block *sim_block_find(uintptr_t adr, size_t nbytes);
 /** NULL: the device has not so much memory left. */
@@ -250,6 +311,10 @@ struct block *sim_block_register(void *ptr, size_t nbytes,
 /** Memory of a device that another descriptor shares; takes `fd`. */
 struct block *sim_block_import(int fd, size_t nbytes, struct context *context,
                                int device);
+/** Are all these bytes in it? */
+bool sim_block_has(struct block const *block, uintptr_t adr, size_t nbytes);
+/** One that is not to be found goes when no work uses it. */
+void sim_block_abandon(struct block *block);
 /** Nobody can find it any more; its bytes stay while work uses them. */
 void sim_block_remove(struct block *block);
 void sim_block_use(struct block *block);
@@ -268,6 +333,14 @@ unsigned char *sim_bytes(struct operand const *operand);
 unsigned char *sim_map_shared(int fd, size_t nbytes);
 int sim_memory_file(size_t nbytes);
 size_t sim_round(size_t nbytes, size_t unit);
+
+/* --- managed memory ------------------------------------------------------- */
+
+/** The host may use the block's addresses, or may not, as things are. */
+void sim_managed_update(struct block *block);
+/** The device has something to do; or less. */
+void sim_device_runs(int number);
+void sim_device_rests(int number);
 
 /* --- work ----------------------------------------------------------------- */
 
@@ -288,12 +361,14 @@ struct op {
   size_t rows, dest_pitch, src_pitch; /**< Rows of so many bytes; 1 of most. */
   unsigned char value;
   unsigned char *staged;
+  bool is_lost; /**< It moves no bytes, and nobody is told. */
 };
 
 /** A stream by its handle, with work to be put in it. */
 cuCode sim_stream(cuStream handle, struct stream **stream_out);
 /* The same without saying that it is used. */
 cuCode sim_stream_find(cuStream handle, struct stream **stream_out);
+cuStream sim_stream_new(struct context *context, bool non_blocking);
 struct op *sim_op(enum opKind kind, struct stream const *stream);
 /** Reads a source in pageable memory now. */
 void sim_op_stage(struct op *op);
@@ -313,14 +388,23 @@ void sim_all_wait(void);
 void sim_block_wait(struct block *block);
 /** At the random moments of SIMCU_RANDOM. */
 void sim_work_randomly(void);
+/** Gives an event back. */
+void sim_event_end(struct event *event);
 struct op *sim_op_keep(struct op *op);
 void sim_op_drop(struct op *op);
+
+/** May it be written to, and may work in the context use it? */
+cuCode sim_check_dest(struct operand const *dest);
+cuCode sim_check_reach(struct operand const *operand,
+                       struct context const *context);
 
 /* --- the rest ------------------------------------------------------------- */
 
 /** 0, or the code of a call that a capture forbids; ends the capture. */
 cuCode sim_capture_unsafe(void);
-cuCode sim_capture_legacy(struct context const *context);
+cuCode sim_capture_legacy(int device);
+/** The same for a wait for all of a device. */
+cuCode sim_capture_wait(int device);
 void sim_capture_broken(struct stream *stream);
 /** Forgets a stream that is destroyed. */
 void sim_capture_end(struct stream *stream);
@@ -329,6 +413,8 @@ void sim_capture_end(struct stream *stream);
 cuCode sim_free(struct block *block);
 /** The live block that starts there, if it may be freed. */
 struct block *sim_block_to_free(uintptr_t start, bool of_host);
+/** The openings of an imported block are no more. */
+void sim_openings_forget(struct block *block);
 /** Bytes of a device, for a block. */
 bool sim_device_take(struct device *device, size_t nbytes);
 /** Pools give back what they need not keep; all of it if `all`. */

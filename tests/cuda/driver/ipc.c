@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -16,11 +17,13 @@ struct ticket {
   char magic[8];
   pid_t process;
   int fd, device;
-  uintptr_t start;
+  uint32_t offset; /**< Of the block in its chunk, which is shared with it. */
+  uintptr_t start; /**< Of the chunk; or of the block, which is in none. */
   size_t nbytes;
+  uint64_t serial; /**< Of the block. */
 };
 
-static char const magic[8] = "simcu 1";
+static char const magic[8] = "simcu 2";
 
 _Static_assert(sizeof(struct ticket) <= sizeof(cuIpcHandle),
                "a ticket is longer than a handle");
@@ -30,13 +33,16 @@ _Static_assert(sizeof(struct ticket) <= sizeof(cuIpcHandle),
 static cuCode ticket_write(struct ticket *ticket, struct block *block) {
   if (!block || block->kind != SIMCU_DEVICE || block->dying)
     return UMEMI_CUDA_ERROR_INVALID_VALUE;
-  if (!sim_block_share(block))
+  if (!block->chunk && !sim_block_share(block))
     return UMEMI_CUDA_ERROR_OUT_OF_MEMORY;
+  struct block const *whole = sim_chunk_whole(block);
   *ticket = (struct ticket){.process = getpid(),
-                            .fd = block->fd,
+                            .fd = whole->fd,
                             .device = block->device,
-                            .start = block->start,
-                            .nbytes = block->nbytes};
+                            .offset = (uint32_t)(block->start - whole->start),
+                            .start = whole->start,
+                            .nbytes = whole->nbytes,
+                            .serial = block->serial};
   memcpy(ticket->magic, magic, sizeof magic);
   return UMEMI_CUDA_SUCCESS;
 }
@@ -54,6 +60,22 @@ cuCode cuIpcGetMemHandle(cuIpcHandle *handle_out, cuAddress adr) {
 
 /* --- in ------------------------------------------------------------------- */
 
+/* A handle that is open, and how often. */
+struct opening {
+  struct opening *next;
+  uint32_t offset;
+  uint64_t serial;
+  unsigned count;
+};
+
+void sim_openings_forget(struct block *block) {
+  while (block->openings) {
+    struct opening *opening = block->openings;
+    block->openings = opening->next;
+    free(opening);
+  }
+}
+
 struct search {
   struct ticket const *ticket;
   struct block *found;
@@ -62,7 +84,8 @@ struct search {
 static void compare(struct block *block, void *argument) {
   struct search *search = argument;
   if (block->kind == SIMCU_IMPORTED && block->origin == search->ticket->start &&
-      block->origin_process == search->ticket->process)
+      block->origin_process == search->ticket->process &&
+      block->context == sim_current())
     search->found = block;
 }
 
@@ -103,15 +126,36 @@ static cuCode ticket_check(struct ticket const *ticket, unsigned flags) {
   return UMEMI_CUDA_SUCCESS;
 }
 
+static struct opening *opening_at(struct block const *block, size_t offset) {
+  struct opening *opening = block->openings;
+  while (opening && opening->offset != offset)
+    opening = opening->next;
+  return opening;
+}
+
+/* What was at that address before may still be open. */
+static cuCode opening_count(struct block *block, struct ticket const *ticket) {
+  struct opening *opening = opening_at(block, ticket->offset);
+  if (opening && (opening->serial != ticket->serial || !sim.ipc_again))
+    return SIM_ERROR_ALREADY_MAPPED;
+  if (!opening) {
+    opening = sim_new(sizeof *opening);
+    *opening =
+        (struct opening){block->openings, ticket->offset, ticket->serial, 0};
+    block->openings = opening;
+  }
+  opening->count++;
+  return UMEMI_CUDA_SUCCESS;
+}
+
 static cuCode handle_open(struct ticket const *ticket, cuAddress *adr_out) {
   struct block *block = ticket_known(ticket);
   if (!block)
     block = ticket_import(ticket);
   if (!block)
     return UMEMI_CUDA_ERROR_INVALID_HANDLE;
-  block->open_count++;
-  *adr_out = block->start;
-  return UMEMI_CUDA_SUCCESS;
+  *adr_out = block->start + ticket->offset;
+  return opening_count(block, ticket);
 }
 
 cuCode cuIpcOpenMemHandle_v2(cuAddress *adr_out, cuIpcHandle handle,
@@ -123,12 +167,26 @@ cuCode cuIpcOpenMemHandle_v2(cuAddress *adr_out, cuIpcHandle handle,
   return sim_leave(code ? code : handle_open(&ticket, adr_out));
 }
 
+/* --- close ---------------------------------------------------------------- */
+
+static void opening_drop(struct block *block, struct opening *opening) {
+  struct opening **link = &block->openings;
+  if (--opening->count)
+    return;
+  while (*link != opening)
+    link = &(*link)->next;
+  *link = opening->next;
+  free(opening);
+}
+
 cuCode cuIpcCloseMemHandle(cuAddress adr) {
   ENTER(cuIpcCloseMemHandle, IN_CONTEXT);
   struct block *block = sim_block_find((uintptr_t)adr, 1);
-  if (!block || block->kind != SIMCU_IMPORTED || block->start != adr)
+  struct opening *opening = NULL;
+  if (block && block->kind == SIMCU_IMPORTED)
+    opening = opening_at(block, (size_t)(adr - block->start));
+  if (!opening)
     return sim_leave(REFUSED("%#llx is no opened handle", adr));
-  if (--block->open_count)
-    return sim_leave(UMEMI_CUDA_SUCCESS);
-  return sim_leave(sim_free(block));
+  opening_drop(block, opening);
+  return sim_leave(block->openings ? UMEMI_CUDA_SUCCESS : sim_free(block));
 }

@@ -35,8 +35,11 @@ struct block *sim_block_to_free(uintptr_t start, bool of_host) {
   return NULL;
 }
 
+/* Nothing is freed, as by free(). */
 static cuCode memory_free(uintptr_t start) {
-  struct block *block = start ? sim_block_to_free(start, false) : NULL;
+  if (!start)
+    return UMEMI_CUDA_SUCCESS;
+  struct block *block = sim_block_to_free(start, false);
   if (!block)
     return UMEMI_CUDA_ERROR_INVALID_VALUE;
   if (block->device != sim_current()->device)
@@ -52,7 +55,9 @@ cuCode cuMemFree_v2(cuAddress adr) {
 
 cuCode cuMemFreeHost(void *ptr) {
   ENTER(cuMemFreeHost, IN_CONTEXT | UNSAFE);
-  struct block *block = ptr ? sim_block_to_free((uintptr_t)ptr, true) : NULL;
+  if (!ptr)
+    return sim_leave(UMEMI_CUDA_SUCCESS);
+  struct block *block = sim_block_to_free((uintptr_t)ptr, true);
   return sim_leave(block ? sim_free(block) : UMEMI_CUDA_ERROR_INVALID_VALUE);
 }
 
@@ -84,50 +89,33 @@ cuCode cuMemAllocManaged(cuAddress *adr_out, size_t nbytes, unsigned flags) {
   struct block *block = sim_block_host(nbytes, sim_current(), SIMCU_MANAGED);
   if (!block)
     return sim_leave(UMEMI_CUDA_ERROR_OUT_OF_MEMORY);
+  block->of_host = flags == UMEMI_CU_MEM_ATTACH_HOST;
+  sim_managed_update(block);
   *adr_out = block->start;
   return sim_leave(UMEMI_CUDA_SUCCESS);
 }
 
 cuCode cuMemHostAlloc(void **ptr_out, size_t nbytes, unsigned flags) {
   ENTER(cuMemHostAlloc, IN_CONTEXT | UNSAFE);
-  if (!ptr_out || !nbytes || flags > 7)
+  if (!ptr_out || flags > 7)
     return sim_leave(UMEMI_CUDA_ERROR_INVALID_VALUE);
+  *ptr_out = NULL;
+  if (!nbytes)
+    return sim_leave(UMEMI_CUDA_SUCCESS);
   struct block *block = sim_block_host(nbytes, sim_current(), SIMCU_PINNED);
   if (!block)
     return sim_leave(UMEMI_CUDA_ERROR_OUT_OF_MEMORY);
+  block->flags = flags | UMEMI_CU_MEMHOSTALLOC_DEVICEMAP;
   *ptr_out = (void *)block->start;
   return sim_leave(UMEMI_CUDA_SUCCESS);
 }
 
-/* --- memory that the program had already ---------------------------------- */
-
-static cuCode host_register(void *ptr, size_t nbytes) {
-  if (!ptr || !nbytes || nbytes > UINTPTR_MAX - (uintptr_t)ptr)
-    return UMEMI_CUDA_ERROR_INVALID_VALUE;
-  if (sim_block_find((uintptr_t)ptr, nbytes))
-    return UMEMI_CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED;
-  sim_block_register(ptr, nbytes, sim_current());
-  return UMEMI_CUDA_SUCCESS;
-}
-
-cuCode cuMemHostRegister_v2(void *ptr, size_t nbytes, unsigned flags) {
-  ENTER(cuMemHostRegister_v2, IN_CONTEXT | UNSAFE);
-  if (flags > 15)
+cuCode cuMemHostGetFlags(unsigned *flags_out, void *ptr) {
+  ENTER(cuMemHostGetFlags, IN_CONTEXT);
+  struct block const *block = sim_block_find((uintptr_t)ptr, 1);
+  if (!block || block->kind != SIMCU_PINNED)
     return sim_leave(UMEMI_CUDA_ERROR_INVALID_VALUE);
-  return sim_leave(host_register(ptr, nbytes));
-}
-
-/* Work that uses it goes on in memory that may be gone. */
-cuCode cuMemHostUnregister(void *ptr) {
-  ENTER(cuMemHostUnregister, IN_CONTEXT | UNSAFE);
-  struct block *block = sim_block_find((uintptr_t)ptr, 1);
-  if (!block || block->kind != SIMCU_REGISTERED ||
-      block->start != (uintptr_t)ptr)
-    return sim_leave(UMEMI_CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED);
-  if (block->pending)
-    sim_violation("%#zx is unregistered while queued work uses it",
-                  (size_t)block->start);
-  sim_block_remove(block);
+  *flags_out = block->flags;
   return sim_leave(UMEMI_CUDA_SUCCESS);
 }
 
@@ -145,7 +133,7 @@ cuCode cuMemGetAddressRange_v2(cuAddress *start_out, size_t *nbytes_out,
                                cuAddress adr) {
   ENTER(cuMemGetAddressRange_v2, IN_CONTEXT);
   struct block const *block = sim_block_find((uintptr_t)adr, 1);
-  if (!block)
+  if (!block || (block->kind == SIMCU_IMPORTED && !sim.ipc_range))
     return sim_leave(UMEMI_CUDA_ERROR_NOT_FOUND);
   if (start_out)
     *start_out = block->start;
@@ -171,8 +159,10 @@ static cuCode attribute_get(void *out, cuPointerAttribute what,
   else if (is_host(block))
     type = UMEMI_CU_MEMORYTYPE_HOST;
   switch (what) {
-  case UMEMI_CU_POINTER_ATTRIBUTE_CONTEXT:
-    *(cuContext *)out = block ? (cuContext)block->context->object.handle : NULL;
+  case UMEMI_CU_POINTER_ATTRIBUTE_CONTEXT: /* of a pool's memory there is none
+                                            */
+    *(cuContext *)out =
+        block && !block->pool ? (cuContext)block->context->object.handle : NULL;
     return UMEMI_CUDA_SUCCESS;
   case UMEMI_CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
     put_unsigned(out, type);
@@ -182,6 +172,15 @@ static cuCode attribute_get(void *out, cuPointerAttribute what,
     return UMEMI_CUDA_SUCCESS;
   case UMEMI_CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
     *(int *)out = block ? block->device : -2;
+    return UMEMI_CUDA_SUCCESS;
+  case SIM_POINTER_BUFFER_ID:
+    *(unsigned long long *)out = block ? block->serial : 0;
+    return UMEMI_CUDA_SUCCESS;
+  case SIM_POINTER_RANGE_START:
+    *(cuAddress *)out = block ? block->start : 0;
+    return UMEMI_CUDA_SUCCESS;
+  case SIM_POINTER_RANGE_SIZE:
+    *(size_t *)out = block ? block->nbytes : 0;
     return UMEMI_CUDA_SUCCESS;
   default:
     return UMEMI_CUDA_ERROR_INVALID_VALUE;

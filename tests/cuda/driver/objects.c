@@ -4,6 +4,7 @@
 #include "inner.h"
 
 #include <search.h>
+#include <signal.h>
 #include <stdlib.h>
 
 static void *objects; /* a tree, by handle */
@@ -19,6 +20,52 @@ void *sim_new(size_t nbytes) {
   if (!made)
     abort();
   return made;
+}
+
+/* twalk() has no argument to pass on. */
+static struct {
+  enum objectKind kind;
+  struct object **all;
+  size_t count;
+} walk;
+
+static void walk_gather(void const *node, VISIT visit, int depth) {
+  struct object *object = *(struct object *const *)node;
+  (void)depth;
+  if ((visit != postorder && visit != leaf) || object->kind != walk.kind)
+    return;
+  if (walk.all)
+    walk.all[walk.count] = object;
+  walk.count++;
+}
+
+static size_t walk_all(enum objectKind kind, struct object **all) {
+  walk.kind = kind;
+  walk.all = all;
+  walk.count = 0;
+  twalk(objects, walk_gather);
+  return walk.count;
+}
+
+void sim_object_each(enum objectKind kind,
+                     void (*call)(struct object *object, void *argument),
+                     void *argument) {
+  size_t count = walk_all(kind, NULL);
+  struct object **all = sim_new((count + 1) * sizeof(struct object *));
+  walk_all(kind, all);
+  for (size_t i = 0; i < count; i++)
+    call(all[i], argument);
+  free(all);
+}
+
+/* Real drivers follow the handle to memory that is gone. */
+cuCode sim_dead(char const *what, void const *handle) {
+  sim_violation("%s %#zx is not live", what, (size_t)handle);
+  if (sim.crashes) {
+    signal(SIGSEGV, SIG_DFL);
+    raise(SIGSEGV);
+  }
+  return UMEMI_CUDA_ERROR_INVALID_HANDLE;
 }
 
 void *sim_object(void const *handle, enum objectKind kind) {

@@ -61,14 +61,6 @@ static bool rows_touch(struct side const *a, struct side const *b, size_t width,
   return false;
 }
 
-static bool is_barred(struct operand const *src, struct operand const *dest) {
-  if (!sim_on_device(src) || !sim_on_device(dest))
-    return false;
-  int from = src->block->device, to = dest->block->device;
-  return from != to && !sim.devices[from].accesses[to] &&
-         !sim.devices[to].accesses[from];
-}
-
 static bool is_on_host(struct operand const *operand) {
   return !operand->block || operand->block->kind == SIMCU_PINNED ||
          operand->block->kind == SIMCU_REGISTERED;
@@ -82,7 +74,15 @@ static cuCode rows_init(struct side *src, struct side *dest, size_t width,
   if (!code && rows_touch(src, dest, width, height))
     sim_violation("rows at %#zx and %#zx overlap", (size_t)src->operand.adr,
                   (size_t)dest->operand.adr);
-  return code;
+  return code ? code : sim_check_dest(&dest->operand);
+}
+
+/* Between devices whose direct path loses what is written. */
+static bool is_lossy(struct side const *src, struct side const *dest) {
+  if (!sim_on_device(&src->operand) || !sim_on_device(&dest->operand))
+    return false;
+  int from = src->operand.block->device, to = dest->operand.block->device;
+  return sim.devices[from].drops[to];
 }
 
 static struct op *rows_op(struct stream *stream, struct side const *src,
@@ -130,11 +130,16 @@ cuCode cuMemcpy2DAsync_v2(cuRows const *rows, cuStream handle) {
   if (code || !width || !height)
     return sim_leave(code);
   code = rows_init(&src, &dest, width, height);
-  if (!code && is_barred(&src.operand, &dest.operand))
-    code = REFUSED("a copy between devices without peer access");
   if (!code)
-    rows_queue(stream, rows_op(stream, &src, &dest, width, height));
-  return sim_leave(code);
+    code = sim_check_reach(&src.operand, stream->context);
+  if (!code)
+    code = sim_check_reach(&dest.operand, stream->context);
+  if (code)
+    return sim_leave(code);
+  struct op *op = rows_op(stream, &src, &dest, width, height);
+  op->is_lost = is_lossy(&src, &dest);
+  rows_queue(stream, op);
+  return sim_leave(UMEMI_CUDA_SUCCESS);
 }
 
 /* --- between devices ------------------------------------------------------ */
@@ -150,6 +155,13 @@ static cuCode peer_check(struct side const *side, cuContext handle) {
     return REFUSED("%#zx is not of the context that is named",
                    (size_t)side->operand.adr);
   return UMEMI_CUDA_SUCCESS;
+}
+
+/* Without access it goes through memory of the driver's. */
+static bool is_direct(cuPeerRows const *rows) {
+  struct context *src = sim_context(rows->srcContext);
+  struct context *dest = sim_context(rows->dstContext);
+  return sim_context_reaches(dest, src) || sim_context_reaches(src, dest);
 }
 
 /* Layers are not modelled. */
@@ -179,8 +191,11 @@ cuCode cuMemcpy3DPeerAsync(cuPeerRows const *rows, cuStream handle) {
     code = peer_check(&src, rows->srcContext);
   if (!code)
     code = peer_check(&dest, rows->dstContext);
-  if (!code)
-    rows_queue(stream, rows_op(stream, &src, &dest, width, height));
-  return sim_leave(code);
+  if (code)
+    return sim_leave(code);
+  struct op *op = rows_op(stream, &src, &dest, width, height);
+  op->is_lost = is_direct(rows) && is_lossy(&src, &dest);
+  rows_queue(stream, op);
+  return sim_leave(UMEMI_CUDA_SUCCESS);
 }
 #endif

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MIB = 1 << 20, KNOWN_LATER = 115 };
+enum { MIB = 1 << 20, KNOWN_LATER = 113 };
 
 static bool is_index(int number, int below) {
   return number >= 0 && number < below;
@@ -19,6 +19,8 @@ static void device_defaults(struct device *device, int number) {
   } const ones[] = {{UMEMI_CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING, 1},
                     {UMEMI_CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY, 1},
                     {UMEMI_CU_DEVICE_ATTRIBUTE_CONCURRENT_MANAGED_ACCESS, 1},
+                    {SIM_HOST_REGISTER_SUPPORTED, 1},
+                    {SIM_READ_ONLY_HOST_REGISTER_SUPPORTED, 1},
                     {UMEMI_CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED, 1}};
   device->capacity = (size_t)256 * MIB;
   for (size_t i = 0; i < sizeof ones / sizeof *ones; i++)
@@ -68,9 +70,40 @@ void simcu_set_peer(int device, int peer, int can) {
   sim_unlock();
 }
 
+void simcu_set_peer_drops(int device, int peer, int does) {
+  sim_lock();
+  if (is_index(device, SIMCU_DEVICES_MAX) && is_index(peer, SIMCU_DEVICES_MAX))
+    sim.devices[device].drops[peer] = does != 0;
+  sim_unlock();
+}
+
 void simcu_set_ipc_within(int does) {
   sim_lock();
   sim.ipc_within = does != 0;
+  sim_unlock();
+}
+
+void simcu_set_ipc_again(int does) {
+  sim_lock();
+  sim.ipc_again = does != 0;
+  sim_unlock();
+}
+
+void simcu_set_ipc_range(int does) {
+  sim_lock();
+  sim.ipc_range = does != 0;
+  sim_unlock();
+}
+
+void simcu_set_chunks(int does) {
+  sim_lock();
+  sim.chunked = does != 0;
+  sim_unlock();
+}
+
+void simcu_set_crash(int does) {
+  sim_lock();
+  sim.crashes = does != 0;
   sim_unlock();
 }
 
@@ -92,6 +125,12 @@ static void attribute_everywhere(int what, int value) {
     simcu_set_attribute(i, what, value);
 }
 
+static void drop_everywhere(void) {
+  for (int i = 0; i < SIMCU_DEVICES_MAX; i++)
+    for (int k = 0; k < SIMCU_DEVICES_MAX; k++)
+      simcu_set_peer_drops(i, k, i != k);
+}
+
 /* "89=0,115=0" */
 static void attributes_of(char const *text) {
   while (text && *text) {
@@ -108,13 +147,17 @@ __attribute__((constructor)) static void begin(void) {
   char const *mode = getenv("SIMCU_MODE");
   for (int i = 0; i < SIMCU_DEVICES_MAX; i++)
     device_defaults(&sim.devices[i], i);
-  sim.ipc_within = true;
+  sim.ipc_again = sim.ipc_range = true;
+  sim.chunked = number_of("SIMCU_CHUNKS", 0);
+  sim.crashes = number_of("SIMCU_CRASH", 0);
   simcu_set_mode(mode_of(mode ? mode : ""),
                  (unsigned)number_of("SIMCU_SEED", 1));
   sim.device_count = 2;
   simcu_set_devices((int)number_of("SIMCU_DEVICES", 2));
   for (int i = 0; i < SIMCU_DEVICES_MAX; i++)
     simcu_set_memory(i, number_of("SIMCU_MEM", (unsigned long)256 * MIB));
+  if (number_of("SIMCU_PEER_DROPS", 0))
+    drop_everywhere();
   attributes_of(getenv("SIMCU_ATTRIBUTES"));
 }
 

@@ -18,6 +18,12 @@
  * 512 bytes; whatever leaves that is refused. Pinned and managed memory is the
  * host's and has guard pages; once freed it cannot be dereferenced either.
  *
+ * With SIMCU_CHUNKS=1 it is as real devices have it, and finds less: blocks lie
+ * side by side in chunks of 2 MiB, at multiples of 512, and what leaves a block
+ * or is in none succeeds as long as it stays in the chunk; handles of IPC share
+ * the whole chunk. Addresses, of the host's memory, too, are given out again at
+ * once.
+ *
  * TIME. Streams are queues. Nothing is executed before the rules of CUDA say
  * that it must be (lazy); or all at once (eager); or at moments that a seed
  * decides (random). A queue that holds QUEUE_DEPTH operations, or STAGED_MOST
@@ -25,10 +31,19 @@
  * executed inside calls of the driver, so that runs can be repeated.
  *   - The legacy stream waits for the blocking streams of its context and they
  *     for it; non-blocking ones do neither.
+ *   - Each thread has a blocking stream of its own in each context (2).
+ *   - A capture is ended by what other threads do with the same device: by use
+ *     of the legacy stream, if it is of a blocking stream, and by a wait for
+ * the whole device, whatever the modes.
  *   - Copies in pageable memory are staged: the source is read at the call, the
  *     destination is written late. Pinned memory is read late, too.
  *   - The synchronous forms wait, except for copies within a device, for memset
  *     on a device, and for the last step of a copy from pageable memory.
+ *
+ * LIVES. What is in a context ends with it. A primary context that is reset, or
+ * that nobody retains, is dead until it is retained again; its handle is the
+ * same then, and is current where it was before, but all streams and events of
+ * the earlier life are dead. To use those is a violation, or the process's end.
  *
  * VIOLATIONS are what the real driver may let pass, or answer by a mere error:
  * use after free, double free, leaving a block, freeing or unregistering memory
@@ -43,6 +58,11 @@
  *   SIMCU_DEVICES=n               0..SIMCU_DEVICES_MAX; 2
  *   SIMCU_MEM=bytes               of each device; 256 MiB
  *   SIMCU_ATTRIBUTES=89=0,115=0   attributes of all devices
+ *   SIMCU_CHUNKS=1                memory of devices lies in chunks
+ *   SIMCU_PEER_DROPS=1            copies between devices with peer access are
+ *                                 lost, as with some chipsets
+ *   SIMCU_CRASH=1                 a call with a stream or an event that is not
+ *                                 live ends the process, as real drivers do
  *   SIMCU_REPORT=1                print the report at exit in any case
  *   SIMCU_STRICT=1                exit with SIMCU_STRICT_EXIT if there were
  *                                 violations, or if something is live at exit
@@ -52,17 +72,17 @@
  *                                 exiting thread's current contexts)
  *
  * NOT MODELLED: kernels, graphs (what is captured is checked and thrown away,
- * and a captured event cannot draw other streams in), per-thread default
- * streams (they are the legacy stream), timing, priorities, arrays and layers
- * of rows, virtual memory management, prefetch and advice, migration of managed
- * memory, portability of pinned memory (it always is), write combining, context
- * flags and limits, default pools, access of other devices to pools, events of
- * IPC. Peer access is a property of devices, not of contexts. cuMemcpyPeer
- * orders only against the legacy streams of its three contexts. Freed pinned
- * memory is never a host's again. Where a real driver must say what it does,
- * the stricter answer was taken: cuMemFree is no way to wait, not even for the
- * last step of a synchronous copy or fill, and cuMemcpyDtoD between devices
- * needs peer access. cuDriverGetVersion,
+ * and a captured event cannot draw other streams in), the functions of programs
+ * whose default stream is each thread's (that stream is there, as 2), timing,
+ * priorities, arrays and layers of rows, virtual memory management, prefetch
+ * and advice, migration of managed memory, portability of pinned memory (it
+ * always is), write combining, context flags and limits, default pools, access
+ * of other devices to pools, events of IPC. cuMemcpyPeer orders only against
+ * the legacy streams of its three contexts. Freed pinned memory is never a
+ * host's again. Where a real driver must say what it does, the stricter answer
+ * was taken: cuMemFree is no way to wait, not even for the last step of a
+ * synchronous copy or fill, and all work with memory of another device but
+ * cuMemcpyPeer needs peer access of its context. cuDriverGetVersion,
  * cuGetErrorName and cuGetErrorString always work, in forked children, too.
  */
 #ifndef UMEM_TESTS_SIMCU_H
@@ -72,17 +92,35 @@
 
 #ifdef UMEMI_CU_REAL_TYPES
 typedef CUgraph cuGraph;
+typedef CUgreenCtx cuGreen;
 #else
 typedef struct cuGraph_ *cuGraph;
+typedef struct cuGreen_ *cuGreen;
 #endif
 
 /* X(name, symbol, parameters): what programs around the library may call. */
 #define SIMCU_EXTRA(X)                                                         \
   X(CtxCreate, cuCtxCreate_v2,                                                 \
     (cuContext * context_out, unsigned flags, cuDevice device))                \
+  X(CtxCreate4, cuCtxCreate_v4,                                                \
+    (cuContext * context_out, void *parameters, unsigned flags,                \
+     cuDevice device))                                                         \
   X(CtxDestroy, cuCtxDestroy_v2, (cuContext context))                          \
+  X(GreenCtxCreate, cuGreenCtxCreate,                                          \
+    (cuGreen * green_out, void *description, cuDevice device, unsigned flags)) \
+  X(GreenCtxDestroy, cuGreenCtxDestroy, (cuGreen green))                       \
+  X(GreenCtxStreamCreate, cuGreenCtxStreamCreate,                              \
+    (cuStream * stream_out, cuGreen green, unsigned flags, int priority))      \
+  X(CtxFromGreenCtx, cuCtxFromGreenCtx,                                        \
+    (cuContext * context_out, cuGreen green))                                  \
+  X(CtxGetId, cuCtxGetId, (cuContext context, unsigned long long *id_out))     \
+  X(CtxGetApiVersion, cuCtxGetApiVersion,                                      \
+    (cuContext context, unsigned *version_out))                                \
+  X(CtxDisablePeerAccess, cuCtxDisablePeerAccess, (cuContext peer))            \
+  X(DevicePrimaryCtxReset, cuDevicePrimaryCtxReset_v2, (cuDevice device))      \
   X(CtxSetCurrent, cuCtxSetCurrent, (cuContext context))                       \
   X(CtxSynchronize, cuCtxSynchronize, (void))                                  \
+  X(MemHostGetFlags, cuMemHostGetFlags, (unsigned *flags_out, void *ptr))      \
   X(Memcpy, cuMemcpy, (cuAddress dest, cuAddress src, size_t nbytes))          \
   X(MemcpyAsync, cuMemcpyAsync,                                                \
     (cuAddress dest, cuAddress src, size_t nbytes, cuStream stream))           \
@@ -145,8 +183,26 @@ enum simcuKind {
   X(void, set_attribute, (int device, cuDeviceAttribute what, int value))      \
   /* May `device` access the memory of `peer`? */                              \
   X(void, set_peer, (int device, int peer, int can))                           \
-  /* Does a handle of IPC open in its own process? 1 unless told otherwise. */ \
+  /* Are copies from `device` to `peer` that go directly, as they do where     \
+     peer access is enabled, lost without a word? Others go through the host.  \
+   */                                                                          \
+  X(void, set_peer_drops, (int device, int peer, int does))                    \
+  /* Does a handle of IPC open in its own process? It answers 201 unless told  \
+     otherwise. */                                                             \
   X(void, set_ipc_within, (int does))                                          \
+  /* And again in a context where it is open? It does, unless told otherwise,  \
+     by 0, and answers 208 then. It always does if what it opened is no more,  \
+     and something else has its address. */                                    \
+  X(void, set_ipc_again, (int does))                                           \
+  /* Does cuMemGetAddressRange know what it opened? 1 unless told otherwise;   \
+     the driver promises it for its own blocks alone. */                       \
+  X(void, set_ipc_range, (int does))                                           \
+  /* Do blocks from now on lie in chunks, side by side? */                     \
+  X(void, set_chunks, (int does))                                              \
+  /* This range of the host is a device's registers. */                        \
+  X(void, set_io, (void const *ptr, size_t nbytes))                            \
+  /* Does a stream or an event that is not live end the process? */            \
+  X(void, set_crash, (int does))                                               \
                                                                                \
   /* --- failures */                                                           \
   /* The nth call, from 1, of a function (by its symbol) or of all (NULL)      \

@@ -6,28 +6,9 @@
 
 /* --- streams -------------------------------------------------------------- */
 
-/* 1 and 2 are names of the legacy and of the per-thread stream. */
+/* 1 is its name, too. */
 static bool is_legacy(cuStream handle) {
-  return (uintptr_t)handle <= 2;
-}
-
-cuCode sim_stream_find(cuStream handle, struct stream **stream_out) {
-  *stream_out = is_legacy(handle) ? &sim_current()->legacy
-                                  : sim_object(handle, OBJECT_STREAM);
-  if (*stream_out)
-    return UMEMI_CUDA_SUCCESS;
-  sim_violation("stream %#zx is not live", (size_t)handle);
-  return UMEMI_CUDA_ERROR_INVALID_HANDLE;
-}
-
-cuCode sim_stream(cuStream handle, struct stream **stream_out) {
-  cuCode code = sim_stream_find(handle, stream_out);
-  if (code)
-    return code;
-  if ((*stream_out)->capture > 1)
-    return UMEMI_CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
-  return is_legacy(handle) ? sim_capture_legacy((*stream_out)->context)
-                           : UMEMI_CUDA_SUCCESS;
+  return (uintptr_t)handle <= 1;
 }
 
 static void stream_link(struct stream *stream, struct context *context) {
@@ -36,6 +17,43 @@ static void stream_link(struct stream *stream, struct context *context) {
   if (stream->next)
     stream->next->previous = stream;
   context->streams = stream;
+}
+
+/* The calling thread's own in the current context: a blocking one, which lives
+   as long as the context. */
+static struct stream *stream_of_thread(void) {
+  struct stream *stream = sim_current()->streams;
+  while (stream && stream->thread != sim_thread())
+    stream = stream->next;
+  if (stream)
+    return stream;
+  stream = sim_new(sizeof *stream);
+  stream->thread = sim_thread();
+  stream_link(stream, sim_current());
+  return stream;
+}
+
+static struct stream *stream_named(cuStream handle) {
+  if (is_legacy(handle))
+    return &sim_current()->legacy;
+  if ((uintptr_t)handle == UMEMI_CU_PER_THREAD)
+    return stream_of_thread();
+  return sim_object(handle, OBJECT_STREAM);
+}
+
+cuCode sim_stream_find(cuStream handle, struct stream **stream_out) {
+  *stream_out = stream_named(handle);
+  return *stream_out ? UMEMI_CUDA_SUCCESS : sim_dead("stream", handle);
+}
+
+cuCode sim_stream(cuStream handle, struct stream **stream_out) {
+  cuCode code = sim_stream_find(handle, stream_out);
+  if (code)
+    return code;
+  if ((*stream_out)->capture > 1)
+    return UMEMI_CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
+  return is_legacy(handle) ? sim_capture_legacy((*stream_out)->context->device)
+                           : UMEMI_CUDA_SUCCESS;
 }
 
 static void stream_unlink(struct stream *stream) {
@@ -47,16 +65,20 @@ static void stream_unlink(struct stream *stream) {
   free(stream);
 }
 
+cuStream sim_stream_new(struct context *context, bool non_blocking) {
+  struct stream *stream = sim_new(sizeof *stream);
+  stream->non_blocking = non_blocking;
+  sim_object_add(&stream->object, OBJECT_STREAM, SIMCU_STREAMS);
+  stream_link(stream, context);
+  context->stream_count++;
+  return (cuStream)stream->object.handle;
+}
+
 cuCode cuStreamCreate(cuStream *stream_out, unsigned flags) {
   ENTER(cuStreamCreate, IN_CONTEXT);
   if (flags > UMEMI_CU_STREAM_NON_BLOCKING)
     return sim_leave(UMEMI_CUDA_ERROR_INVALID_VALUE);
-  struct stream *stream = sim_new(sizeof *stream);
-  stream->non_blocking = flags;
-  sim_object_add(&stream->object, OBJECT_STREAM, SIMCU_STREAMS);
-  stream_link(stream, sim_current());
-  stream->context->stream_count++;
-  *stream_out = (cuStream)stream->object.handle;
+  *stream_out = sim_stream_new(sim_current(), flags);
   return sim_leave(UMEMI_CUDA_SUCCESS);
 }
 
@@ -72,8 +94,8 @@ static void streams_reap(struct context *context) {
 
 void sim_stream_end(struct stream *stream) {
   struct context *context = stream->context;
-  if (!stream->destroyed) {
-    sim_capture_end(stream);
+  sim_capture_end(stream);
+  if (!stream->destroyed && !stream->thread) {
     sim_object_remove(&stream->object);
     context->stream_count--;
   }
@@ -84,10 +106,8 @@ void sim_stream_end(struct stream *stream) {
 cuCode cuStreamDestroy_v2(cuStream stream) {
   ENTER(cuStreamDestroy_v2, IN_CONTEXT);
   struct stream *found = sim_object(stream, OBJECT_STREAM);
-  if (!found) {
-    sim_violation("stream %#zx is not live", (size_t)stream);
-    return sim_leave(UMEMI_CUDA_ERROR_INVALID_HANDLE);
-  }
+  if (!found)
+    return sim_leave(sim_dead("stream", stream));
   sim_stream_end(found);
   return sim_leave(UMEMI_CUDA_SUCCESS);
 }
@@ -134,10 +154,13 @@ cuCode cuStreamGetCtx(cuStream stream, cuContext *context_out) {
 
 static cuCode event_find(cuEvent handle, struct event **event_out) {
   *event_out = sim_object(handle, OBJECT_EVENT);
-  if (*event_out)
-    return UMEMI_CUDA_SUCCESS;
-  sim_violation("event %#zx is not live", (size_t)handle);
-  return UMEMI_CUDA_ERROR_INVALID_HANDLE;
+  return *event_out ? UMEMI_CUDA_SUCCESS : sim_dead("event", handle);
+}
+
+void sim_event_end(struct event *event) {
+  sim_object_remove(&event->object);
+  sim_op_drop(event->last);
+  free(event);
 }
 
 cuCode cuEventCreate(cuEvent *event_out, unsigned flags) {
@@ -155,12 +178,9 @@ cuCode cuEventDestroy_v2(cuEvent event) {
   ENTER(cuEventDestroy_v2, IN_CONTEXT);
   struct event *found;
   cuCode code = event_find(event, &found);
-  if (code)
-    return sim_leave(code);
-  sim_object_remove(&found->object);
-  sim_op_drop(found->last);
-  free(found);
-  return sim_leave(UMEMI_CUDA_SUCCESS);
+  if (!code)
+    sim_event_end(found);
+  return sim_leave(code);
 }
 
 static cuCode event_record(struct event *event, struct stream *stream) {

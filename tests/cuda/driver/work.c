@@ -85,6 +85,8 @@ static cuCode op_move(struct op *op) {
                   sim_symbol(op->function));
     return UMEMI_CUDA_ERROR_ILLEGAL_ADDRESS;
   }
+  if (op->is_lost)
+    return UMEMI_CUDA_SUCCESS;
   if (op->kind == OP_FILL)
     memset(sim_bytes(&op->dest), op->value, op->nbytes);
   else
@@ -116,6 +118,7 @@ static void op_unlink(struct op *op) {
 static void op_unuse(struct op *op) {
   if (!op_moves(op))
     return;
+  sim_device_rests(op->context->device);
   if (op->dest.block)
     sim_block_unuse(op->dest.block);
   if (op->src.block)
@@ -240,6 +243,7 @@ static void op_append(struct op *op) {
   queue.staged += op->staged ? op->nbytes : 0;
   if (!op_moves(op))
     return;
+  sim_device_runs(op->context->device);
   if (op->dest.block)
     sim_block_use(op->dest.block);
   if (op->src.block)

@@ -107,13 +107,36 @@ static void *alloc_elsewhere(void *context) {
   return &code;
 }
 
-static cuCode code_elsewhere(void) {
+static void *use_legacy_elsewhere(void *context) {
+  static cuCode code;
+  cuEvent done;
+  c.cu.CtxPushCurrent(context);
+  code = c.cu.EventCreate(&done, 0);
+  if (!code)
+    code = c.cu.EventRecord(done, NULL);
+  c.cu.EventDestroy(done);
+  c.cu.CtxPopCurrent(NULL);
+  return &code;
+}
+
+static void *wait_elsewhere(void *context) {
+  static cuCode code;
+  c.cu.CtxPushCurrent(context);
+  code = c.cu.CtxSynchronize();
+  c.cu.CtxPopCurrent(NULL);
+  return &code;
+}
+
+static cuCode code_of(void *(*run)(void *context), int device) {
   pthread_t thread;
   void *code;
-  assert_int_equal(pthread_create(&thread, NULL, alloc_elsewhere, primary[0]),
-                   0);
+  assert_int_equal(pthread_create(&thread, NULL, run, primary[device]), 0);
   assert_int_equal(pthread_join(thread, &code), 0);
   return *(cuCode *)code;
+}
+
+static cuCode code_elsewhere(void) {
+  return code_of(alloc_elsewhere, 0);
 }
 
 static void capture__in_global_mode_binds_other_threads(void **state) {
@@ -129,6 +152,53 @@ static void capture__in_global_mode_binds_other_threads(void **state) {
   ok(c.cu.StreamDestroy(lane));
 }
 
+static void capture__is_ended_by_the_devices_legacy_stream(void **state) {
+  (void)state;
+  cuStream lane = new_stream(0);
+  cuGraph graph;
+  for (cuCaptureMode mode = 0; mode < 3; mode++) {
+    ok(c.cu.StreamBeginCapture(lane, mode));
+    ok(code_of(use_legacy_elsewhere, 1));
+    ok(c.cu.StreamEndCapture(lane, &graph));
+    ok(c.cu.StreamBeginCapture(lane, mode));
+    assert_int_equal(code_of(use_legacy_elsewhere, 0), 906);
+    fails(c.cu.StreamEndCapture(lane, &graph), STREAM_CAPTURE_INVALIDATED);
+  }
+  ok(c.cu.StreamDestroy(lane));
+}
+
+static void capture__is_ended_by_a_wait_for_its_device(void **state) {
+  (void)state;
+  cuStream lane = new_stream(1);
+  cuGraph graph;
+  for (cuCaptureMode mode = 0; mode < 3; mode++) {
+    ok(c.cu.StreamBeginCapture(lane, mode));
+    ok(code_of(wait_elsewhere, 1));
+    ok(c.cu.StreamEndCapture(lane, &graph));
+    ok(c.cu.StreamBeginCapture(lane, mode));
+    assert_int_equal(code_of(wait_elsewhere, 0), 900);
+    fails(c.cu.StreamEndCapture(lane, &graph), STREAM_CAPTURE_INVALIDATED);
+  }
+  ok(c.cu.StreamDestroy(lane));
+}
+
+static void capture__in_another_context_of_the_device_counts(void **state) {
+  (void)state;
+  cuContext own, popped;
+  cuCaptureStatus status;
+  cuGraph graph;
+  ok(c.cu.CtxCreate(&own, 0, 0));
+  cuStream lane = new_stream(0);
+  ok(c.cu.StreamBeginCapture(lane, UMEMI_CU_STREAM_CAPTURE_MODE_RELAXED));
+  ok(c.cu.CtxPopCurrent(&popped));
+  fails(c.cu.StreamIsCapturing(NULL, &status), STREAM_CAPTURE_IMPLICIT);
+  ok(c.cu.CtxPushCurrent(own));
+  assert_int_equal(capturing(lane), 1); /* to ask is no harm */
+  ok(c.cu.StreamEndCapture(lane, &graph));
+  ok(c.cu.StreamDestroy(lane));
+  ok(c.cu.CtxDestroy(own));
+}
+
 int capture_part(void) {
   struct CMUnitTest const tests[] = {
       in_contexts(capture__throws_its_work_away),
@@ -137,6 +207,9 @@ int capture_part(void) {
       in_contexts(capture__of_blocking_streams_forbids_the_legacy_one),
       in_contexts(capture__keeps_its_events_to_itself),
       in_contexts(capture__in_global_mode_binds_other_threads),
+      in_contexts(capture__is_ended_by_the_devices_legacy_stream),
+      in_contexts(capture__is_ended_by_a_wait_for_its_device),
+      in_contexts(capture__in_another_context_of_the_device_counts),
   };
   return cmocka_run_group_tests_name("capture", tests, NULL, NULL);
 }

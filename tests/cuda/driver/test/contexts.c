@@ -117,6 +117,45 @@ static void freed_on(int device, cuAddress adr) {
   ok(c.cu.CtxPopCurrent(NULL));
 }
 
+static void peers__need_access_for_any_use_of_their_memory(void **state) {
+  (void)state;
+  cuAddress there = allocated_on(1, 8);
+  fails(c.cu.MemsetD8Async(there, 1, 8, NULL), INVALID_VALUE);
+  violates("of device 1 without peer access from device 0");
+  fails(c.cu.MemsetD8(there, 1, 8), INVALID_VALUE);
+  violates("without peer access");
+  fails(c.cu.MemcpyHtoD(there, host, 8), INVALID_VALUE);
+  violates("without peer access");
+  fails(c.cu.MemcpyDtoHAsync(host, there, 8, NULL), INVALID_VALUE);
+  violates("without peer access");
+  ok(c.cu.CtxEnablePeerAccess(primary[1], 0));
+  ok(c.cu.MemsetD8(there, 1, 8));
+  ok(c.cu.MemcpyDtoH(host, there, 8));
+  assert_int_equal(host[7], 1);
+  ok(c.cu.CtxDisablePeerAccess(primary[1]));
+  fails(c.cu.CtxDisablePeerAccess(primary[1]), PEER_ACCESS_NOT_ENABLED);
+  fails(c.cu.MemcpyDtoH(host, there, 8), INVALID_VALUE);
+  violates("without peer access");
+  freed_on(1, there);
+}
+
+static void peers__are_contexts_and_not_devices(void **state) {
+  (void)state;
+  cuContext own;
+  cuAddress there = allocated_on(1, 8);
+  ok(c.cu.CtxEnablePeerAccess(primary[1], 0));
+  ok(c.cu.CtxCreate(&own, 0, 0));
+  fails(c.cu.MemsetD8(there, 1, 8), INVALID_VALUE);
+  violates("without peer access");
+  ok(c.cu.CtxDestroy(own));
+  ok(c.cu.MemsetD8(there, 1, 8));
+  ok(c.cu.CtxSynchronize());
+  freed_on(1, there);
+  ok(c.cu.DevicePrimaryCtxRelease(1)); /* its access ends with it */
+  ok(c.cu.DevicePrimaryCtxRetain(&primary[1], 1));
+  ok(c.cu.CtxEnablePeerAccess(primary[1], 0));
+}
+
 static void copy_to_peer(void) {
   cuAddress here = allocated_on(0, NBYTES), there = allocated_on(1, NBYTES);
   ok(c.cu.MemsetD8(here, 6, NBYTES));
@@ -136,6 +175,31 @@ static void peers__copy_with_and_without_access(void **state) {
   each_mode(copy_to_peer);
   ok(c.cu.CtxEnablePeerAccess(primary[1], 0));
   each_mode(copy_to_peer);
+}
+
+/* What a copy there makes of a byte. */
+static int byte_after_copy(cuAddress there, cuAddress here) {
+  ok(c.cu.MemcpyPeer(there, primary[1], here, primary[0], 8));
+  c.sim.finish();
+  return byte_at(there);
+}
+
+static void peers__may_lose_what_goes_directly(void **state) {
+  (void)state;
+  cuAddress here = allocated_on(0, 8), there = allocated_on(1, 8);
+  ok(c.cu.MemsetD8(here, 6, 8));
+  c.sim.set_peer_drops(0, 1, 1);
+  assert_int_equal(byte_after_copy(there, here), 6);
+  ok(c.cu.CtxEnablePeerAccess(primary[1], 0));
+  ok(c.cu.MemsetD8(here, 7, 8));
+  assert_int_equal(byte_after_copy(there, here), 6);
+  ok(c.cu.MemcpyDtoD(there, here, 8));
+  ok(c.cu.CtxSynchronize());
+  assert_int_equal(byte_at(there), 6);
+  c.sim.set_peer_drops(0, 1, 0);
+  assert_int_equal(byte_after_copy(there, here), 7);
+  freed_on(0, here);
+  freed_on(1, there);
 }
 
 static void peers__need_access_or_their_contexts_for_copies(void **state) {
@@ -210,7 +274,10 @@ int contexts_part(void) {
       in_contexts(primary__contexts_are_released_once),
       in_contexts(primary__contexts_end_with_nothing_in_them),
       in_contexts(peers__are_enabled_once),
+      in_contexts(peers__need_access_for_any_use_of_their_memory),
+      in_contexts(peers__are_contexts_and_not_devices),
       in_contexts(peers__copy_with_and_without_access),
+      in_contexts(peers__may_lose_what_goes_directly),
       in_contexts(peers__need_access_or_their_contexts_for_copies),
       in_contexts(threads__may_call_at_the_same_time),
   };

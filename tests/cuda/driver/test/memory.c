@@ -70,7 +70,24 @@ static void memory__after_free_is_refused(void **state) {
   violates("is in no live block");
   fails(c.cu.MemFree(adr), INVALID_VALUE);
   violates("no block is live");
-  fails(c.cu.MemFree(0), INVALID_VALUE);
+}
+
+/* As driver 590.48.01 answers. */
+static void memory__of_no_bytes_is_no_error(void **state) {
+  (void)state;
+  void *ptr = host;
+  unsigned flags;
+  ok(c.cu.MemFree(0));
+  ok(c.cu.MemFreeHost(NULL));
+  ok(c.cu.MemHostAlloc(&ptr, 0, 0));
+  assert_null(ptr);
+  ok(c.cu.MemHostAlloc(&ptr, 8, 0));
+  ok(c.cu.MemHostGetFlags(&flags, ptr));
+  assert_int_equal(flags, UMEMI_CU_MEMHOSTALLOC_DEVICEMAP);
+  fails(c.cu.MemHostGetFlags(&flags, host), INVALID_VALUE);
+  fails(c.cu.MemHostUnregister(ptr), INVALID_VALUE);
+  fails(c.cu.MemHostUnregister(NULL), INVALID_VALUE);
+  ok(c.cu.MemFreeHost(ptr));
 }
 
 static void memory__freed_while_work_uses_it_is_a_violation(void **state) {
@@ -141,7 +158,7 @@ static void registered__ranges_do_not_overlap(void **state) {
   ok(c.cu.MemHostRegister(host + 100, 1000, 0));
   fails(c.cu.MemHostRegister(host + 1099, 2, 0),
         HOST_MEMORY_ALREADY_REGISTERED);
-  fails(c.cu.MemHostUnregister(host + 101), HOST_MEMORY_NOT_REGISTERED);
+  fails(c.cu.MemHostUnregister(host + 101), INVALID_VALUE);
   ok(c.cu.MemHostUnregister(host + 100));
   fails(c.cu.MemHostUnregister(host + 100), HOST_MEMORY_NOT_REGISTERED);
 }
@@ -182,6 +199,46 @@ static void managed__memory_is_the_hosts_when_the_device_is_idle(void **state) {
   assert_int_equal(in_child(touch_managed), SEGV);
 }
 
+static void managed__memory_is_all_closed_while_a_device_runs(void **state) {
+  (void)state;
+  int concurrent = UMEMI_CU_DEVICE_ATTRIBUTE_CONCURRENT_MANAGED_ACCESS;
+  cuAddress adr = allocated(NBYTES), later;
+  ok(c.cu.MemAllocManaged(&touched, NBYTES, UMEMI_CU_MEM_ATTACH_GLOBAL));
+  ok(c.cu.MemsetD8Async(adr, 3, NBYTES, NULL));
+  assert_int_equal(in_child(touch_managed), 0);
+  ok(c.cu.CtxSynchronize());
+  c.sim.set_attribute(0, concurrent, 0);
+  ok(c.cu.MemsetD8Async(adr, 3, NBYTES, NULL));
+  assert_int_equal(in_child(touch_managed), SEGV);
+  ok(c.cu.MemAllocManaged(&later, NBYTES, UMEMI_CU_MEM_ATTACH_GLOBAL));
+  c.sim.set_attribute(0, concurrent, 1); /* too late for what runs */
+  assert_int_equal(in_child(touch_managed), SEGV);
+  ok(c.cu.CtxSynchronize());
+  assert_int_equal(in_child(touch_managed), 0);
+  ok(c.cu.MemFree(touched));
+  touched = later;
+  assert_int_equal(in_child(touch_managed), 0);
+  ok(c.cu.MemFree(later));
+  ok(c.cu.MemFree(adr));
+}
+
+static void managed__memory_of_the_host_is_closed_by_its_use(void **state) {
+  (void)state;
+  int concurrent = UMEMI_CU_DEVICE_ATTRIBUTE_CONCURRENT_MANAGED_ACCESS;
+  cuAddress adr = allocated(NBYTES);
+  c.sim.set_attribute(0, concurrent, 0);
+  ok(c.cu.MemAllocManaged(&touched, NBYTES, UMEMI_CU_MEM_ATTACH_HOST));
+  ok(c.cu.MemsetD8Async(adr, 3, NBYTES, NULL));
+  assert_int_equal(in_child(touch_managed), 0);
+  ok(c.cu.MemsetD8Async(touched, 3, NBYTES, NULL));
+  assert_int_equal(in_child(touch_managed), SEGV);
+  ok(c.cu.CtxSynchronize());
+  assert_int_equal(in_child(touch_managed), 0);
+  c.sim.set_attribute(0, concurrent, 1);
+  ok(c.cu.MemFree(touched));
+  ok(c.cu.MemFree(adr));
+}
+
 static void managed__memory_may_be_unsupported(void **state) {
   (void)state;
   cuAddress adr;
@@ -207,6 +264,25 @@ static struct facts facts_of(cuAddress adr) {
   void *values[] = {&facts.type, &facts.managed, &facts.device, &facts.context};
   ok(c.cu.PointerGetAttributes(LENGTH(which), which, values, adr));
   return facts;
+}
+
+static void pointers__tell_where_their_block_is(void **state) {
+  (void)state;
+  cuAddress adr = allocated(NBYTES), start;
+  size_t nbytes;
+  unsigned long long first, second;
+  cuPointerAttribute which[] = {11, 12, 7};
+  void *values[] = {&start, &nbytes, &first};
+  ok(c.cu.PointerGetAttributes(3, which, values, adr + 5));
+  assert_true(start == adr);
+  assert_int_equal(nbytes, NBYTES);
+  ok(c.cu.MemFree(adr));
+  adr = allocated(NBYTES);
+  ok(c.cu.PointerGetAttribute(&second, 7, adr));
+  assert_true(first != second);
+  ok(c.cu.PointerGetAttributes(3, which, values, (uintptr_t)host));
+  assert_int_equal(nbytes, 0);
+  ok(c.cu.MemFree(adr));
 }
 
 static void pointers__tell_what_they_point_to(void **state) {
@@ -237,6 +313,7 @@ int memory_part(void) {
       in_contexts(memory__has_addresses_that_are_given_out_once),
       in_contexts(memory__is_rounded_up_to_512_and_no_further),
       in_contexts(memory__after_free_is_refused),
+      in_contexts(memory__of_no_bytes_is_no_error),
       in_contexts(memory__freed_while_work_uses_it_is_a_violation),
       in_contexts(memory__freed_in_another_devices_context_is_a_violation),
       in_contexts(memory__runs_out),
@@ -244,8 +321,11 @@ int memory_part(void) {
       in_contexts(registered__ranges_do_not_overlap),
       in_contexts(registered__memory_is_read_late),
       in_contexts(managed__memory_is_the_hosts_when_the_device_is_idle),
+      in_contexts(managed__memory_is_all_closed_while_a_device_runs),
+      in_contexts(managed__memory_of_the_host_is_closed_by_its_use),
       in_contexts(managed__memory_may_be_unsupported),
       in_contexts(pointers__tell_what_they_point_to),
+      in_contexts(pointers__tell_where_their_block_is),
   };
   return cmocka_run_group_tests_name("memory", tests, NULL, NULL);
 }

@@ -97,44 +97,6 @@ static void pools__may_be_unsupported(void **state) {
   fails(c.cu.MemPoolCreate(&made, &properties), INVALID_VALUE);
 }
 
-/* --- handles for other processes ------------------------------------------ */
-
-static void ipc__opens_within_the_process_if_it_may(void **state) {
-  (void)state;
-  cuAddress adr = allocated(NBYTES), opened, again;
-  cuIpcHandle handle;
-  ok(c.cu.MemsetD8(adr, 3, NBYTES)); /* is done in the shared bytes */
-  ok(c.cu.IpcGetMemHandle(&handle, adr + 10));
-  ok(c.cu.IpcOpenMemHandle(&opened, handle, 1));
-  ok(c.cu.IpcOpenMemHandle(&again, handle, 1));
-  assert_true(opened == again && opened != adr);
-  ok(c.cu.CtxSynchronize());
-  assert_int_equal(byte_at(opened), 3);
-  fails(c.cu.MemFree(opened), INVALID_VALUE);
-  violates("by the wrong function");
-  ok(c.cu.IpcCloseMemHandle(opened));
-  ok(c.cu.IpcCloseMemHandle(opened));
-  fails(c.cu.IpcCloseMemHandle(opened), INVALID_VALUE);
-  violates("is no opened handle");
-  c.sim.set_ipc_within(0);
-  fails(c.cu.IpcOpenMemHandle(&opened, handle, 1), INVALID_CONTEXT);
-  c.sim.set_ipc_within(1);
-  fails(c.cu.IpcOpenMemHandle(&opened, handle, 0), INVALID_VALUE);
-  ok(c.cu.MemFree(adr));
-}
-
-static void ipc__refuses_what_is_no_block_of_cuMemAlloc(void **state) {
-  (void)state;
-  unsigned char *ptr = pinned(8);
-  cuIpcHandle handle;
-  cuAddress opened;
-  fails(c.cu.IpcGetMemHandle(&handle, (uintptr_t)ptr), INVALID_VALUE);
-  fails(c.cu.IpcGetMemHandle(&handle, (uintptr_t)host), INVALID_VALUE);
-  memset(&handle, 0, sizeof handle);
-  fails(c.cu.IpcOpenMemHandle(&opened, handle, 1), INVALID_VALUE);
-  ok(c.cu.MemFreeHost(ptr));
-}
-
 int pools_part(void) {
   struct CMUnitTest const tests[] = {
       in_contexts(pools__free_in_the_order_of_streams),
@@ -142,8 +104,6 @@ int pools_part(void) {
       in_contexts(pools__find_uses_out_of_order),
       in_contexts(pools__live_as_long_as_their_blocks),
       in_contexts(pools__may_be_unsupported),
-      in_contexts(ipc__opens_within_the_process_if_it_may),
-      in_contexts(ipc__refuses_what_is_no_block_of_cuMemAlloc),
   };
   return cmocka_run_group_tests_name("pools", tests, NULL, NULL);
 }

@@ -25,6 +25,8 @@ void expect_violation(char const *part, char const *file, int line) {
 int driver_begin(void **state) {
   (void)state;
   c.sim.set_mode(SIMCU_LAZY, 1);
+  c.sim.set_chunks(0);
+  c.sim.set_ipc_within(0);
   ok(c.cu.Init(0));
   for (int i = 0; i < 2; i++)
     ok(c.cu.DevicePrimaryCtxRetain(&primary[i], i));

@@ -36,6 +36,11 @@ int failures_part(void);
 int contexts_part(void);
 int pools_part(void);
 int capture_part(void);
+int lives_part(void);
+int registered_part(void);
+int ipc_part(void);
+int chunks_part(void);
+int created_part(void);
 int rectangles_part(void);
 
 /* --- results ------------------------------------------------------------- */
