@@ -151,7 +151,7 @@ static void registered_parts__are_copied_in_long_rows(void **state) {
 static void registered_parts__past_the_end_of_a_block_are_errors(void **s) {
   (void)s;
   struct registered r;
-  need_simulation();
+  need_strict_memory();
   for (size_t i = 0; i < LENGTH(parts); i++) {
     struct parts const *of = &parts[i];
     unsigned char first = 0;

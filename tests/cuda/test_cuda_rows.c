@@ -308,7 +308,7 @@ static void rows__that_leave_the_block_are_index_errors(void **state) {
   struct shape const s = {16, 1000, 32, 40};
   umemCuda ctx;
   unsigned char *bytes = noise(6);
-  need_simulation();
+  need_strict_memory();
   assert_ok(umemCuda_ctor(&ctx, 0));
   uintptr_t adr = allocated(&ctx, 4096);
   assert_fails(&ctx, copy(&host, (uintptr_t)bytes, &ctx, adr, &s),
