@@ -58,24 +58,16 @@ static umemStatusType cuda_explain(struct umemiGpuState *cuda,
 static umemStatusType cuda_read(void *state, uintptr_t adr, void *out,
                                 size_t nbytes, umemError *error) {
   struct umemiGpuState *cuda = state;
-  struct umemiGpuRows rows = {.way = UMEMI_GPU_READ,
-                              .src = adr,
-                              .dest = (uintptr_t)out,
-                              .row = nbytes,
-                              .rows = 1};
-  umemStatusType status = umemi_gpu_move(cuda->gpu, cuda->after, &rows, error);
+  umemStatusType status =
+      umemi_gpu_read(cuda->gpu, cuda->after, adr, out, nbytes, error);
   return cuda_explain(cuda, status, adr, nbytes, error);
 }
 
 static umemStatusType cuda_write(void *state, uintptr_t adr, void const *in,
                                  size_t nbytes, umemError *error) {
   struct umemiGpuState *cuda = state;
-  struct umemiGpuRows rows = {.way = UMEMI_GPU_WRITE,
-                              .src = (uintptr_t)in,
-                              .dest = adr,
-                              .row = nbytes,
-                              .rows = 1};
-  umemStatusType status = umemi_gpu_move(cuda->gpu, cuda->after, &rows, error);
+  umemStatusType status =
+      umemi_gpu_write(cuda->gpu, cuda->after, adr, in, nbytes, error);
   return cuda_explain(cuda, status, adr, nbytes, error);
 }
 

@@ -241,7 +241,14 @@ void umemi_gpus_drop(void);
 
 /* gpucopy.c: copies between host memory and a GPU --------------------------*/
 
-/* Any rows of one READ or WRITE, of any size, in one visit. */
+/* Of any size, in one visit; */
+umemStatusType umemi_gpu_write(struct umemiGpu *gpu, umemiGpuStream after,
+                               uintptr_t adr, void const *in, size_t nbytes,
+                               umemError *error);
+umemStatusType umemi_gpu_read(struct umemiGpu *gpu, umemiGpuStream after,
+                              uintptr_t adr, void *out, size_t nbytes,
+                              umemError *error);
+/* and of any rows of a READ or WRITE. */
 umemStatusType umemi_gpu_move(struct umemiGpu *gpu, umemiGpuStream after,
                               struct umemiGpuRows const *rows,
                               umemError *error);

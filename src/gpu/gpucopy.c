@@ -409,3 +409,25 @@ umemStatusType umemi_gpu_move(struct umemiGpu *gpu, umemiGpuStream after,
   return done && status == umemOK ? status
                                   : copy_later(gpu, after, rows, status, error);
 }
+
+umemStatusType umemi_gpu_write(struct umemiGpu *gpu, umemiGpuStream after,
+                               uintptr_t adr, void const *in, size_t nbytes,
+                               umemError *error) {
+  struct umemiGpuRows row = {.way = UMEMI_GPU_WRITE,
+                             .src = (uintptr_t)in,
+                             .dest = adr,
+                             .row = nbytes,
+                             .rows = 1};
+  return umemi_gpu_move(gpu, after, &row, error);
+}
+
+umemStatusType umemi_gpu_read(struct umemiGpu *gpu, umemiGpuStream after,
+                              uintptr_t adr, void *out, size_t nbytes,
+                              umemError *error) {
+  struct umemiGpuRows row = {.way = UMEMI_GPU_READ,
+                             .src = adr,
+                             .dest = (uintptr_t)out,
+                             .row = nbytes,
+                             .rows = 1};
+  return umemi_gpu_move(gpu, after, &row, error);
+}
