@@ -209,6 +209,8 @@ static bool plane_can_be_filled(struct umemiPlane const *dest, size_t row) {
 }
 
 umemStatusType umemi_rows_packed(struct umemiRectangle *r, umemError *error) {
+  if (r->row == 0)
+    return umemOK;
   umemStatusType status = plane_begin(&r->src, umemRead, error);
   if (status != umemOK)
     return umemi_blame(error, "source", r->src.ctx);

@@ -388,8 +388,9 @@ static umemStatusType copy_later(struct umemiGpu *gpu, umemiGpuStream after,
                                  struct umemiGpuRows const *rows,
                                  umemStatusType refused, umemError *error) {
   struct umemiGpuTurn turn;
-  umemError later, *told = refused == umemOK ? error : &later;
-  umemStatusType status = umemi_gpu_begin(gpu, after, &turn, told);
+  umemError later;
+  umemStatusType status =
+      umemi_gpu_begin(gpu, after, &turn, refused == umemOK ? error : &later);
   if (status != umemOK)
     return refused == umemOK ? status : refused;
   status = refused == umemOK ? copy_in_turn(&turn, rows, error)
