@@ -24,7 +24,7 @@ static umemStatusType cuda_free(void *state, uintptr_t adr, size_t nbytes,
                                 umemError *error) {
   struct umemiGpuState *cuda = state;
   (void)nbytes;
-  if (!umemi_driver_is_usable(cuda->gpu->ops->driver))
+  if (!umemi_gpu_is_usable(cuda->gpu))
     return umemOK;
   if (cuda->pool)
     return umemi_gpu_pool_free(cuda, adr, error);
@@ -58,29 +58,21 @@ static umemStatusType cuda_explain(struct umemiGpuState *cuda,
 static umemStatusType cuda_read(void *state, uintptr_t adr, void *out,
                                 size_t nbytes, umemError *error) {
   struct umemiGpuState *cuda = state;
-  umemStatusType status =
-      umemi_gpu_read(cuda->gpu, cuda->after, adr, out, nbytes, error);
+  umemStatusType status = umemi_gpu_mem_read(cuda, adr, out, nbytes, error);
   return cuda_explain(cuda, status, adr, nbytes, error);
 }
 
 static umemStatusType cuda_write(void *state, uintptr_t adr, void const *in,
                                  size_t nbytes, umemError *error) {
   struct umemiGpuState *cuda = state;
-  umemStatusType status =
-      umemi_gpu_write(cuda->gpu, cuda->after, adr, in, nbytes, error);
+  umemStatusType status = umemi_gpu_mem_write(cuda, adr, in, nbytes, error);
   return cuda_explain(cuda, status, adr, nbytes, error);
 }
 
 static umemStatusType cuda_set(void *state, uintptr_t adr, int c, size_t nbytes,
                                umemError *error) {
   struct umemiGpuState *cuda = state;
-  struct umemiGpuTurn turn;
-  umemStatusType status = umemi_gpu_begin(cuda->gpu, cuda->after, &turn, error);
-  if (status != umemOK)
-    return status;
-  status = cuda->gpu->ops->set(adr, (unsigned char)c, nbytes, turn.lane->stream,
-                               error);
-  status = umemi_gpu_end(&turn, status, error);
+  umemStatusType status = umemi_gpu_mem_set(cuda, adr, c, nbytes, error);
   return cuda_explain(cuda, status, adr, nbytes, error);
 }
 
@@ -185,7 +177,8 @@ static umemStatusType cuda_begin_between(struct umemiGpuState const *src,
                                          struct umemiGpuState const *dest,
                                          struct umemiGpuTurn *turn,
                                          umemError *error) {
-  umemi_gpu_reach(src->gpu, dest->gpu);
+  if (src->peers || dest->peers)
+    umemi_gpu_reach(src->gpu, dest->gpu);
   umemStatusType status = umemi_gpu_begin(src->gpu, src->after, turn, error);
   if (status != umemOK)
     return status;
@@ -193,7 +186,8 @@ static umemStatusType cuda_begin_between(struct umemiGpuState const *src,
   return status == umemOK ? umemOK : umemi_gpu_end(turn, status, error);
 }
 
-/* The driver goes the way there is, directly or through the host. */
+/* The driver goes the way there is: directly with peer access, which the
+   program or a context with UMEM_CUDA_PEER enabled, else through the host. */
 static umemStatusType cuda_copy_between(struct umemiGpuState *from,
                                         uintptr_t src, struct umemiGpuState *to,
                                         uintptr_t dest, size_t nbytes,
@@ -215,20 +209,17 @@ static umemStatusType cuda_declined(struct umemiGpuState *dest,
   return status == umemOK ? UMEM_DECLINED : status;
 }
 
-static umemStatusType cuda_copy_peer(void *src_state, uintptr_t src_adr,
-                                     void *dest_state, uintptr_t dest_adr,
-                                     size_t nbytes, umemError *error) {
-  struct umemiGpuState *src = src_state, *dest = dest_state;
+static umemStatusType cuda_copy_one(struct umemiGpuState *src,
+                                    struct umemiGpuState *dest,
+                                    struct umemiGpuRows const *row,
+                                    umemError *error) {
   umemStatusType status = UMEM_DECLINED;
   if (src->gpu == dest->gpu)
-    status = cuda_copy_within(src, src_adr, dest, dest_adr, nbytes, error);
-  else if (umemi_apart(src_adr, dest_adr) >= nbytes) /* else memory of one of
-                                                        them, known to both */
-    status = cuda_copy_between(src, src_adr, dest, dest_adr, nbytes, error);
-  if (status == UMEM_DECLINED)
-    return cuda_declined(dest, error);
-  status = cuda_explain(src, status, src_adr, nbytes, error);
-  return cuda_explain(dest, status, dest_adr, nbytes, error);
+    status = cuda_copy_within(src, row->src, dest, row->dest, row->row, error);
+  else if (umemi_apart(row->src, row->dest) >= row->row) /* else memory of one
+                                                     of them, known to both */
+    status = cuda_copy_between(src, row->src, dest, row->dest, row->row, error);
+  return status == UMEM_DECLINED ? cuda_declined(dest, error) : status;
 }
 
 /* --- rows ----------------------------------------------------------------- */
@@ -249,25 +240,34 @@ static struct umemiGpuRows cuda_rows(struct umemRows const *rows,
                                .rows = rows->rows};
 }
 
+/* Rows between host memory and the device that has the address. */
+static umemStatusType cuda_move_rows(struct umemiGpuState *cuda, uintptr_t adr,
+                                     struct umemiGpuRows const *rows,
+                                     umemError *error) {
+  struct umemiGpuPlace place;
+  umemStatusType status = umemi_gpu_find(cuda, adr, &place, error);
+  if (status == umemOK)
+    status = umemi_gpu_move(place.at->gpu, place.at->after, rows, error);
+  return umemi_gpu_found(&place, status, error);
+}
+
 static umemStatusType cuda_read_2d(void *state, uintptr_t adr, void *out,
                                    struct umemRows const *rows,
                                    umemError *error) {
-  struct umemiGpuState *cuda = state;
   struct umemiGpuRows moved =
       cuda_rows(rows, UMEMI_GPU_READ, adr, (uintptr_t)out);
-  umemStatusType status = umemi_gpu_move(cuda->gpu, cuda->after, &moved, error);
-  return cuda_explain(cuda, status, adr, cuda_span(rows, rows->src_pitch),
+  umemStatusType status = cuda_move_rows(state, adr, &moved, error);
+  return cuda_explain(state, status, adr, cuda_span(rows, rows->src_pitch),
                       error);
 }
 
 static umemStatusType cuda_write_2d(void *state, uintptr_t adr, void const *in,
                                     struct umemRows const *rows,
                                     umemError *error) {
-  struct umemiGpuState *cuda = state;
   struct umemiGpuRows moved =
       cuda_rows(rows, UMEMI_GPU_WRITE, (uintptr_t)in, adr);
-  umemStatusType status = umemi_gpu_move(cuda->gpu, cuda->after, &moved, error);
-  return cuda_explain(cuda, status, adr, cuda_span(rows, rows->dest_pitch),
+  umemStatusType status = cuda_move_rows(state, adr, &moved, error);
+  return cuda_explain(state, status, adr, cuda_span(rows, rows->dest_pitch),
                       error);
 }
 
@@ -296,20 +296,53 @@ static umemStatusType cuda_rows_between(struct umemiGpuState *src,
   return umemi_gpu_end(&turn, status, error);
 }
 
+/* Each address is worked with on the device that has it. */
+static umemStatusType cuda_copy_placed(struct umemiGpuState *src,
+                                       struct umemiGpuState *dest,
+                                       struct umemiGpuRows const *rows,
+                                       umemError *error) {
+  if (rows->rows == 1)
+    return cuda_copy_one(src, dest, rows, error);
+  return src->gpu == dest->gpu ? cuda_rows_within(src, dest, rows, error)
+                               : cuda_rows_between(src, dest, rows, error);
+}
+
+static umemStatusType cuda_copy_found(struct umemiGpuState *src,
+                                      struct umemiGpuState *dest,
+                                      struct umemiGpuRows const *rows,
+                                      umemError *error) {
+  struct umemiGpuPlace from, to;
+  umemStatusType status = umemi_gpu_find(src, rows->src, &from, error);
+  if (status != umemOK)
+    return umemi_gpu_found(&from, status, error);
+  status = umemi_gpu_find(dest, rows->dest, &to, error);
+  if (status == umemOK)
+    status = cuda_copy_placed(from.at, to.at, rows, error);
+  status = umemi_gpu_found(&to, status, error);
+  return umemi_gpu_found(&from, status, error);
+}
+
+static umemStatusType cuda_copy_peer(void *src_state, uintptr_t src_adr,
+                                     void *dest_state, uintptr_t dest_adr,
+                                     size_t nbytes, umemError *error) {
+  struct umemiGpuRows row = {
+      .src = src_adr, .dest = dest_adr, .row = nbytes, .rows = 1};
+  umemStatusType status = cuda_copy_found(src_state, dest_state, &row, error);
+  status = cuda_explain(src_state, status, src_adr, nbytes, error);
+  return cuda_explain(dest_state, status, dest_adr, nbytes, error);
+}
+
 static umemStatusType cuda_copy_peer_2d(void *src_state, uintptr_t src_adr,
                                         void *dest_state, uintptr_t dest_adr,
                                         struct umemRows const *rows,
                                         umemError *error) {
-  struct umemiGpuState *src = src_state, *dest = dest_state;
   struct umemiGpuRows moved =
       cuda_rows(rows, UMEMI_GPU_WITHIN, src_adr, dest_adr);
-  umemStatusType status =
-      (src->gpu == dest->gpu ? cuda_rows_within
-                             : cuda_rows_between)(src, dest, &moved, error);
-  status = cuda_explain(src, status, src_adr, cuda_span(rows, rows->src_pitch),
-                        error);
-  return cuda_explain(dest, status, dest_adr, cuda_span(rows, rows->dest_pitch),
-                      error);
+  umemStatusType status = cuda_copy_found(src_state, dest_state, &moved, error);
+  status = cuda_explain(src_state, status, src_adr,
+                        cuda_span(rows, rows->src_pitch), error);
+  return cuda_explain(dest_state, status, dest_adr,
+                      cuda_span(rows, rows->dest_pitch), error);
 }
 
 /* --- where it is, and how it is moved ------------------------------------- */
@@ -400,8 +433,9 @@ static umemStatusType cuda_ctor(umemCuda *ctx, int device,
                               .vtbl = &cuda_vtbl,
                               .device = device,
                               .flags = options->flags,
-                              .known = UMEM_CUDA_POOL,
+                              .known = UMEM_CUDA_POOL | UMEM_CUDA_PEER,
                               .pooled = options->flags & UMEM_CUDA_POOL,
+                              .peers = options->flags & UMEM_CUDA_PEER,
                               .after = options->stream};
   return umemi_gpu_ctor(ctx, &plan, error);
 }

@@ -103,8 +103,11 @@ typedef struct cuPeerRows {
   X(ERROR_NO_DEVICE, 100)                                                      \
   X(ERROR_INVALID_DEVICE, 101)                                                 \
   X(ERROR_INVALID_CONTEXT, 201)                                                \
+  X(ERROR_ALREADY_MAPPED, 208)                                                 \
   X(ERROR_ECC_UNCORRECTABLE, 214)                                              \
   X(ERROR_PEER_ACCESS_UNSUPPORTED, 217)                                        \
+  X(ERROR_NVLINK_UNCORRECTABLE, 220)                                           \
+  X(ERROR_CONTAINED, 226)                                                      \
   X(ERROR_INVALID_HANDLE, 400)                                                 \
   X(ERROR_NOT_FOUND, 500)                                                      \
   X(ERROR_NOT_READY, 600)                                                      \
@@ -112,6 +115,7 @@ typedef struct cuPeerRows {
   X(ERROR_LAUNCH_TIMEOUT, 702)                                                 \
   X(ERROR_PEER_ACCESS_ALREADY_ENABLED, 704)                                    \
   X(ERROR_PEER_ACCESS_NOT_ENABLED, 705)                                        \
+  X(ERROR_CONTEXT_IS_DESTROYED, 709)                                           \
   X(ERROR_ASSERT, 710)                                                         \
   X(ERROR_HOST_MEMORY_ALREADY_REGISTERED, 712)                                 \
   X(ERROR_HOST_MEMORY_NOT_REGISTERED, 713)                                     \
@@ -121,14 +125,17 @@ typedef struct cuPeerRows {
   X(ERROR_INVALID_ADDRESS_SPACE, 717)                                          \
   X(ERROR_INVALID_PC, 718)                                                     \
   X(ERROR_LAUNCH_FAILED, 719)                                                  \
+  X(ERROR_TENSOR_MEMORY_LEAK, 721)                                             \
   X(ERROR_NOT_PERMITTED, 800)                                                  \
   X(ERROR_NOT_SUPPORTED, 801)                                                  \
   X(ERROR_SYSTEM_NOT_READY, 802)                                               \
   X(ERROR_SYSTEM_DRIVER_MISMATCH, 803)                                         \
   X(ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE, 804)                                 \
+  X(ERROR_MPS_CLIENT_TERMINATED, 810)                                          \
   X(ERROR_STREAM_CAPTURE_UNSUPPORTED, 900)                                     \
   X(ERROR_STREAM_CAPTURE_INVALIDATED, 901)                                     \
   X(ERROR_STREAM_CAPTURE_IMPLICIT, 906)                                        \
+  X(ERROR_EXTERNAL_DEVICE, 911)                                                \
   X(ERROR_UNKNOWN, 999)
 
 /* X(name, number): CU_<name>, here UMEMI_CU_<name>. */
@@ -153,6 +160,7 @@ typedef struct cuPeerRows {
   X(MEMHOSTALLOC_DEVICEMAP, 2)                                                 \
   X(MEMHOSTALLOC_WRITECOMBINED, 4)                                             \
   X(MEMHOSTREGISTER_PORTABLE, 1)                                               \
+  X(MEMHOSTREGISTER_READ_ONLY, 8)                                              \
   X(MEM_ATTACH_GLOBAL, 1)                                                      \
   X(MEM_ATTACH_HOST, 2)                                                        \
   X(MEM_ALLOCATION_TYPE_PINNED, 1)                                             \
@@ -247,7 +255,7 @@ enum { UMEMI_CU_PER_THREAD = 2 }; /* CU_STREAM_PER_THREAD, as a number */
     (cuAddress * adr_out, cuIpcHandle handle, unsigned flags))                 \
   X(IpcCloseMemHandle, cuIpcCloseMemHandle, (cuAddress adr))
 
-/* What can be done without: functions of CUDA 11.2 to 11.4, and of rows, which
+/* What can be done without: functions of CUDA 11.2 to 12.0, and of rows, which
    stand-ins for the driver may lack. Missing ones are NULL. */
 #define UMEMI_CU_OPTIONAL(X)                                                   \
   X(MemPoolCreate, cuMemPoolCreate,                                            \
@@ -261,7 +269,8 @@ enum { UMEMI_CU_PER_THREAD = 2 }; /* CU_STREAM_PER_THREAD, as a number */
   X(DeviceGetUuid, cuDeviceGetUuid_v2, (cuUuid * uuid_out, cuDevice device))   \
   X(Memcpy2DAsync, cuMemcpy2DAsync_v2, (cuRows const *rows, cuStream stream))  \
   X(Memcpy3DPeerAsync, cuMemcpy3DPeerAsync,                                    \
-    (cuPeerRows const *rows, cuStream stream))
+    (cuPeerRows const *rows, cuStream stream))                                 \
+  X(CtxGetId, cuCtxGetId, (cuContext context, unsigned long long *id_out))
 
 #define UMEMI_CU_MEMBER(name, symbol, parameters)                              \
   cuCode(*(name)) parameters; /* NOLINT(bugprone-macro-parentheses) */

@@ -2,143 +2,7 @@
 /* The operations of a GPU by the CUDA driver API: one call each. */
 #include "cudriver.h"
 
-#include <ctype.h>
-
-/* --- devices and contexts ------------------------------------------------- */
-
-static umemStatusType cuda_count(int *count_out, umemError *error) {
-  return CUDA(DeviceGetCount, (count_out));
-}
-
-/* 0 of what the driver does not know. */
-static umemStatusType cuda_attribute(cuDevice device, int which, int *value_out,
-                                     umemError *error) {
-  cuCode code = umemi_cu()->DeviceGetAttribute(
-      value_out, (cuDeviceAttribute)which, device);
-  if (code == UMEMI_CUDA_SUCCESS)
-    return umemOK;
-  *value_out = 0;
-  return code == UMEMI_CUDA_ERROR_INVALID_VALUE
-             ? umemOK
-             : umemi_cu_failed(umemi_cu(), code, "cuDeviceGetAttribute", error);
-}
-
-/* What is asked of a device. */
-enum { ADDRESSING, MANAGED, POOLS, DOMAIN_ID, BUS, SLOT, ANSWERS };
-
-static umemStatusType cuda_ask(cuDevice device, int answers[ANSWERS],
-                               umemError *error) {
-  static int const which[ANSWERS] = {
-      [ADDRESSING] = UMEMI_CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING,
-      [MANAGED] = UMEMI_CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY,
-      [POOLS] = UMEMI_CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED,
-      [DOMAIN_ID] = UMEMI_CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID,
-      [BUS] = UMEMI_CU_DEVICE_ATTRIBUTE_PCI_BUS_ID,
-      [SLOT] = UMEMI_CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID};
-  umemStatusType status = umemOK;
-  for (int i = 0; status == umemOK && i < ANSWERS; i++)
-    status = cuda_attribute(device, which[i], &answers[i], error);
-  return status;
-}
-
-/* Its UUID, or, with a driver before 11.4, where it is plugged in. */
-static umemStatusType cuda_identify(cuDevice device, int const answers[ANSWERS],
-                                    unsigned char id[UMEMI_GPU_ID],
-                                    umemError *error) {
-  cuUuid uuid;
-  int const where[] = {answers[DOMAIN_ID], answers[BUS], answers[SLOT], 0};
-  _Static_assert(sizeof where == UMEMI_GPU_ID && sizeof uuid == UMEMI_GPU_ID,
-                 "either fills it");
-  memcpy(id, where, sizeof where);
-  if (!umemi_cu()->DeviceGetUuid)
-    return umemOK;
-  umemStatusType status = CUDA(DeviceGetUuid, (&uuid, device));
-  if (status == umemOK)
-    memcpy(id, &uuid, sizeof uuid);
-  return status;
-}
-
-/* The NUMA node that the device is nearest to: -1 where none is. */
-static int cuda_node(int const answers[ANSWERS]) {
-  char path[96], text[32];
-  snprintf(path, sizeof path, "/sys/bus/pci/devices/%04x:%02x:%02x.0/numa_node",
-           answers[DOMAIN_ID], answers[BUS], answers[SLOT]);
-  umemi_read_text(path, text, sizeof text);
-  return isdigit((unsigned char)text[0]) ? (int)umemi_bytes_of(text) : -1;
-}
-
-static bool cuda_has_pools(void) {
-  struct umemiCu const *cu = umemi_cu();
-  return cu->MemPoolCreate && cu->MemPoolDestroy && cu->MemPoolSetAttribute &&
-         cu->MemAllocFromPoolAsync && cu->MemFreeAsync;
-}
-
-static umemStatusType cuda_describe(int number, struct umemiGpuFacts *out,
-                                    umemError *error) {
-  cuDevice device;
-  size_t total = 0;
-  int answers[ANSWERS] = {0};
-  umemStatusType status = CUDA(DeviceGet, (&device, number));
-  if (status == umemOK)
-    status = CUDA(DeviceGetName, (out->name, (int)sizeof out->name, device));
-  if (status == umemOK)
-    status = CUDA(DeviceTotalMem, (&total, device));
-  if (status == umemOK)
-    status = cuda_ask(device, answers, error);
-  if (status == umemOK)
-    status = cuda_identify(device, answers, out->id, error);
-  if (status != umemOK)
-    return status;
-  out->total = total;
-  out->numa_node = cuda_node(answers);
-  out->unified_addressing = answers[ADDRESSING];
-  out->managed = answers[MANAGED];
-  out->pools = answers[POOLS] && cuda_has_pools();
-  return umemOK;
-}
-
-static umemStatusType cuda_retain(int number, umemiGpuContext *context_out,
-                                  umemError *error) {
-  cuDevice device;
-  cuContext context;
-  umemStatusType status = CUDA(DeviceGet, (&device, number));
-  if (status == umemOK)
-    status = CUDA(DevicePrimaryCtxRetain, (&context, device));
-  if (status == umemOK)
-    *context_out = context;
-  return status;
-}
-
-static umemStatusType cuda_release(int number, umemError *error) {
-  cuDevice device;
-  umemStatusType status = CUDA(DeviceGet, (&device, number));
-  return status == umemOK ? CUDA(DevicePrimaryCtxRelease, (device)) : status;
-}
-
-static umemStatusType cuda_can_peer(int number, int peer, bool *can_out,
-                                    umemError *error) {
-  int can = 0;
-  umemStatusType status = CUDA(DeviceCanAccessPeer, (&can, number, peer));
-  *can_out = can;
-  return status;
-}
-
-static umemStatusType cuda_enter(umemiGpuContext context, bool *pushed_out,
-                                 umemError *error) {
-  cuContext current = NULL;
-  umemStatusType status = CUDA(CtxGetCurrent, (&current));
-  *pushed_out = false;
-  if (status != umemOK || current == context)
-    return status;
-  status = CUDA(CtxPushCurrent, (context));
-  *pushed_out = status == umemOK;
-  return status;
-}
-
-static umemStatusType cuda_leave(bool pushed, umemError *error) {
-  cuContext ours;
-  return pushed ? CUDA(CtxPopCurrent, (&ours)) : umemOK;
-}
+/* --- peers ---------------------------------------------------------------- */
 
 static umemStatusType cuda_enable_peer(umemiGpuContext peer, umemError *error) {
   cuCode code = umemi_cu()->CtxEnablePeerAccess(peer, 0);
@@ -210,9 +74,21 @@ static umemStatusType cuda_host_free(uintptr_t adr, umemError *error) {
   return CUDA(MemFreeHost, ((void *)adr));
 }
 
-static umemStatusType cuda_pin(void *ptr, size_t nbytes, umemError *error) {
-  return CUDA(MemHostRegister,
-              (ptr, nbytes, UMEMI_CU_MEMHOSTREGISTER_PORTABLE));
+static umemStatusType cuda_pin(void *ptr, size_t nbytes, bool read_only,
+                               umemError *error) {
+  unsigned flags = UMEMI_CU_MEMHOSTREGISTER_PORTABLE;
+  if (read_only)
+    flags |= UMEMI_CU_MEMHOSTREGISTER_READ_ONLY;
+  return CUDA(MemHostRegister, (ptr, nbytes, flags));
+}
+
+/* The flags, or so much memory at once, were refused; others tell what is so in
+   any way: memory that is registered already, or a device that is broken. */
+static bool cuda_may_pin_otherwise(int64_t code) {
+  return code == UMEMI_CUDA_ERROR_INVALID_VALUE ||
+         code == UMEMI_CUDA_ERROR_OUT_OF_MEMORY ||
+         code == UMEMI_CUDA_ERROR_NOT_PERMITTED ||
+         code == UMEMI_CUDA_ERROR_NOT_SUPPORTED;
 }
 
 static umemStatusType cuda_unpin(uintptr_t adr, umemError *error) {
@@ -422,6 +298,11 @@ static umemStatusType cuda_ipc_export(uintptr_t adr,
   return status;
 }
 
+static void cuda_advise(umemError *error, char const *advice) {
+  size_t const used = strlen(error->text);
+  snprintf(error->text + used, sizeof error->text - used, "; %s", advice);
+}
+
 static umemStatusType cuda_ipc_open(unsigned char const bytes[UMEMI_GPU_IPC],
                                     uintptr_t *adr_out, umemError *error) {
   cuIpcHandle handle;
@@ -432,6 +313,10 @@ static umemStatusType cuda_ipc_open(unsigned char const bytes[UMEMI_GPU_IPC],
            (&adr, handle, UMEMI_CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS));
   if (status == umemOK)
     *adr_out = (uintptr_t)adr;
+  else if (error->native == UMEMI_CUDA_ERROR_ALREADY_MAPPED)
+    cuda_advise(error, "the program opened the memory itself, or an earlier "
+                       "block of that address is still open: destroy the "
+                       "context that imported it");
   return status;
 }
 
@@ -439,54 +324,61 @@ static umemStatusType cuda_ipc_close(uintptr_t adr, umemError *error) {
   return CUDA(IpcCloseMemHandle, (adr));
 }
 
-struct umemiGpuOps const umemi_cuda = {.name = "CUDA",
-                                       .driver = &umemi_cu_driver,
-                                       .load = umemi_cu_load,
-                                       .is_sticky = umemi_cu_is_sticky,
-                                       .count = cuda_count,
-                                       .describe = cuda_describe,
-                                       .retain = cuda_retain,
-                                       .release = cuda_release,
-                                       .can_peer = cuda_can_peer,
-                                       .enter = cuda_enter,
-                                       .leave = cuda_leave,
-                                       .enable_peer = cuda_enable_peer,
-                                       .relax = cuda_relax,
-                                       .restore = cuda_restore,
-                                       .stream_is_free = cuda_stream_is_free,
-                                       .alloc = cuda_alloc,
-                                       .free = cuda_free,
-                                       .free_bytes = cuda_free_bytes,
-                                       .host_alloc = cuda_host_alloc,
-                                       .host_free = cuda_host_free,
-                                       .pin = cuda_pin,
-                                       .unpin = cuda_unpin,
-                                       .managed_alloc = cuda_managed_alloc,
-                                       .is_pageable = cuda_is_pageable,
-                                       .block_of = cuda_block_of,
-                                       .stream_new = cuda_stream_new,
-                                       .stream_free = cuda_stream_free,
-                                       .stream_wait = cuda_stream_wait,
-                                       .stream_follow = cuda_stream_follow,
-                                       .stream_is_of = cuda_stream_is_of,
-                                       .event_new = cuda_event_new,
-                                       .event_free = cuda_event_free,
-                                       .event_record = cuda_event_record,
-                                       .event_wait = cuda_event_wait,
-                                       .set = cuda_set,
-                                       .write = cuda_write,
-                                       .read = cuda_read,
-                                       .write_now = cuda_write_now,
-                                       .read_now = cuda_read_now,
-                                       .copy = cuda_copy,
-                                       .copy_peer = cuda_copy_peer,
-                                       .pool_new = cuda_pool_new,
-                                       .pool_free = cuda_pool_free,
-                                       .pool_alloc = cuda_pool_alloc,
-                                       .pool_give = cuda_pool_give,
-                                       .ipc_export = cuda_ipc_export,
-                                       .ipc_open = cuda_ipc_open,
-                                       .ipc_close = cuda_ipc_close,
-                                       .copy_rows = umemi_cu_copy_rows,
-                                       .copy_rows_peer =
-                                           umemi_cu_copy_rows_peer};
+struct umemiGpuOps const umemi_cuda = {
+    .name = "CUDA",
+    .driver = &umemi_cu_driver,
+    .load = umemi_cu_load,
+    .is_sticky = umemi_cu_is_sticky,
+    .count = umemi_cuda_count,
+    .describe = umemi_cuda_describe,
+    .managed_is_shared = umemi_cuda_managed_is_shared,
+    .retain = umemi_cuda_retain,
+    .release = umemi_cuda_release,
+    .is_active = umemi_cuda_is_active,
+    .is_alive = umemi_cuda_is_alive,
+    .current = umemi_cuda_current,
+    .device_of_stream = umemi_cuda_device_of_stream,
+    .device_of = umemi_cuda_device_of,
+    .can_peer = umemi_cuda_can_peer,
+    .enter = umemi_cuda_enter,
+    .leave = umemi_cuda_leave,
+    .enable_peer = cuda_enable_peer,
+    .relax = cuda_relax,
+    .restore = cuda_restore,
+    .stream_is_free = cuda_stream_is_free,
+    .alloc = cuda_alloc,
+    .free = cuda_free,
+    .free_bytes = cuda_free_bytes,
+    .host_alloc = cuda_host_alloc,
+    .host_free = cuda_host_free,
+    .pin = cuda_pin,
+    .may_pin_otherwise = cuda_may_pin_otherwise,
+    .unpin = cuda_unpin,
+    .managed_alloc = cuda_managed_alloc,
+    .is_pageable = cuda_is_pageable,
+    .block_of = cuda_block_of,
+    .stream_new = cuda_stream_new,
+    .stream_free = cuda_stream_free,
+    .stream_wait = cuda_stream_wait,
+    .stream_follow = cuda_stream_follow,
+    .stream_is_of = cuda_stream_is_of,
+    .event_new = cuda_event_new,
+    .event_free = cuda_event_free,
+    .event_record = cuda_event_record,
+    .event_wait = cuda_event_wait,
+    .set = cuda_set,
+    .write = cuda_write,
+    .read = cuda_read,
+    .write_now = cuda_write_now,
+    .read_now = cuda_read_now,
+    .copy = cuda_copy,
+    .copy_peer = cuda_copy_peer,
+    .pool_new = cuda_pool_new,
+    .pool_free = cuda_pool_free,
+    .pool_alloc = cuda_pool_alloc,
+    .pool_give = cuda_pool_give,
+    .ipc_export = cuda_ipc_export,
+    .ipc_open = cuda_ipc_open,
+    .ipc_close = cuda_ipc_close,
+    .copy_rows = umemi_cu_copy_rows,
+    .copy_rows_peer = umemi_cu_copy_rows_peer};

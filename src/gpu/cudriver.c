@@ -46,13 +46,30 @@ static umemStatusType cuda_open(struct umemiCu *table, umemError *error) {
 
 /* --- results -------------------------------------------------------------- */
 
+/* After these the driver answers the same to all that follows: the list is that
+   of its documentation, and what ends a context by its nature. */
 bool umemi_cu_is_sticky(int64_t code) {
-  return code == UMEMI_CUDA_ERROR_ECC_UNCORRECTABLE ||
-         code == UMEMI_CUDA_ERROR_ILLEGAL_ADDRESS ||
-         code == UMEMI_CUDA_ERROR_LAUNCH_TIMEOUT ||
-         code == UMEMI_CUDA_ERROR_ASSERT ||
-         (code >= UMEMI_CUDA_ERROR_HARDWARE_STACK_ERROR &&
-          code <= UMEMI_CUDA_ERROR_LAUNCH_FAILED);
+  switch (code) {
+  case UMEMI_CUDA_ERROR_ECC_UNCORRECTABLE:
+  case UMEMI_CUDA_ERROR_NVLINK_UNCORRECTABLE:
+  case UMEMI_CUDA_ERROR_CONTAINED:
+  case UMEMI_CUDA_ERROR_ILLEGAL_ADDRESS:
+  case UMEMI_CUDA_ERROR_LAUNCH_TIMEOUT:
+  case UMEMI_CUDA_ERROR_CONTEXT_IS_DESTROYED:
+  case UMEMI_CUDA_ERROR_ASSERT:
+  case UMEMI_CUDA_ERROR_HARDWARE_STACK_ERROR:
+  case UMEMI_CUDA_ERROR_ILLEGAL_INSTRUCTION:
+  case UMEMI_CUDA_ERROR_MISALIGNED_ADDRESS:
+  case UMEMI_CUDA_ERROR_INVALID_ADDRESS_SPACE:
+  case UMEMI_CUDA_ERROR_INVALID_PC:
+  case UMEMI_CUDA_ERROR_LAUNCH_FAILED:
+  case UMEMI_CUDA_ERROR_TENSOR_MEMORY_LEAK:
+  case UMEMI_CUDA_ERROR_MPS_CLIENT_TERMINATED:
+  case UMEMI_CUDA_ERROR_EXTERNAL_DEVICE:
+    return true;
+  default:
+    return false;
+  }
 }
 
 /* What a caller can do about it. */

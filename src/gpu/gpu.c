@@ -1,105 +1,37 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The GPUs of this process: each with its primary context, which the rest of
- * the program shares, and streams of ours, which wait for nobody by themselves.
- * A call is in the context while it works, and leaves the thread as it was.
+ * Work on a GPU, in streams of the library, which wait for nothing by
+ * themselves. A call is in the context while it works, and leaves the thread as
+ * it was.
  */
 #include "gpu.h"
 
-/* --- devices -------------------------------------------------------------- */
-
-static _Atomic(struct umemiGpu *) gpus[UMEMI_GPU_MAX];
-
-static umemStatusType gpu_check_number(struct umemiGpuOps const *ops,
-                                       int number, umemError *error) {
-  int count = 0;
-  umemStatusType status = ops->load(error);
-  if (status == umemOK)
-    status = ops->count(&count, error);
-  if (status != umemOK)
-    return status;
-  if (count == 0)
-    return umem_error_fill(error, umemNotSupportedError, 0, 0,
-                           "the %s driver has no device", ops->name);
-  if (number >= 0 && number < count && number < UMEMI_GPU_MAX)
-    return umemOK;
-  return umem_error_fill(error, umemIndexError, 0, 0, "there are %d %s devices",
-                         count, ops->name);
-}
-
-/* The context is retained once, and never given back: what is allocated in it
-   would end with the last one that gives it back. */
-static umemStatusType gpu_begin(struct umemiGpu *gpu, umemError *error) {
-  struct umemiGpuOps const *ops = gpu->ops;
-  umemStatusType status = ops->describe(gpu->number, &gpu->facts, error);
-  if (status == umemOK && !gpu->facts.unified_addressing)
-    return umem_error_fill(error, umemNotSupportedError, 0, 0,
-                           "the device has no unified addressing");
-  return status == umemOK ? ops->retain(gpu->number, &gpu->context, error)
-                          : status;
-}
-
-static umemStatusType gpu_new(struct umemiGpuOps const *ops, int number,
-                              struct umemiGpu **gpu_out, umemError *error) {
-  struct umemiGpu *gpu = umemi_os.calloc(1, sizeof *gpu), *other = NULL;
-  umemError ignored;
-  if (!gpu)
-    return umemi_no_memory(error, "a GPU", sizeof *gpu);
-  gpu->ops = ops;
-  gpu->number = number;
-  umemStatusType status = gpu_begin(gpu, error);
-  *gpu_out = gpu;
-  if (status != umemOK) {
-    free(gpu);
-  } else if (!atomic_compare_exchange_strong(&gpus[number], &other, gpu)) {
-    ops->release(number, &ignored); /* another thread's was first */
-    free(gpu);
-    *gpu_out = other;
-  }
-  return status;
-}
-
-umemStatusType umemi_gpu_open(struct umemiGpuOps const *ops, int number,
-                              struct umemiGpu **gpu_out, umemError *error) {
-  umemStatusType status = gpu_check_number(ops, number, error);
-  if (status != umemOK)
-    return status;
-  *gpu_out = atomic_load(&gpus[number]);
-  return *gpu_out ? umemOK : gpu_new(ops, number, gpu_out, error);
-}
-
-bool umemi_gpu_describe(struct umemiGpuOps const *ops, size_t index,
-                        umemDeviceInfo *info, umemError *error) {
-  struct umemiGpuFacts facts = {.total = 0};
-  struct umemiGpuVisit visit;
-  umemError ignored;
-  int number = index < INT_MAX ? (int)index : INT_MAX;
-  umemStatusType status = gpu_check_number(ops, number, error);
-  if (status == umemOK)
-    status = ops->describe(number, &facts, error);
-  if (status != umemOK)
-    return false;
-  memcpy(info->name, facts.name, sizeof info->name);
-  info->total_bytes = facts.total;
-  info->numa_node = facts.numa_node;
-  struct umemiGpu *gpu = atomic_load(&gpus[number]);
-  if (gpu && /* or a context would have to be made */
-      umemi_gpu_enter(gpu, &visit, &ignored) == umemOK) {
-    status = ops->free_bytes(&info->free_bytes, &ignored);
-    umemi_gpu_leave(&visit, status, &ignored);
-  }
-  return true;
-}
-
 /* --- visits --------------------------------------------------------------- */
+
+static umemStatusType gpu_say_lost(umemError *error) {
+  return umem_error_fill(
+      error, umemRuntimeError, 0, 0,
+      "the device was reset (cudaDeviceReset()), which ended "
+      "all that was on it: construct the context anew");
+}
+
+static umemStatusType gpu_make_current(struct umemiGpu *gpu, bool *pushed_out,
+                                       umemError *error) {
+  bool gone = atomic_load(&gpu->lost);
+  umemStatusType status = umemi_driver_guard(gpu->ops->driver, error);
+  if (status == umemOK && !gone)
+    status = gpu->ops->enter(gpu, pushed_out, &gone, error);
+  if (status != umemOK || !gone)
+    return status;
+  umemi_gpu_lose(gpu);
+  return gpu_say_lost(error);
+}
 
 umemStatusType umemi_gpu_enter(struct umemiGpu *gpu,
                                struct umemiGpuVisit *visit, umemError *error) {
   umemError ignored;
   *visit = (struct umemiGpuVisit){.gpu = gpu};
-  umemStatusType status = umemi_driver_guard(gpu->ops->driver, error);
-  if (status == umemOK)
-    status = gpu->ops->enter(gpu->context, &visit->pushed, error);
+  umemStatusType status = gpu_make_current(gpu, &visit->pushed, error);
   if (status != umemOK)
     return status;
   status = gpu->ops->relax(&visit->mode, error);
@@ -292,6 +224,7 @@ bool umemi_gpu_reach(struct umemiGpu *gpu, struct umemiGpu *peer) {
   if (umemi_gpu_leave(&visit, status, &ignored) != umemOK || !can)
     return false;
   atomic_fetch_or(&gpu->peers, bit);
+  atomic_fetch_or(&peer->reached_by, UINT64_C(1) << gpu->number);
   return true;
 }
 
@@ -329,25 +262,17 @@ void umemi_gpu_stage_give(struct umemiGpu *gpu, void *ptr, size_t nbytes) {
 
 /* --- drop ----------------------------------------------------------------- */
 
-static void gpu_drop(struct umemiGpu *gpu) {
-  struct umemiGpuVisit visit;
+void umemi_gpu_drop(struct umemiGpu *gpu) {
   umemError ignored;
-  if (umemi_gpu_enter(gpu, &visit, &ignored) == umemOK) {
-    void *kept;
-    while ((kept = umemi_kept_take(gpu->lanes, UMEMI_GPU_LANES)))
-      lane_free(gpu, kept);
-    while ((kept = umemi_kept_take(gpu->stages, UMEMI_GPU_STAGES)))
-      gpu->ops->host_free((uintptr_t)kept, &ignored);
-    umemi_gpu_leave(&visit, umemOK, &ignored);
-    gpu->ops->release(gpu->number, &ignored);
-  }
-  free(gpu);
+  void *kept;
+  while ((kept = umemi_kept_take(gpu->lanes, UMEMI_GPU_LANES)))
+    lane_free(gpu, kept);
+  while ((kept = umemi_kept_take(gpu->stages, UMEMI_GPU_STAGES)))
+    gpu->ops->host_free((uintptr_t)kept, &ignored);
 }
 
-void umemi_gpus_drop(void) {
-  for (size_t i = 0; i < UMEMI_GPU_MAX; i++) {
-    struct umemiGpu *gpu = atomic_exchange(&gpus[i], NULL);
-    if (gpu)
-      gpu_drop(gpu);
-  }
+void umemi_gpu_forget(struct umemiGpu *gpu) {
+  void *kept;
+  while ((kept = umemi_kept_take(gpu->lanes, UMEMI_GPU_LANES)))
+    free(kept);
 }

@@ -7,8 +7,9 @@
 #include "../internal.h"
 
 enum {
-  UMEMI_GPU_IPC = 64, /* bytes of a handle of the driver's */
-  UMEMI_GPU_ID = 16   /* that tell a device from all others */
+  UMEMI_GPU_SHARED = -2, /* for the number of a device */
+  UMEMI_GPU_IPC = 64,    /* bytes of a handle of the driver's */
+  UMEMI_GPU_ID = 16      /* that tell a device from all others */
 };
 
 /* What a GPU is. */
@@ -25,6 +26,8 @@ typedef void *umemiGpuContext;
 typedef void *umemiGpuStream; /* NULL: the one that all others wait for */
 typedef void *umemiGpuEvent;
 typedef void *umemiGpuPool;
+
+struct umemiGpu;
 
 /* Rows: a plain range is one. A driver's own copy of many has limits. */
 struct umemiGpuRows {
@@ -50,14 +53,31 @@ struct umemiGpuOps {
   umemStatusType (*count)(int *count_out, umemError *error);
   umemStatusType (*describe)(int number, struct umemiGpuFacts *out,
                              umemError *error);
-  umemStatusType (*retain)(int number, umemiGpuContext *context_out,
-                           umemError *error);
+  /* May the host use managed memory while the device works? */
+  umemStatusType (*managed_is_shared)(int number, bool *is_out,
+                                      umemError *error);
+  /* Fills in the context of the device, and which life of it this is. */
+  umemStatusType (*retain)(struct umemiGpu *gpu, umemError *error);
   umemStatusType (*release)(int number, umemError *error);
+  /* Does anybody retain the device's context? */
+  umemStatusType (*is_active)(int number, bool *is_out, umemError *error);
+  /* Is the life of the context that was retained not over? */
+  umemStatusType (*is_alive)(struct umemiGpu const *gpu, bool *is_out,
+                             umemError *error);
+  /* The device of this thread's current context, or -1. */
+  int (*current)(void);
+  /* The device that the stream belongs to. */
+  umemStatusType (*device_of_stream)(umemiGpuStream stream, int *number_out,
+                                     umemError *error);
+  /* The device whose memory this is; -1: it is not memory of a device;
+     UMEMI_GPU_SHARED: it is that of all. */
+  umemStatusType (*device_of)(uintptr_t adr, int *number_out, umemError *error);
   umemStatusType (*can_peer)(int number, int peer, bool *can_out,
                              umemError *error);
-  /* Is this thread's current context; *pushed_out: it was not before. */
-  umemStatusType (*enter)(umemiGpuContext context, bool *pushed_out,
-                          umemError *error);
+  /* Makes the context current in this thread; *pushed_out: it was not before;
+   *gone_out: its life is over, and nothing is pushed. */
+  umemStatusType (*enter)(struct umemiGpu const *gpu, bool *pushed_out,
+                          bool *gone_out, umemError *error);
   umemStatusType (*leave)(bool pushed, umemError *error);
   /* Of kernels of the current context on memory of another; once more is no
      error. */
@@ -76,7 +96,10 @@ struct umemiGpuOps {
   umemStatusType (*host_alloc)(size_t nbytes, bool write_combined,
                                void **ptr_out, umemError *error);
   umemStatusType (*host_free)(uintptr_t adr, umemError *error);
-  umemStatusType (*pin)(void *ptr, size_t nbytes, umemError *error);
+  umemStatusType (*pin)(void *ptr, size_t nbytes, bool read_only,
+                        umemError *error);
+  /* After a failure of pin(): may the same memory be pinned in another way? */
+  bool (*may_pin_otherwise)(int64_t code);
   umemStatusType (*unpin)(uintptr_t adr, umemError *error);
   umemStatusType (*managed_alloc)(size_t nbytes, bool host_first,
                                   uintptr_t *adr_out, umemError *error);
@@ -149,8 +172,6 @@ struct umemiGpuOps {
 
 extern struct umemiGpuOps const umemi_cuda;
 
-/* gpu.c: the GPUs of this process ------------------------------------------*/
-
 /* A stream of ours, that waits for nobody, and what is staged through. */
 struct umemiGpuLane {
   umemiGpuStream stream;
@@ -167,25 +188,59 @@ enum {
   UMEMI_GPU_SLOT = 512 << 10 /* of a lane; it has two, if it needed them */
 };
 
-/* One device. Its context is kept until the process ends: others share it, and
-   memory of its blocks ends with it. */
+/* One life of a device's context: from when it was retained until it is
+   released, or the device is reset. */
 struct umemiGpu {
   struct umemiGpuOps const *ops;
-  int number;
+  int number, count; /* of all devices */
   umemiGpuContext context;
+  uint64_t life; /* differs from that of all other lives; 0: unknown */
   struct umemiGpuFacts facts;
   _Atomic(void *) lanes[UMEMI_GPU_LANES];   /* kept.c */
   _Atomic(void *) stages[UMEMI_GPU_STAGES]; /* pinned, of tuning's slot */
-  _Atomic uint64_t peers; /* bit k: it reaches the memory of device k */
-  atomic_int broken;      /* the first sticky code, or 0 */
+  _Atomic uint64_t peers;      /* bit k: it reaches the memory of device k */
+  _Atomic uint64_t reached_by; /* bit k: device k reaches its memory */
+  atomic_int broken;           /* the first sticky code, or 0 */
+  atomic_bool lost;            /* the device was reset */
+  size_t users;                /* contexts and pins; under gpus.c's lock */
 };
 
-/* IndexError for a number that is none. */
+/* gpus.c: which GPUs this process uses -------------------------------------*/
+
+/* Held for short, around calls of the driver, too; never with another. */
+void umemi_gpus_lock(void);
+void umemi_gpus_unlock(void);
+
+/* Begins a use of the device; the caller ends it by umemi_gpu_close().
+   IndexError for an invalid number. */
 umemStatusType umemi_gpu_open(struct umemiGpuOps const *ops, int number,
                               struct umemiGpu **gpu_out, umemError *error);
+/* The same of a device that is in use; else NULL. */
+struct umemiGpu *umemi_gpu_use(int number);
+/* Adds a use. */
+void umemi_gpu_keep(struct umemiGpu *gpu);
+/* The last one gives back what is kept, and releases the context. */
+umemStatusType umemi_gpu_close(struct umemiGpu *gpu, umemError *error);
+/* The device was reset: from now on it is left alone. */
+void umemi_gpu_lose(struct umemiGpu *gpu);
+/* May the driver be called, and is something of the device left? */
+bool umemi_gpu_is_usable(struct umemiGpu const *gpu);
+/* `status`, or umemOK after a reset, which took what was to be given back. */
+umemStatusType umemi_gpu_given(struct umemiGpu const *gpu,
+                               umemStatusType status);
 /* For umem_device_info(). */
 bool umemi_gpu_describe(struct umemiGpuOps const *ops, size_t index,
                         umemDeviceInfo *info, umemError *error);
+/* Where memory that is of no device is best allocated: on the device of the
+   thread's current context, else one that is in use, else one whose context is
+   active, else device 0; and how many devices there are, as far as the library
+   can use them. */
+umemStatusType umemi_gpus_choose(struct umemiGpuOps const *ops, int *number_out,
+                                 int *count_out, umemError *error);
+/* Gives back what is kept of devices that nothing uses any more. */
+void umemi_gpus_drop(void);
+
+/* gpu.c: visits and turns --------------------------------------------------*/
 
 /* The calling thread is in the device's context, and has the driver. */
 struct umemiGpuVisit {
@@ -229,15 +284,26 @@ umemStatusType umemi_gpu_order(struct umemiGpuTurn *turn, umemiGpuStream after,
 /* and after what is in another device's stream. */
 umemStatusType umemi_gpu_follow(struct umemiGpuTurn *turn, struct umemiGpu *gpu,
                                 umemiGpuStream after, umemError *error);
-/* Lets `gpu` reach the memory of `peer`, another one, if it can. */
+/* Enables peer access of `gpu` to the memory of `peer`, another one, if the
+   machine has it. */
 bool umemi_gpu_reach(struct umemiGpu *gpu, struct umemiGpu *peer);
 
 /* Pinned memory that copies are staged through, kept for the next one. */
 umemStatusType umemi_gpu_stage_take(struct umemiGpu *gpu, size_t nbytes,
                                     void **ptr_out, umemError *error);
 void umemi_gpu_stage_give(struct umemiGpu *gpu, void *ptr, size_t nbytes);
-/* Gives back what is kept of all, while nobody uses any. */
-void umemi_gpus_drop(void);
+/* Gives back the lanes and the staging that are kept, inside a visit; */
+void umemi_gpu_drop(struct umemiGpu *gpu);
+/* or, without the driver, the library's own memory of them. */
+void umemi_gpu_forget(struct umemiGpu *gpu);
+
+/* settle.c: what other devices still do ------------------------------------*/
+
+/* Waits for the default streams of all devices but this one whose context is
+   active: memory that all devices reach may be in use there. */
+umemStatusType umemi_gpu_settle_others(struct umemiGpu *gpu, umemError *error);
+/* The same for those that the library gave peer access to its memory. */
+umemStatusType umemi_gpu_settle_peers(struct umemiGpu *gpu, umemError *error);
 
 /* gpucopy.c: copies between host memory and a GPU --------------------------*/
 
@@ -271,17 +337,14 @@ umemStatusType umemi_gpu_rows_peer(struct umemiGpuTurn const *turn,
 
 enum { UMEMI_GPU_ALIGN = 256 }; /* of all blocks */
 
-/* Memory of another process, open until the context ends. */
-struct umemiGpuImport {
-  struct umemiGpuImport *next;
-  uintptr_t adr;
-};
+struct umemiGpuImport;
 
 struct umemiGpuState {
   struct umemiGpu *gpu;
   umemiGpuStream after; /* our work comes after it; NULL: the default one */
   umemiGpuPool pool;    /* or NULL */
   uint32_t flags;
+  bool peers;                     /* peer access may be enabled */
   uint64_t id;                    /* of the context: says which lock is ours */
   struct umemiGpuImport *imports; /* under it */
 };
@@ -290,9 +353,13 @@ struct umemiGpuState {
 struct umemiGpuPlan {
   struct umemiGpuOps const *ops;
   struct umemVtbl const *vtbl;
+  struct umemVtbl const *exclusive_vtbl; /* where the host may not touch managed
+                                            memory while a device works */
   int device;
+  bool any_device;       /* `device` is not set: the best one for host memory */
   uint32_t flags, known; /* of those that there are */
   bool pooled, managed;  /* and so the device has to be able to */
+  bool peers;
   umemiGpuStream after;
 };
 
@@ -314,6 +381,10 @@ umemStatusType umemi_gpu_give(struct umemiGpuState *own, umemiGpuGive *give,
                               uintptr_t adr, umemError *error);
 /* Waits for what the context's work comes after. */
 umemStatusType umemi_gpu_settle(struct umemiGpuState *own, umemError *error);
+/* The same for memory that all devices reach: in the context's stream, or in
+   the default streams of all of them. */
+umemStatusType umemi_gpu_settle_all(struct umemiGpuState *own,
+                                    umemError *error);
 /* The home of what is on a device; */
 umemSpace umemi_gpu_space(struct umemiGpu const *gpu);
 /* and the space of the addresses of all, which has no home: no two bytes have
@@ -326,6 +397,44 @@ umemStatusType umemi_gpu_pool_alloc(struct umemiGpuState *own, size_t nbytes,
                                     uintptr_t *adr_out, umemError *error);
 umemStatusType umemi_gpu_pool_free(struct umemiGpuState *own, uintptr_t adr,
                                    umemError *error);
+/* gpumemory.c: bytes at addresses of any device ----------------------------*/
+
+/* Where an address is worked with: on the device that has the memory. */
+struct umemiGpuPlace {
+  struct umemiGpuState *at;       /* the context's, or */
+  struct umemiGpuState elsewhere; /* of another device, which is in use for
+                                     this alone */
+};
+
+/* Finds the place; the caller ends it by umemi_gpu_found(). */
+umemStatusType umemi_gpu_find(struct umemiGpuState *own, uintptr_t adr,
+                              struct umemiGpuPlace *place_out,
+                              umemError *error);
+/* Returns `status`, or what ending it resulted in. */
+umemStatusType umemi_gpu_found(struct umemiGpuPlace *place,
+                               umemStatusType status, umemError *error);
+umemStatusType umemi_gpu_mem_read(struct umemiGpuState *own, uintptr_t adr,
+                                  void *out, size_t nbytes, umemError *error);
+umemStatusType umemi_gpu_mem_write(struct umemiGpuState *own, uintptr_t adr,
+                                   void const *in, size_t nbytes,
+                                   umemError *error);
+umemStatusType umemi_gpu_mem_set(struct umemiGpuState *own, uintptr_t adr,
+                                 int c, size_t nbytes, umemError *error);
+
+/* gpuimport.c: memory of other processes -----------------------------------*/
+
+/* Opens the handle, once in each life of a device, however often it is
+   imported; until the context ends. `length` is what the handle says. */
+umemStatusType umemi_gpu_import(struct umemiGpuState *own,
+                                unsigned char const handle[UMEMI_GPU_IPC],
+                                size_t length, uintptr_t *adr_out,
+                                umemError *error);
+/* Is the address in memory that was imported on this device? */
+bool umemi_gpu_has_imported(struct umemiGpu const *gpu, uintptr_t adr);
+/* Ends all imports of a context, inside a visit if `is_visited`, else without
+   the driver. */
+umemStatusType umemi_gpu_end_imports(struct umemiGpuState *own, bool is_visited,
+                                     umemError *error);
 
 /* gpuhandle.c: their memory, told to other processes -----------------------*/
 

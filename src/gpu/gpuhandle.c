@@ -54,63 +54,38 @@ umemStatusType umemi_gpu_export_handle(void *state, uintptr_t adr,
   return umemi_gpu_leave(&visit, status, error);
 }
 
-/* The driver opens what the other process has; that may be less by now. */
-static umemStatusType payload_open(struct umemiGpuState *own,
-                                   struct payload const *payload, size_t nbytes,
-                                   struct umemiGpuImport *import,
-                                   umemError *error) {
-  struct umemiGpuOps const *ops = own->gpu->ops;
-  uintptr_t start;
-  size_t length;
-  umemError ignored;
-  umemStatusType status = ops->ipc_open(payload->handle, &import->adr, error);
-  if (status != umemOK)
-    return status;
-  status = ops->block_of(import->adr, &start, &length, error);
-  if (status == umemOK &&
-      (length < payload->length || !payload_has(payload, nbytes)))
-    status = umem_error_fill(error, umemIndexError, 0, 0,
-                             "the block has %zu bytes, and not %" PRIu64,
-                             length, payload->length);
-  if (status != umemOK)
-    ops->ipc_close(import->adr, &ignored);
-  return status;
-}
-
-static umemStatusType
-payload_import(struct umemiGpuState *own, struct payload const *payload,
-               size_t nbytes, struct umemiGpuImport *import, umemError *error) {
-  struct umemiGpuVisit visit;
-  if (memcmp(payload->device, own->gpu->facts.id, sizeof payload->device) != 0)
+/* Memory of another device is reached by peer access, which a context asks
+   for. */
+static umemStatusType payload_check(struct umemiGpuState *own,
+                                    struct payload const *payload,
+                                    size_t nbytes, umemError *error) {
+  bool is_own =
+      memcmp(payload->device, own->gpu->facts.id, sizeof payload->device) == 0;
+  if (!is_own && !own->peers)
     return umem_error_fill(error, umemValueError, 0, 0,
-                           "the handle is of another device");
-  umemStatusType status = umemi_gpu_enter(own->gpu, &visit, error);
-  if (status != umemOK)
-    return status;
-  status = payload_open(own, payload, nbytes, import, error);
-  return umemi_gpu_leave_with(&visit, status, own->gpu->ops->ipc_close,
-                              import->adr, error);
+                           "the handle is of another device: import it in a "
+                           "context of that one, or of one with peer access "
+                           "(UMEM_CUDA_PEER)");
+  if (!payload_has(payload, nbytes))
+    return umem_error_fill(error, umemIndexError, 0, 0,
+                           "%zu bytes at %" PRIu64 " leave the handle's block "
+                           "of %" PRIu64 " bytes",
+                           nbytes, payload->offset, payload->length);
+  return umemOK;
 }
 
 /* The block stays open as long as the context lives. */
 umemStatusType umemi_gpu_import_handle(void *state, unsigned char const *bytes,
                                        size_t nbytes, uintptr_t *adr_out,
                                        umemError *error) {
-  struct umemiGpuState *own = state;
   struct payload payload;
-  struct umemiGpuImport *import = umemi_os.calloc(1, sizeof *import);
-  if (!import)
-    return umemi_no_memory(error, "an imported block", sizeof *import);
+  uintptr_t start = 0;
   memcpy(&payload, bytes, sizeof payload);
-  umemStatusType status = payload_import(own, &payload, nbytes, import, error);
-  if (status != umemOK) {
-    free(import);
-    return status;
-  }
-  *adr_out = import->adr + (uintptr_t)payload.offset;
-  umemi_lock(own->id);
-  import->next = own->imports;
-  own->imports = import;
-  umemi_unlock(own->id);
-  return umemOK;
+  umemStatusType status = payload_check(state, &payload, nbytes, error);
+  if (status == umemOK)
+    status = umemi_gpu_import(state, payload.handle, (size_t)payload.length,
+                              &start, error);
+  if (status == umemOK)
+    *adr_out = start + (uintptr_t)payload.offset;
+  return status;
 }

@@ -4,33 +4,22 @@
 
 /* --- life ----------------------------------------------------------------- */
 
-static bool state_is_usable(struct umemiGpuState const *own) {
-  return umemi_driver_is_usable(own->gpu->ops->driver);
-}
-
 /* What the context holds besides blocks. */
 static umemStatusType state_give_back(struct umemiGpuState *own,
                                       umemError *error) {
-  struct umemiGpuOps const *ops = own->gpu->ops;
-  umemStatusType first = umemOK;
   umemError later;
-  for (struct umemiGpuImport *import = own->imports; import;
-       import = import->next) {
-    umemStatusType status =
-        ops->ipc_close(import->adr, first == umemOK ? error : &later);
-    first = first == umemOK ? status : first;
-  }
+  umemStatusType first = umemi_gpu_end_imports(own, true, error);
   if (!own->pool)
     return first;
   umemStatusType status =
-      ops->pool_free(own->pool, first == umemOK ? error : &later);
+      own->gpu->ops->pool_free(own->pool, first == umemOK ? error : &later);
   return first == umemOK ? status : first;
 }
 
-/* As nobody will know of it afterwards, what fails before is tried twice. */
+/* The handles are lost afterwards, so entering is tried twice. */
 static umemStatusType state_close(struct umemiGpuState *own, umemError *error) {
   struct umemiGpuVisit visit;
-  if ((!own->pool && !own->imports) || !state_is_usable(own))
+  if ((!own->pool && !own->imports) || !umemi_gpu_is_usable(own->gpu))
     return umemOK;
   umemError ignored;
   umemStatusType status = umemi_gpu_enter(own->gpu, &visit, error);
@@ -43,22 +32,27 @@ static umemStatusType state_close(struct umemiGpuState *own, umemError *error) {
 /* Queued work may still use what is imported. */
 static umemStatusType state_settle(struct umemiGpuState *own,
                                    umemError *error) {
-  return own->imports && state_is_usable(own) ? umemi_gpu_settle(own, error)
-                                              : umemOK;
+  return own->imports && umemi_gpu_is_usable(own->gpu)
+             ? umemi_gpu_settle_all(own, error)
+             : umemOK;
 }
 
 umemStatusType umemi_gpu_dtor(void *state, umemError *error) {
+  static umemStatusType (*const steps[])(
+      struct umemiGpuState *, umemError *) = {state_settle, state_close};
   struct umemiGpuState *own = state;
+  umemStatusType first = umemOK;
   umemError later;
-  umemStatusType settled = state_settle(own, error);
-  umemStatusType status = state_close(own, settled == umemOK ? error : &later);
-  while (own->imports) {
-    struct umemiGpuImport *import = own->imports;
-    own->imports = import->next;
-    free(import);
+  for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+    umemStatusType status = steps[i](own, first == umemOK ? error : &later);
+    first = first == umemOK ? status : first;
   }
+  umemi_gpu_end_imports(own, false, &later);
+  first = umemi_gpu_given(own->gpu, first);
+  umemStatusType closed =
+      umemi_gpu_close(own->gpu, first == umemOK ? error : &later);
   free(own);
-  return settled == umemOK ? status : settled;
+  return first == umemOK ? closed : first;
 }
 
 /* Nothing can come after work that is not executed. */
@@ -91,6 +85,14 @@ umemStatusType umemi_gpu_settle(struct umemiGpuState *own, umemError *error) {
   return status == umemOK ? umemi_gpu_end(&turn, umemOK, error) : status;
 }
 
+umemStatusType umemi_gpu_settle_all(struct umemiGpuState *own,
+                                    umemError *error) {
+  umemStatusType status = umemi_gpu_settle(own, error);
+  return status == umemOK && !own->after
+             ? umemi_gpu_settle_others(own->gpu, error)
+             : status;
+}
+
 umemStatusType umemi_gpu_begin_anyway(struct umemiGpuState *own,
                                       struct umemiGpuTurn *turn,
                                       umemError *error) {
@@ -99,8 +101,19 @@ umemStatusType umemi_gpu_begin_anyway(struct umemiGpuState *own,
                           : umemi_gpu_begin(own->gpu, own->after, turn, error);
 }
 
-umemStatusType umemi_gpu_give(struct umemiGpuState *own, umemiGpuGive *give,
-                              uintptr_t adr, umemError *error) {
+/* A device that answers nothing but an earlier error uses nothing any more. */
+static umemStatusType state_settle_others(struct umemiGpuState *own,
+                                          umemError *error) {
+  umemStatusType status =
+      own->after ? umemOK : umemi_gpu_settle_others(own->gpu, error);
+  if (status != umemOK && !own->gpu->ops->is_sticky(error->native))
+    status = umemi_gpu_settle_others(own->gpu, error);
+  return status != umemOK && own->gpu->ops->is_sticky(error->native) ? umemOK
+                                                                     : status;
+}
+
+static umemStatusType state_give(struct umemiGpuState *own, umemiGpuGive *give,
+                                 uintptr_t adr, umemError *error) {
   struct umemiGpuOps const *ops = own->gpu->ops;
   struct umemiGpuTurn turn;
   umemError ignored;
@@ -112,6 +125,14 @@ umemStatusType umemi_gpu_give(struct umemiGpuState *own, umemiGpuGive *give,
       ops->stream_wait(turn.lane->stream, &ignored) == umemOK)
     status = give(adr, error);
   return umemi_gpu_end(&turn, status, error);
+}
+
+umemStatusType umemi_gpu_give(struct umemiGpuState *own, umemiGpuGive *give,
+                              uintptr_t adr, umemError *error) {
+  umemStatusType status = state_settle_others(own, error);
+  if (status == umemOK)
+    status = state_give(own, give, adr, error);
+  return umemi_gpu_given(own->gpu, status);
 }
 
 /* --- spaces --------------------------------------------------------------- */
@@ -143,7 +164,7 @@ static umemStatusType state_make_pool(struct umemiGpuState *own,
   return left;
 }
 
-/* Is the stream one of the device's? */
+/* Is the stream one of the device's primary context? */
 static umemStatusType state_check_stream(struct umemiGpuState *own,
                                          umemError *error) {
   struct umemiGpuVisit visit;
@@ -156,27 +177,87 @@ static umemStatusType state_check_stream(struct umemiGpuState *own,
   status =
       own->gpu->ops->stream_is_of(own->after, own->gpu->context, &ours, error);
   if (status == umemOK && !ours)
-    status = umem_error_fill(error, umemValueError, 0, 0,
-                             "the stream is not of the device, or is each "
-                             "thread's own");
+    status = umem_error_fill(
+        error, umemValueError, 0, 0,
+        "the stream is not of the primary context of device %d: it is of "
+        "another device, of a context of cuCtxCreate(), of a green context, or "
+        "CU_STREAM_PER_THREAD",
+        own->gpu->number);
   return umemi_gpu_leave(&visit, status, error);
 }
 
-static umemStatusType state_begin(struct umemiGpuState *own,
-                                  struct umemiGpuPlan const *plan,
-                                  umemError *error) {
-  umemStatusType status =
-      umemi_gpu_open(plan->ops, plan->device, &own->gpu, error);
-  if (status == umemOK)
-    status = state_check_stream(own, error);
-  if (status != umemOK)
-    return status;
-  if (plan->managed && !own->gpu->facts.managed)
+static umemStatusType state_check_device(struct umemiGpuState *own,
+                                         struct umemiGpuPlan const *plan,
+                                         umemError *error) {
+  umemStatusType status = state_check_stream(own, error);
+  if (status == umemOK && plan->managed && !own->gpu->facts.managed)
     return umem_error_fill(error, umemNotSupportedError, 0, 0,
                            "the device has no managed memory");
-  if (plan->pooled)
-    status = state_make_pool(own, error);
+  return status == umemOK && plan->pooled ? state_make_pool(own, error)
+                                          : status;
+}
+
+static umemStatusType state_begin_on(struct umemiGpuState *own, int device,
+                                     struct umemiGpuPlan const *plan,
+                                     umemError *error) {
+  umemError ignored;
+  umemStatusType status = umemi_gpu_open(plan->ops, device, &own->gpu, error);
+  if (status != umemOK)
+    return status;
+  status = state_check_device(own, plan, error);
+  if (status != umemOK)
+    umemi_gpu_close(own->gpu, &ignored);
   return status;
+}
+
+/* The device of the plan's stream. The question needs any context. */
+static umemStatusType plan_find_stream(struct umemiGpuPlan const *plan,
+                                       int *number, umemError *error) {
+  struct umemiGpu *gpu;
+  struct umemiGpuVisit visit;
+  umemError later;
+  umemStatusType status = umemi_gpu_open(plan->ops, *number, &gpu, error);
+  if (status != umemOK)
+    return status;
+  status = umemi_gpu_enter(gpu, &visit, error);
+  if (status == umemOK) {
+    status = plan->ops->device_of_stream(plan->after, number, error);
+    status = umemi_gpu_leave(&visit, status, error);
+  }
+  umemStatusType closed =
+      umemi_gpu_close(gpu, status == umemOK ? error : &later);
+  return status == umemOK ? closed : status;
+}
+
+/* Host memory can be had of any device: where the best one refuses, the next
+   one may not. */
+static umemStatusType state_begin_anywhere(struct umemiGpuState *own,
+                                           struct umemiGpuPlan const *plan,
+                                           umemError *error) {
+  int best = 0, count = 0;
+  umemError ignored;
+  umemStatusType status = umemi_gpus_choose(plan->ops, &best, &count, error);
+  if (status == umemOK && plan->after)
+    status = plan_find_stream(plan, &best, error);
+  if (status != umemOK)
+    return status;
+  status = state_begin_on(own, best, plan, error);
+  for (int i = 0; status != umemOK && !plan->after && i < count; i++)
+    if (i != best && state_begin_on(own, i, plan, &ignored) == umemOK)
+      return umemOK;
+  return status;
+}
+
+/* Does one of the devices forbid the host to touch managed memory while it
+   works? One that does not answer may. */
+static bool plan_is_exclusive(struct umemiGpuPlan const *plan,
+                              struct umemiGpu const *gpu) {
+  umemError ignored;
+  bool is_shared = true;
+  for (int i = 0; is_shared && plan->exclusive_vtbl && i < gpu->count; i++)
+    if (plan->ops->managed_is_shared(i, &is_shared, &ignored) != umemOK)
+      is_shared = false;
+  return !is_shared;
 }
 
 umemStatusType umemi_gpu_ctor(void *ctx, struct umemiGpuPlan const *plan,
@@ -190,70 +271,17 @@ umemStatusType umemi_gpu_ctor(void *ctx, struct umemiGpuPlan const *plan,
     return umemi_no_memory(error, "a CUDA context", sizeof *own);
   own->after = plan->after;
   own->flags = plan->flags;
+  own->peers = plan->peers;
   own->id = umemi_context(ctx)->id;
-  umemStatusType status = state_begin(own, plan, error);
-  if (status == umemOK)
-    umemi_ctor_end(ctx, plan->vtbl, own, own->gpu->facts.name, 0);
-  else
+  umemStatusType status = plan->any_device
+                              ? state_begin_anywhere(own, plan, error)
+                              : state_begin_on(own, plan->device, plan, error);
+  if (status != umemOK) {
     free(own);
-  return status;
-}
-
-/* --- memory of others ----------------------------------------------------- */
-
-/* The state of a context of CUDA; NULL, and a TypeError, of others. */
-static struct umemiGpuState *state_find(void const *ctx, umemError *error) {
-  if (umemi_need_live(ctx, "", error) != umemOK)
-    return NULL;
-  umemDeviceType type = umemi_context(ctx)->vtbl->type;
-  if (type == umemCudaDevice || type == umemCudaHostDevice ||
-      type == umemCudaManagedDevice)
-    return umemi_context(ctx)->state;
-  umem_error_fill(error, umemTypeError, 0, 0,
-                  "context is a %s, and not one of CUDA", umemi_name(ctx));
-  return NULL;
-}
-
-static umemStatusType state_pin(void const *ctx, uintptr_t adr, size_t nbytes,
-                                umemError *error) {
-  struct umemiGpuVisit visit;
-  struct umemiGpuState *own = state_find(ctx, error);
-  if (!own)
-    return error->type;
-  if (!adr || nbytes == 0)
-    return umem_error_fill(error, umemValueError, 0, 0, "there is no memory");
-  if (umemi_wraps(adr, nbytes))
-    return umem_error_fill(error, umemIndexError, 0, 0, "the range wraps");
-  umemStatusType status = umemi_gpu_enter(own->gpu, &visit, error);
-  if (status != umemOK)
     return status;
-  status = own->gpu->ops->pin((void *)adr, nbytes, error);
-  return umemi_gpu_leave_with(&visit, status, own->gpu->ops->unpin, adr, error);
-}
-
-umemStatusType umem_pin(void const *ctx, uintptr_t adr, size_t nbytes) {
-  struct umemiCall call;
-  umemi_begin(&call);
-  umemStatusType status = state_pin(ctx, adr, nbytes, &call.error);
-  return umemi_end(&call, status, ctx,
-                   "umem_pin(%s, 0x%" PRIxPTR ", %zu bytes)", umemi_name(ctx),
-                   adr, nbytes);
-}
-
-static umemStatusType state_unpin(void const *ctx, uintptr_t adr,
-                                  umemError *error) {
-  struct umemiGpuState *own = state_find(ctx, error);
-  if (!own)
-    return error->type;
-  if (!adr)
-    return umem_error_fill(error, umemValueError, 0, 0, "there is no memory");
-  return umemi_gpu_give(own, own->gpu->ops->unpin, adr, error);
-}
-
-umemStatusType umem_unpin(void const *ctx, uintptr_t adr) {
-  struct umemiCall call;
-  umemi_begin(&call);
-  umemStatusType status = state_unpin(ctx, adr, &call.error);
-  return umemi_end(&call, status, ctx, "umem_unpin(%s, 0x%" PRIxPTR ")",
-                   umemi_name(ctx), adr);
+  }
+  struct umemVtbl const *vtbl =
+      plan_is_exclusive(plan, own->gpu) ? plan->exclusive_vtbl : plan->vtbl;
+  umemi_ctor_end(ctx, vtbl, own, own->gpu->facts.name, 0);
+  return umemOK;
 }

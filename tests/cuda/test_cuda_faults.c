@@ -34,9 +34,9 @@ enum {
   CALLS_MAX = 2000,   /* of the driver in a program */
   WORK_MAX = 200,     /* operations that are executed in a program */
   SLOW_STEP = 29,     /* every so many points, where it is slow */
-  STEP = 5,           /* every so many calls of a program fail, */
-  STEP_AROUND = 19,   /* where more is around it, */
-  STEP_MODE = 7,      /* and in another mode than the first */
+  STEP = 7,           /* every so many calls of a program fail, */
+  STEP_AROUND = 31,   /* where more is around it, */
+  STEP_MODE = 5,      /* and in another mode than the first */
   COMPLAINTS_MAX = 30 /* that are printed */
 };
 
@@ -102,9 +102,10 @@ static enum kind kind;
 static enum around around;
 static cuStream users_stream, captured;
 static struct point now;
-static bool is_lost;      /* a device, to a sticky code */
-static bool giving;       /* something is given back now */
-static bool while_giving; /* it went wrong where something was */
+static bool is_lost;        /* a device, to a sticky code */
+static bool giving;         /* something is given back now */
+static bool while_giving;   /* it went wrong where something was */
+static bool while_choosing; /* or where a device was, of several that do */
 static unsigned complaints;
 static unsigned char in[ROOM], out[ROOM], want[ROOM];
 /* The symbols of the calls of a good run, from 1, as far as they are known. */
@@ -173,8 +174,9 @@ static bool names_function(char const *text, char const *symbol) {
    makes things faster, and what is tried again: giving back. */
 static bool may_be_survived(void) {
   static char const *const names[] = {
-      "cuDeviceGetAttribute",  "cuDeviceGetUuid_v2", "cuDeviceCanAccessPeer",
-      "cuCtxEnablePeerAccess", "cuMemGetInfo_v2",
+      "cuDeviceGetAttribute",    "cuDeviceGetUuid_v2", "cuDeviceCanAccessPeer",
+      "cuCtxEnablePeerAccess",   "cuMemGetInfo_v2",    "cuCtxGetId",
+      "cuMemGetAddressRange_v2", /* of imported memory */
   };
   for (size_t i = 0; i < LENGTH(names); i++)
     if (has_failed(names[i]))
@@ -182,7 +184,7 @@ static bool may_be_survived(void) {
   if (has_failed("cuMemAllocFromPoolAsync") &&
       now.code == UMEMI_CUDA_ERROR_OUT_OF_MEMORY)
     return true; /* is tried again where memory is short */
-  return giving || while_giving || now.scenario->declines ||
+  return giving || while_giving || while_choosing || now.scenario->declines ||
          now.scenario->program == lists_devices ||
          (kind != HOST && has_failed("cuMemHostAlloc"));
 }
@@ -323,8 +325,24 @@ static umemStatusType cuda_ctor(anyCuda *ctx, int device) {
   return umemCuda_ctor_ex(&ctx->cuda, device, &options);
 }
 
+/* Host memory can be had of the other device. */
+static void choosing(bool before) {
+  while_choosing |= !before && c.sim.injected();
+}
+
 static bool constructed(struct world *w, anyCuda *ctx, int device) {
-  return did(w, ctx, cuda_ctor(ctx, device));
+  bool before = c.sim.injected() != NULL;
+  umemStatusType status = cuda_ctor(ctx, device);
+  if (kind == HOST || kind == MANAGED)
+    choosing(before);
+  return did(w, ctx, status);
+}
+
+static bool constructed_pinned(struct world *w) {
+  bool before = c.sim.injected() != NULL;
+  umemStatusType status = umemCudaHost_ctor(&w->pinned, 0);
+  choosing(before);
+  return did(w, &w->pinned, status);
 }
 
 static bool allocated(struct world *w, void const *ctx, size_t nbytes,
@@ -438,7 +456,7 @@ static bool copies(struct world *w) {
 
 static bool copies_pinned(struct world *w) {
   uintptr_t adr, page;
-  bool ok = did(w, &w->pinned, umemCudaHost_ctor(&w->pinned, 0)) &&
+  bool ok = constructed_pinned(w) &&
             allocated(w, &w->pinned, w->nbytes, &page) &&
             began(w, &w->a, w->nbytes, &adr);
   if (!ok)
@@ -686,6 +704,20 @@ static void forgive(cuContext primary) {
   must(CtxPopCurrent(&context));
 }
 
+static bool is_active(int device) {
+  unsigned flags;
+  int active = 0;
+  must(DevicePrimaryCtxGetState(device, &flags, &active));
+  return active;
+}
+
+/* A context is released once, whatever comes of it. */
+static bool may_be_retained(void) {
+  char const *symbol = trace[now.k];
+  return goes_on() || (now.evil == EVIL_CALL && symbol &&
+                       strcmp(symbol, "cuDevicePrimaryCtxRelease_v2") == 0);
+}
+
 /* From here on the devices are like new. */
 static void around_end(void) {
   cuContext context;
@@ -695,10 +727,11 @@ static void around_end(void) {
     forgive(primaries[i]);
     must(DevicePrimaryCtxRelease(i));
   }
-  if (c.sim.live(SIMCU_RETAINS) > 0)
+  if (c.sim.live(SIMCU_RETAINS) > 0 && !may_be_retained())
     complain("a context is still retained", "");
-  while (c.sim.live(SIMCU_RETAINS) > 0 && !c.cu.DevicePrimaryCtxRelease(0))
-    continue;
+  for (int i = 0; i < 2; i++)
+    while (is_active(i))
+      must(DevicePrimaryCtxRelease(i));
   c.sim.forget();
 }
 
@@ -952,7 +985,7 @@ static void run_again_well(void) {
 static bool point_run(struct point point) {
   struct world w;
   now = point;
-  while_giving = false;
+  while_giving = while_choosing = false;
   around_begin();
   struct balance before = balance_take();
   uint64_t state = c.sim.stack_state();

@@ -7,7 +7,7 @@
 
 #define must(call) assert_int_equal(client.cu.call, UMEMI_CUDA_SUCCESS)
 
-enum { LITTLE = 1000, MUCH = 9 * MIB };
+enum { LITTLE = 1000, MUCH = 5 * MIB };
 
 static unsigned char *bytes, *copy; /* MUCH of each */
 
@@ -18,7 +18,7 @@ static void assert_comes_back(void const *ctx, size_t nbytes) {
   memset(copy, 0, nbytes);
   assert_ok(umem_copy_to(&host, (uintptr_t)bytes, ctx, adr, nbytes));
   assert_ok(umem_copy_to(ctx, adr, &host, (uintptr_t)copy, nbytes));
-  assert_memory_equal(bytes, copy, nbytes);
+  assert_int_equal(memcmp(bytes, copy, nbytes), 0);
   assert_ok(umem_free(ctx, adr));
 }
 
@@ -160,6 +160,13 @@ static void contexts__that_were_reset_end_without_harm(void **state) {
   live();
 }
 
+/* A retain of before the reset may be left, as releasing it could be to release
+   another's. */
+static void release_what_is_left(void) {
+  if (is_simulated() && client.sim.live(SIMCU_RETAINS))
+    must(DevicePrimaryCtxRelease(0));
+}
+
 /* The addresses may be somebody else's by now. */
 static void contexts__that_were_reset_leave_the_next_life_alone(void **state) {
   (void)state;
@@ -177,6 +184,8 @@ static void contexts__that_were_reset_leave_the_next_life_alone(void **state) {
   assert_true(all_bytes_are(copy, LITTLE, 5));
   assert_works(&after);
   assert_ok(umem_dtor(&after));
+  umemi_gpus_drop();
+  release_what_is_left();
 }
 
 /* --- the program ---------------------------------------------------------- */

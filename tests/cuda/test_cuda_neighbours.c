@@ -144,11 +144,19 @@ static void read_by_checksum(struct memory *m) {
   assert_int_equal(wanted, found);
 }
 
+/* Of a mirror that is the memory itself nothing is read before. */
+static void read_mirror(struct memory *m, uintptr_t mirror) {
+  if (mirror == m->adr)
+    read_by_copy(m);
+  else
+    assert_ok(umem_copy_to(&cuda, mirror, &host, (uintptr_t)local, NBYTES));
+  assert_ok(umem_disconnect(&m->ctx, m->adr, &cuda, mirror, 0));
+}
+
 static void read_by_connect(struct memory *m) {
   uintptr_t mirror;
   assert_ok(umem_try_connect(&m->ctx, m->adr, NBYTES, &cuda, 0, &mirror));
-  assert_ok(umem_copy_to(&cuda, mirror, &host, (uintptr_t)local, NBYTES));
-  assert_ok(umem_disconnect(&m->ctx, m->adr, &cuda, mirror, 0));
+  read_mirror(m, mirror);
 }
 
 /* The work is put there between the two. */
@@ -157,8 +165,7 @@ static void read_by_sync(struct memory *m) {
   assert_ok(umem_try_connect(&m->ctx, m->adr, NBYTES, &cuda, 0, &mirror));
   neighbour_writes(m->adr);
   assert_ok(umem_sync_to(&m->ctx, m->adr, &cuda, mirror, NBYTES));
-  assert_ok(umem_copy_to(&cuda, mirror, &host, (uintptr_t)local, NBYTES));
-  assert_ok(umem_disconnect(&m->ctx, m->adr, &cuda, mirror, 0));
+  read_mirror(m, mirror);
 }
 
 typedef void call_fn(struct memory *memory);

@@ -210,6 +210,8 @@ static void mirror(struct program *program) {
   DO(umem_try_connect(block->ctx, block->adr, SIZE, dest, 0, &made));
   if (program->failed[0])
     return;
+  if (made == block->adr) /* as its device has it, after no other's work */
+    wait_for(program, block);
   DO(umem_try_set(dest, made, 'm', SIZE / 2));
   DO(umem_sync_from(block->ctx, block->adr, dest, made, SIZE));
   DO(umem_disconnect(block->ctx, block->adr, dest, made, 0));
@@ -329,21 +331,19 @@ static void program_judge(struct program *program, uint64_t seed) {
 
 /* --- alone and together --------------------------------------------------- */
 
-static void programs__alone_agree_with_their_model(void **state) {
-  (void)state;
+static void run_alone(void) {
   for (uint64_t seed = 1; seed <= PROGRAMS; seed++) {
-    struct program *program = program_new(seed, scaled(500, 60));
+    struct program *program = program_new(seed, scaled(1500, 60));
     program_run(program);
     program_judge(program, seed);
   }
 }
 
-static void programs__together_agree_with_their_models(void **state) {
-  (void)state;
+static void run_together(void) {
   struct program *programs[PROGRAMS];
   pthread_t threads[PROGRAMS];
   for (size_t i = 0; i < PROGRAMS; i++) {
-    programs[i] = program_new(100 + i, scaled(500, 60));
+    programs[i] = program_new(100 + i, scaled(1500, 60));
     assert_int_equal(
         pthread_create(&threads[i], NULL, program_run, programs[i]), 0);
   }
@@ -351,6 +351,46 @@ static void programs__together_agree_with_their_models(void **state) {
     assert_int_equal(pthread_join(threads[i], NULL), 0);
   for (size_t i = 0; i < PROGRAMS; i++)
     program_judge(programs[i], 100 + i);
+}
+
+static void programs__alone_agree_with_their_model(void **state) {
+  (void)state;
+  run_alone();
+}
+
+static void programs__together_agree_with_their_models(void **state) {
+  (void)state;
+  run_together();
+}
+
+/* --- on other machines ---------------------------------------------------- */
+
+static void set_concurrent(int value) {
+  int const what = UMEMI_CU_DEVICE_ATTRIBUTE_CONCURRENT_MANAGED_ACCESS;
+  for (int i = 0; i < device_count; i++)
+    client.sim.set_attribute(i, what, value);
+}
+
+/* A touch of managed memory ends the process while any device works. */
+static void programs__agree_where_managed_memory_is_exclusive(void **state) {
+  (void)state;
+  need_simulation();
+  set_concurrent(0);
+  run_alone();
+  run_together();
+}
+
+static void set_drops(int value) {
+  for (int i = 0; i < device_count; i++)
+    for (int k = 0; k < device_count; k++)
+      client.sim.set_peer_drops(i, k, value && i != k);
+}
+
+static void programs__agree_where_peer_access_loses_bytes(void **state) {
+  (void)state;
+  need_simulation();
+  set_drops(1);
+  run_alone();
 }
 
 /* --- the program ---------------------------------------------------------- */
@@ -363,6 +403,10 @@ static int stress_setup(void **state) {
 }
 
 static int stress_teardown(void **state) {
+  if (is_simulated()) {
+    set_concurrent(1);
+    set_drops(0);
+  }
   for (int i = 0; i < device_count; i++)
     assert_int_equal(client.cu.DevicePrimaryCtxRelease(i), 0);
   return cuda_teardown(state);
@@ -371,14 +415,26 @@ static int stress_teardown(void **state) {
 #define stress_test(f)                                                         \
   cmocka_unit_test_setup_teardown(f, stress_setup, stress_teardown)
 
+/* All ways of copying are those of some length up to SIZE. */
+static void shorten(void) {
+  umemi_tuning();
+  umemi_tuning_values.gpu_stream_from = 1 * KIB;
+  umemi_tuning_values.gpu_ring_from = 3 * KIB;
+  umemi_tuning_values.gpu_share_from = 5 * KIB;
+  umemi_tuning_values.gpu_piece = 1 * KIB;
+}
+
 int main(void) {
   struct CMUnitTest const tests[] = {
       stress_test(programs__alone_agree_with_their_model),
       stress_test(programs__together_agree_with_their_models),
+      stress_test(programs__agree_where_managed_memory_is_exclusive),
+      stress_test(programs__agree_where_peer_access_loses_bytes),
   };
   client_load(&client, "libcuda.so.1");
   if (is_simulated())
     client.sim.set_devices(DEVICES);
+  shorten();
   assert_ok(umemHost_ctor(&host));
   int const absent = rig_find_device();
   if (absent)

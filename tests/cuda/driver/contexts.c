@@ -212,6 +212,7 @@ void sim_context_destroy(struct context *context) {
 
 /* --- questions, waiting --------------------------------------------------- */
 
+#if SIMCU_VERSION >= 11040 /* as all that is optional */
 cuCode cuCtxGetId(cuContext context, unsigned long long *id_out) {
   ENTER(cuCtxGetId, NOTHING);
   struct context const *found = context ? sim_context(context) : sim_current();
@@ -220,6 +221,7 @@ cuCode cuCtxGetId(cuContext context, unsigned long long *id_out) {
   *id_out = found->id;
   return sim_leave(UMEMI_CUDA_SUCCESS);
 }
+#endif
 
 cuCode cuCtxGetApiVersion(cuContext context, unsigned *version_out) {
   ENTER(cuCtxGetApiVersion, NOTHING);

@@ -61,6 +61,10 @@ cuCode cuMemFreeHost(void *ptr) {
   return sim_leave(block ? sim_free(block) : UMEMI_CUDA_ERROR_INVALID_VALUE);
 }
 
+static bool is_host(struct block const *block) {
+  return block->kind == SIMCU_PINNED || block->kind == SIMCU_REGISTERED;
+}
+
 /* --- allocation ----------------------------------------------------------- */
 
 cuCode cuMemAlloc_v2(cuAddress *adr_out, size_t nbytes) {
@@ -110,6 +114,17 @@ cuCode cuMemHostAlloc(void **ptr_out, size_t nbytes, unsigned flags) {
   return sim_leave(UMEMI_CUDA_SUCCESS);
 }
 
+/* The host's pointers are the devices', too. */
+cuCode cuMemHostGetDevicePointer_v2(cuAddress *adr_out, void *ptr,
+                                    unsigned flags) {
+  ENTER(cuMemHostGetDevicePointer_v2, IN_CONTEXT);
+  struct block const *block = sim_block_find((uintptr_t)ptr, 1);
+  if (flags || !block || !is_host(block))
+    return sim_leave(UMEMI_CUDA_ERROR_INVALID_VALUE);
+  *adr_out = (uintptr_t)ptr;
+  return sim_leave(UMEMI_CUDA_SUCCESS);
+}
+
 cuCode cuMemHostGetFlags(unsigned *flags_out, void *ptr) {
   ENTER(cuMemHostGetFlags, IN_CONTEXT);
   struct block const *block = sim_block_find((uintptr_t)ptr, 1);
@@ -140,10 +155,6 @@ cuCode cuMemGetAddressRange_v2(cuAddress *start_out, size_t *nbytes_out,
   if (nbytes_out)
     *nbytes_out = block->nbytes;
   return sim_leave(UMEMI_CUDA_SUCCESS);
-}
-
-static bool is_host(struct block const *block) {
-  return block->kind == SIMCU_PINNED || block->kind == SIMCU_REGISTERED;
 }
 
 static void put_unsigned(void *out, unsigned value) {

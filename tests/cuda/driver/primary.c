@@ -43,14 +43,24 @@ cuCode cuDevicePrimaryCtxRelease_v2(cuDevice device) {
 
 /* Releases nothing: those that retained it still must. Threads whose current
    context it is are not told. */
-cuCode cuDevicePrimaryCtxReset_v2(cuDevice device) {
-  ENTER(cuDevicePrimaryCtxReset_v2, NOTHING);
+static cuCode primary_reset(cuDevice device) {
   if (!sim_is_device(device))
-    return sim_leave(UMEMI_CUDA_ERROR_INVALID_DEVICE);
+    return UMEMI_CUDA_ERROR_INVALID_DEVICE;
   struct context *context = &sim.devices[device].primary;
   sim_context_end(context, false);
   context->was_reset = context->retains;
-  return sim_leave(UMEMI_CUDA_SUCCESS);
+  return UMEMI_CUDA_SUCCESS;
+}
+
+cuCode cuDevicePrimaryCtxReset_v2(cuDevice device) {
+  ENTER(cuDevicePrimaryCtxReset_v2, NOTHING);
+  return sim_leave(primary_reset(device));
+}
+
+/* Its name before CUDA 11.0, which drivers still have. */
+cuCode cuDevicePrimaryCtxReset(cuDevice device) {
+  ENTER(cuDevicePrimaryCtxReset, NOTHING);
+  return sim_leave(primary_reset(device));
 }
 
 cuCode cuDevicePrimaryCtxGetState(cuDevice device, unsigned *flags_out,

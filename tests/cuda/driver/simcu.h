@@ -113,13 +113,17 @@ typedef struct cuGreen_ *cuGreen;
     (cuStream * stream_out, cuGreen green, unsigned flags, int priority))      \
   X(CtxFromGreenCtx, cuCtxFromGreenCtx,                                        \
     (cuContext * context_out, cuGreen green))                                  \
-  X(CtxGetId, cuCtxGetId, (cuContext context, unsigned long long *id_out))     \
   X(CtxGetApiVersion, cuCtxGetApiVersion,                                      \
     (cuContext context, unsigned *version_out))                                \
   X(CtxDisablePeerAccess, cuCtxDisablePeerAccess, (cuContext peer))            \
   X(DevicePrimaryCtxReset, cuDevicePrimaryCtxReset_v2, (cuDevice device))      \
+  X(DevicePrimaryCtxReset1, cuDevicePrimaryCtxReset, (cuDevice device))        \
   X(CtxSetCurrent, cuCtxSetCurrent, (cuContext context))                       \
   X(CtxSynchronize, cuCtxSynchronize, (void))                                  \
+  X(MemHostGetDevicePointer, cuMemHostGetDevicePointer_v2,                     \
+    (cuAddress * adr_out, void *ptr, unsigned flags))                          \
+  X(StreamCreateWithPriority, cuStreamCreateWithPriority,                      \
+    (cuStream * stream_out, unsigned flags, int priority))                     \
   X(MemHostGetFlags, cuMemHostGetFlags, (unsigned *flags_out, void *ptr))      \
   X(Memcpy, cuMemcpy, (cuAddress dest, cuAddress src, size_t nbytes))          \
   X(MemcpyAsync, cuMemcpyAsync,                                                \

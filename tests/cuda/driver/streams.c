@@ -82,6 +82,17 @@ cuCode cuStreamCreate(cuStream *stream_out, unsigned flags) {
   return sim_leave(UMEMI_CUDA_SUCCESS);
 }
 
+/* All work is of one priority. */
+cuCode cuStreamCreateWithPriority(cuStream *stream_out, unsigned flags,
+                                  int priority) {
+  ENTER(cuStreamCreateWithPriority, IN_CONTEXT);
+  (void)priority;
+  if (flags > UMEMI_CU_STREAM_NON_BLOCKING)
+    return sim_leave(UMEMI_CUDA_ERROR_INVALID_VALUE);
+  *stream_out = sim_stream_new(sim_current(), flags);
+  return sim_leave(UMEMI_CUDA_SUCCESS);
+}
+
 /* The legacy stream must still wait for a blocking one's work, so those stay
    until it is done. */
 static void streams_reap(struct context *context) {

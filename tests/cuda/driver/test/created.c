@@ -21,7 +21,9 @@ static void created__contexts_are_not_the_primary_one(void **state) {
   ok(c.cu.DevicePrimaryCtxGetState(1, &flags, &active));
   assert_int_equal(active, 0);
   ok(c.cu.DevicePrimaryCtxRetain(&primary[1], 1));
-  cuStream lane = new_stream(0);
+  cuStream lane;
+  fails(c.cu.StreamCreateWithPriority(&lane, 2, 0), INVALID_VALUE);
+  ok(c.cu.StreamCreateWithPriority(&lane, 0, -1));
   assert_ptr_equal(context_of(lane), own);
   fails(c.cu.EventRecord(done, lane), INVALID_HANDLE);
   ok(c.cu.StreamDestroy(lane));

@@ -67,7 +67,7 @@ static void reset__gives_the_handle_to_the_next_life(void **state) {
   assert_true(before != id_of(primary[1]));
   retained_again();
   assert_true(id_of(primary[0]) == before); /* the same life */
-  ok(c.cu.DevicePrimaryCtxReset(0));
+  ok(c.cu.DevicePrimaryCtxReset1(0));
   retained_again();
   assert_true(id_of(primary[0]) != before);
   ok(c.cu.MemFree(allocated(8))); /* it is current, as it was */

@@ -77,11 +77,15 @@ static void memory__of_no_bytes_is_no_error(void **state) {
   (void)state;
   void *ptr = host;
   unsigned flags;
+  cuAddress adr;
   ok(c.cu.MemFree(0));
   ok(c.cu.MemFreeHost(NULL));
   ok(c.cu.MemHostAlloc(&ptr, 0, 0));
   assert_null(ptr);
   ok(c.cu.MemHostAlloc(&ptr, 8, 0));
+  ok(c.cu.MemHostGetDevicePointer(&adr, ptr, 0));
+  assert_true(adr == (uintptr_t)ptr);
+  fails(c.cu.MemHostGetDevicePointer(&adr, host, 0), INVALID_VALUE);
   ok(c.cu.MemHostGetFlags(&flags, ptr));
   assert_int_equal(flags, UMEMI_CU_MEMHOSTALLOC_DEVICEMAP);
   fails(c.cu.MemHostGetFlags(&flags, host), INVALID_VALUE);

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Waiting for what other devices still do: the default stream of one says
+ * nothing about the others. Pinned and managed memory is within the reach of
+ * all of them, a copy between two devices may be in a queue of either, and with
+ * peer access kernels of one use the memory of another.
+ */
+#include "gpu.h"
+
+/* What is in the default stream, and so in all blocking ones; while one of them
+   is being captured nothing can be waited for. */
+static umemStatusType settle_event(struct umemiGpuOps const *ops,
+                                   umemiGpuEvent event, umemError *error) {
+  bool is_free = false;
+  umemStatusType status = ops->stream_is_free(NULL, &is_free, error);
+  if (status != umemOK || !is_free)
+    return status;
+  status = ops->event_record(event, NULL, error);
+  return status == umemOK ? ops->event_wait(event, error) : status;
+}
+
+static umemStatusType settle_inside(struct umemiGpu *gpu, umemError *error) {
+  struct umemiGpuOps const *ops = gpu->ops;
+  struct umemiGpuVisit visit;
+  umemError later;
+  umemiGpuEvent event = NULL;
+  umemStatusType status = umemi_gpu_enter(gpu, &visit, error);
+  if (status != umemOK)
+    return status;
+  status = ops->event_new(&event, error);
+  if (status == umemOK)
+    status = settle_event(ops, event, error);
+  umemStatusType freed =
+      event ? ops->event_free(event, status == umemOK ? error : &later)
+            : umemOK;
+  return umemi_gpu_leave(&visit, status == umemOK ? freed : status, error);
+}
+
+/* A device that the rest of the program uses: its context is there. */
+static umemStatusType settle_stranger(struct umemiGpuOps const *ops, int number,
+                                      umemError *error) {
+  struct umemiGpu passing = {.ops = ops, .number = number};
+  umemError later;
+  bool is_active = false;
+  umemStatusType status = ops->is_active(number, &is_active, error);
+  if (status != umemOK || !is_active)
+    return status;
+  status = ops->retain(&passing, error);
+  if (status != umemOK)
+    return status;
+  status = umemi_gpu_given(&passing, settle_inside(&passing, error));
+  if (atomic_load(&passing.lost))
+    return status;
+  umemStatusType released =
+      ops->release(number, status == umemOK ? error : &later);
+  return status == umemOK ? released : status;
+}
+
+static umemStatusType settle_one(struct umemiGpuOps const *ops, int number,
+                                 umemError *error) {
+  struct umemiGpu *gpu = umemi_gpu_use(number);
+  struct umemiGpuTurn turn;
+  umemError later;
+  if (!gpu)
+    return settle_stranger(ops, number, error);
+  umemStatusType status = umemi_gpu_begin(gpu, NULL, &turn, error);
+  if (status == umemOK)
+    status = umemi_gpu_end(&turn, umemOK, error);
+  status = umemi_gpu_given(gpu, status); /* a reset ended its work, too */
+  umemStatusType closed =
+      umemi_gpu_close(gpu, status == umemOK ? error : &later);
+  return status == umemOK ? closed : status;
+}
+
+umemStatusType umemi_gpu_settle_others(struct umemiGpu *gpu, umemError *error) {
+  umemStatusType status = umemOK;
+  for (int i = 0; status == umemOK && i < gpu->count; i++)
+    if (i != gpu->number)
+      status = settle_one(gpu->ops, i, error);
+  return status;
+}
+
+umemStatusType umemi_gpu_settle_peers(struct umemiGpu *gpu, umemError *error) {
+  uint64_t const peers = atomic_load(&gpu->reached_by);
+  umemStatusType status = umemOK;
+  for (int i = 0; status == umemOK && i < gpu->count; i++)
+    if (peers >> i & 1)
+      status = settle_one(gpu->ops, i, error);
+  return status;
+}

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Memory of other devices, and of other processes on them. */
+#include "program.h"
+
+enum { N = 100 << 10 };
+
+/* --- peer access ---------------------------------------------------------- */
+
+static void copy_across(umemCuda *a, umemCuda *b) {
+  uintptr_t const from = allocated(a, N), to = allocated(b, N);
+  assert_ok(umem_try_set(a, from, 'x', N));
+  assert_ok(umem_try_set(b, to, 'y', N));
+  assert_ok(umem_copy_to(a, from, b, to, N));
+  assert_true(holds(b, to, 'x', N));
+  assert_ok(umem_free(a, from));
+  assert_ok(umem_free(b, to));
+}
+
+/* On this machine direct copies are lost. */
+static void peers__copy_through_the_host_unless_asked(void **state) {
+  (void)state;
+  umemCuda a, b;
+  client.sim.set_peer_drops(0, 1, 1);
+  client.sim.set_peer_drops(1, 0, 1);
+  open_flags(&a, 0, 0);
+  open_flags(&b, 1, 0);
+  client.sim.forget();
+  copy_across(&a, &b);
+  copy_across(&b, &a);
+  assert_int_equal(client.sim.calls("cuCtxEnablePeerAccess"), 0);
+  assert_false(umem_is_accessible_from(&a, &b));
+  client.sim.set_peer_drops(0, 1, 0);
+  client.sim.set_peer_drops(1, 0, 0);
+  assert_ok(umem_dtor(&a));
+  assert_ok(umem_dtor(&b));
+}
+
+static void peers__reach_each_other_if_asked(void **state) {
+  (void)state;
+  umemCuda a, b;
+  open_flags(&a, 0, UMEM_CUDA_PEER);
+  open_flags(&b, 1, 0);
+  client.sim.forget();
+  copy_across(&a, &b);
+  assert_int_equal(client.sim.calls("cuCtxEnablePeerAccess"), 1);
+  copy_across(&a, &b);
+  assert_int_equal(client.sim.calls("cuCtxEnablePeerAccess"), 1);
+  assert_true(umem_is_accessible_from(&b, &a));
+  assert_ok(umem_dtor(&b)); /* the access ends with the context */
+  open_flags(&b, 1, 0);
+  assert_false(umem_is_accessible_from(&b, &a));
+  copy_across(&a, &b);
+  assert_ok(umem_dtor(&a));
+  assert_ok(umem_dtor(&b));
+}
+
+static void peers__that_use_memory_are_waited_for(void **state) {
+  (void)state;
+  umemCuda a, b;
+  cuContext second = program_enter(1);
+  open_flags(&a, 0, UMEM_CUDA_PEER);
+  open_flags(&b, 1, UMEM_CUDA_PEER);
+  uintptr_t const adr = allocated(&a, N), there = allocated(&b, N);
+  assert_ok(umem_copy_to(&b, there, &a, adr, N));
+  must(MemsetD8Async(adr, 'k', N, NULL)); /* as a kernel of device 1 does */
+  assert_true(holds(&a, adr, 'k', N));
+  assert_ok(umem_dtor(&a));
+  assert_ok(umem_dtor(&b));
+  assert_non_null(second);
+  program_leave(1);
+}
+
+/* --- pointers of another device ------------------------------------------- */
+
+static void pointers__of_another_device_are_used_there(void **state) {
+  (void)state;
+  umemCuda first, second;
+  unsigned char bytes[100];
+  client.sim.set_peer(0, 1, 0);
+  client.sim.set_peer(1, 0, 0);
+  open_flags(&first, 0, 0);
+  open_flags(&second, 1, 0);
+  uintptr_t const far = allocated(&second, N), near = allocated(&first, N);
+  assert_ok(umem_try_set(&first, far, 'f', N));
+  assert_true(holds(&first, far, 'f', N));
+  assert_true(holds(&second, far, 'f', N));
+  memset(bytes, 'g', sizeof bytes);
+  assert_ok(umem_copy_from(&first, far, &host, (uintptr_t)bytes, 100));
+  assert_true(holds(&second, far, 'g', 100));
+  assert_ok(umem_copy_to(&first, far, &first, near, N));
+  assert_true(holds(&first, near, 'g', 100));
+  assert_ok(umem_copy_to(&first, far, &first, far + 10, N - 10)); /* moves */
+  assert_true(holds(&second, far, 'g', 110));
+  assert_ok(umem_copy_to(&second, near, &first, far, N));
+  client.sim.set_peer(0, 1, 1);
+  client.sim.set_peer(1, 0, 1);
+  assert_ok(umem_dtor(&first));
+  assert_ok(umem_dtor(&second));
+}
+
+/* Of a device that the library does not use otherwise. */
+static void pointers__of_the_programs_device_are_used_there(void **state) {
+  (void)state;
+  umemCuda first;
+  cuAddress far;
+  open_flags(&first, 0, 0);
+  program_enter(1);
+  must(MemAlloc(&far, N));
+  must(MemsetD8Async(far, 'p', N, NULL));
+  assert_true(holds(&first, (uintptr_t)far, 'p', N));
+  must(MemFree(far));
+  assert_int_equal(client.sim.live(SIMCU_RETAINS), 2);
+  program_leave(1);
+  assert_ok(umem_dtor(&first));
+}
+
+/* --- imports -------------------------------------------------------------- */
+
+static umemCuda exporter;
+static unsigned char handle[UMEM_HANDLE_MAX];
+static size_t length;
+
+static uintptr_t export_block(int value) {
+  open_flags(&exporter, 0, 0);
+  uintptr_t const adr = allocated(&exporter, N);
+  assert_ok(umem_try_set(&exporter, adr, value, N));
+  length = sizeof handle;
+  assert_ok(umem_export_handle(&exporter, adr, N, handle, &length));
+  open_handles_within();
+  return adr;
+}
+
+static uintptr_t import_block(umemCuda *ctx) {
+  uintptr_t adr;
+  size_t nbytes;
+  assert_ok(umem_import_handle(ctx, handle, length, &adr, &nbytes));
+  assert_int_equal(nbytes, N);
+  return adr;
+}
+
+/* This driver does not open a handle twice. */
+static void imports__of_one_handle_are_opened_once(void **state) {
+  (void)state;
+  umemCuda a, b;
+  client.sim.set_ipc_again(0);
+  export_block('i');
+  open_flags(&a, 0, 0);
+  open_flags(&b, 0, 0);
+  client.sim.forget();
+  uintptr_t const adr = import_block(&a);
+  assert_true(import_block(&b) == adr);
+  assert_true(import_block(&b) == adr);
+  assert_int_equal(client.sim.calls("cuIpcOpenMemHandle_v2"), 1);
+  assert_ok(umem_dtor(&a));
+  assert_int_equal(client.sim.live(SIMCU_IMPORTED), 1);
+  assert_true(holds(&b, adr, 'i', N));
+  assert_ok(umem_dtor(&b));
+  assert_int_equal(client.sim.live(SIMCU_IMPORTED), 0);
+  open_flags(&a, 0, 0); /* and once more */
+  assert_true(holds(&a, import_block(&a), 'i', N));
+  assert_ok(umem_dtor(&a));
+  client.sim.set_ipc_again(1);
+  assert_ok(umem_dtor(&exporter));
+}
+
+static void imports__past_the_library_are_told(void **state) {
+  (void)state;
+  umemCuda a;
+  export_block('i');
+  open_flags(&a, 0, 0);
+  client.sim.inject("cuIpcOpenMemHandle_v2", 1, UMEMI_CUDA_ERROR_ALREADY_MAPPED,
+                    SIMCU_ONCE);
+  uintptr_t adr;
+  size_t nbytes;
+  assert_fails(&a, umem_import_handle(&a, handle, length, &adr, &nbytes),
+               umemRuntimeError, "is still open");
+  assert_ok(umem_dtor(&a));
+  assert_ok(umem_dtor(&exporter));
+}
+
+/* This driver knows the bounds of its own blocks alone. */
+static void imports__do_not_need_to_be_known_to_the_driver(void **state) {
+  (void)state;
+  umemCuda a;
+  client.sim.set_ipc_range(0);
+  export_block('j');
+  open_flags(&a, 0, 0);
+  assert_true(holds(&a, import_block(&a), 'j', N));
+  client.sim.set_ipc_range(1);
+  assert_ok(umem_dtor(&a));
+  assert_ok(umem_dtor(&exporter));
+}
+
+static void imports__on_another_device_need_peer_access(void **state) {
+  (void)state;
+  umemCuda other;
+  uintptr_t adr;
+  size_t nbytes;
+  export_block('k');
+  open_flags(&other, 1, 0);
+  assert_fails(&other,
+               umem_import_handle(&other, handle, length, &adr, &nbytes),
+               umemValueError, "UMEM_CUDA_PEER");
+  umem_clean_status(&other);
+  assert_ok(umem_dtor(&other));
+  open_flags(&other, 1, UMEM_CUDA_PEER);
+  adr = import_block(&other);
+  assert_true(holds(&other, adr, 'k', N));
+  assert_ok(umem_try_set(&other, adr, 'l', N));
+  assert_true(holds(&other, adr, 'l', N));
+  assert_ok(umem_dtor(&other));
+  assert_ok(umem_dtor(&exporter));
+}
+
+static void imports__without_memory_leave_nothing(void **state) {
+  (void)state;
+  umemCuda a;
+  uintptr_t adr;
+  size_t nbytes;
+  export_block('m');
+  open_flags(&a, 0, 0);
+  for (unsigned nth = 1; nth <= 2; nth++) {
+    faults_install();
+    faults_fail(FAULT_calloc, nth, ENOMEM);
+    assert_fails(&a, umem_import_handle(&a, handle, length, &adr, &nbytes),
+                 umemMemoryError, "an imported block");
+    faults_reset();
+  }
+  umem_clean_status(&a);
+  assert_int_equal(client.sim.live(SIMCU_IMPORTED), 0);
+  assert_ok(umem_dtor(&a));
+  assert_ok(umem_dtor(&exporter));
+}
+
+#define peer_test(f) cmocka_unit_test_teardown(f, cuda_teardown)
+
+int main(int argc, char **argv) {
+  struct CMUnitTest const tests[] = {
+      peer_test(peers__copy_through_the_host_unless_asked),
+      peer_test(peers__reach_each_other_if_asked),
+      peer_test(peers__that_use_memory_are_waited_for),
+      peer_test(pointers__of_another_device_are_used_there),
+      peer_test(pointers__of_the_programs_device_are_used_there),
+      peer_test(imports__of_one_handle_are_opened_once),
+      peer_test(imports__past_the_library_are_told),
+      peer_test(imports__do_not_need_to_be_known_to_the_driver),
+      peer_test(imports__on_another_device_need_peer_access),
+      peer_test(imports__without_memory_leave_nothing),
+  };
+  return program_main(tests, LENGTH(tests), NULL, 0, argc, argv);
+}
