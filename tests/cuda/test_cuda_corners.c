@@ -173,8 +173,8 @@ static void dtor__leaves_a_device_that_does_not_answer(void **state) {
   (void)state;
   umemCuda ctx;
   open_device(&ctx);
-  fail_always("cuCtxGetCurrent");
-  assert_fails(&ctx, umem_dtor(&ctx), umemRuntimeError, "cuCtxGetCurrent");
+  fail_always("cuCtxPushCurrent_v2");
+  assert_fails(&ctx, umem_dtor(&ctx), umemRuntimeError, "cuCtxPushCurrent");
   client.sim.forget();
   assert_int_equal(client.sim.live(SIMCU_RETAINS), 1);
   open_device(&ctx); /* and can be used again */
@@ -229,7 +229,7 @@ static void stages__beyond_what_is_kept_are_given_back(void **state) {
   for (int i = 0; i < STAGES - 1; i++)
     umemi_gpu_stage_give(gpu, stages[i], slot);
   assert_int_equal(client.sim.live(SIMCU_PINNED), UMEMI_GPU_STAGES + 1);
-  fail_next("cuCtxGetCurrent");
+  fail_next("cuCtxPushCurrent_v2");
   umemi_gpu_stage_give(gpu, stages[STAGES - 1],
                        slot); /* cannot be given back */
   assert_int_equal(client.sim.live(SIMCU_PINNED), UMEMI_GPU_STAGES + 1);
@@ -250,7 +250,7 @@ static void stages__are_of_one_size_and_of_this_process(void **state) {
   struct umemiGpu *gpu = gpu_of(&ctx);
   assert_status(umemi_gpu_stage_take(gpu, slot / 2, &stage, &error),
                 UMEM_DECLINED);
-  fail_next("cuCtxGetCurrent");
+  fail_next("cuCtxPushCurrent_v2");
   assert_status(umemi_gpu_stage_take(gpu, slot, &stage, &error), UMEM_DECLINED);
   fail_next("cuMemHostAlloc");
   assert_status(umemi_gpu_stage_take(gpu, slot, &stage, &error), UMEM_DECLINED);
@@ -275,7 +275,7 @@ static void explanations__that_fail_leave_the_error(void **state) {
   need_strict_memory();
   open_device(&ctx);
   uintptr_t adr = allocated(&ctx, 512);
-  client.sim.inject("cuCtxGetCurrent", 2, UMEMI_CUDA_ERROR_UNKNOWN,
+  client.sim.inject("cuCtxPushCurrent_v2", 2, UMEMI_CUDA_ERROR_UNKNOWN,
                     SIMCU_FROM_THEN_ON);
   assert_fails(&ctx,
                umem_copy_to(&host, (uintptr_t)bytes, &ctx, adr, sizeof bytes),
@@ -490,7 +490,7 @@ static void handles__of_other_lengths_are_refused(void **state) {
                       umemIndexError);
   assert_not_imported(&ctx, payload, (struct range){length - SOME + 1, length},
                       umemIndexError);
-  fail_next("cuCtxGetCurrent");
+  fail_next("cuCtxPushCurrent_v2");
   assert_not_imported(&ctx, payload, own, umemRuntimeError);
   assert_ok(
       umemi_gpu_import_handle(state_of(&ctx), payload, SOME, &got, &error));
@@ -539,7 +539,7 @@ static void imports__are_closed_when_nothing_uses_them(void **state) {
     imported(&importer, &ctx, adr);
     fail_next("cuEventRecord");
     if (more)
-      client.sim.inject("cuCtxGetCurrent", 2, UMEMI_CUDA_ERROR_UNKNOWN,
+      client.sim.inject("cuCtxPushCurrent_v2", 2, UMEMI_CUDA_ERROR_UNKNOWN,
                         SIMCU_ONCE);
     assert_fails(&importer, umem_dtor(&importer), umemRuntimeError,
                  "cuEventRecord");
