@@ -123,14 +123,29 @@ umemStatusType umemi_device_copy_peer(struct umemiContext *src,
                       nbytes, error);
 }
 
+/* What a kind says of its views has to be true: others' bytes depend on it. */
+static umemStatusType device_check_view(struct umemiContext const *ctx,
+                                        uintptr_t adr, void const *ptr,
+                                        umemError *error) {
+  if (!(ctx->vtbl->caps & UMEM_CAP_VIEWS_IN_PLACE) || (uintptr_t)ptr == adr)
+    return umemOK;
+  return umem_error_fill(
+      error, umemRuntimeError, 0, 0,
+      "view_begin() of the %s backend gave %p for 0x%" PRIxPTR
+      ", but its views are in place",
+      ctx->vtbl->name, ptr, adr);
+}
+
 umemStatusType umemi_device_view_begin(struct umemiContext *ctx, uintptr_t adr,
                                        size_t nbytes, umemAccess access,
                                        void **ptr_out, umemError *error) {
   error->type = umemOK;
-  return device_end_optional(
+  umemStatusType status = device_end_optional(
       ctx, "view_begin",
       ctx->vtbl->view_begin(ctx->state, adr, nbytes, access, ptr_out, error),
       error);
+  return status == umemOK ? device_check_view(ctx, adr, *ptr_out, error)
+                          : status;
 }
 
 umemStatusType umemi_device_view_end(struct umemiContext *ctx, void *ptr,
@@ -217,6 +232,41 @@ void umemi_device_stage_free(struct umemiContext *ctx, void *ptr,
 bool umemi_device_can_reach(struct umemiContext *ctx,
                             struct umemiContext *dest) {
   return ctx->vtbl->can_reach(ctx->state, dest->state);
+}
+
+static umemStatusType device_end_rows(struct umemiContext *ctx,
+                                      char const *method, umemStatusType status,
+                                      struct umemRows const *rows,
+                                      umemError *error) {
+  status = device_end_optional(ctx, method, status, error);
+  return device_bound(status, rows->row_bytes * rows->rows, error);
+}
+
+umemStatusType umemi_device_read_2d(struct umemiContext *ctx, uintptr_t adr,
+                                    void *out, struct umemRows const *rows,
+                                    umemError *error) {
+  error->type = umemOK;
+  umemStatusType status = ctx->vtbl->read_2d(ctx->state, adr, out, rows, error);
+  return device_end_rows(ctx, "read_2d", status, rows, error);
+}
+
+umemStatusType umemi_device_write_2d(struct umemiContext *ctx, uintptr_t adr,
+                                     void const *in,
+                                     struct umemRows const *rows,
+                                     umemError *error) {
+  error->type = umemOK;
+  umemStatusType status = ctx->vtbl->write_2d(ctx->state, adr, in, rows, error);
+  return device_end_rows(ctx, "write_2d", status, rows, error);
+}
+
+umemStatusType
+umemi_device_copy_peer_2d(struct umemiContext *src, uintptr_t src_adr,
+                          struct umemiContext *dest, uintptr_t dest_adr,
+                          struct umemRows const *rows, umemError *error) {
+  error->type = umemOK;
+  umemStatusType status = src->vtbl->copy_peer_2d(
+      src->state, src_adr, dest->state, dest_adr, rows, error);
+  return device_end_rows(src, "copy_peer_2d", status, rows, error);
 }
 
 struct umemLimits umemi_device_limits(struct umemiContext *ctx, uintptr_t adr,

@@ -219,6 +219,18 @@ void umemi_device_stage_free(struct umemiContext *ctx, void *ptr,
 /* Of two of one kind. */
 bool umemi_device_can_reach(struct umemiContext *ctx,
                             struct umemiContext *dest);
+umemStatusType umemi_device_read_2d(struct umemiContext *ctx, uintptr_t adr,
+                                    void *out, struct umemRows const *rows,
+                                    umemError *error);
+umemStatusType umemi_device_write_2d(struct umemiContext *ctx, uintptr_t adr,
+                                     void const *in,
+                                     struct umemRows const *rows,
+                                     umemError *error);
+/* Of two of one kind. */
+umemStatusType
+umemi_device_copy_peer_2d(struct umemiContext *src, uintptr_t src_adr,
+                          struct umemiContext *dest, uintptr_t dest_adr,
+                          struct umemRows const *rows, umemError *error);
 struct umemLimits umemi_device_limits(struct umemiContext *ctx, uintptr_t adr,
                                       size_t nbytes, unsigned access);
 
@@ -255,8 +267,21 @@ void umemi_no_stage_free(void *state, void *ptr, size_t nbytes);
 bool umemi_no_can_reach(void *state, void *dest_state);
 umemStatusType umemi_no_punch(void *state, uintptr_t adr, size_t nbytes,
                               umemError *error);
+umemStatusType umemi_no_read_2d(void *state, uintptr_t adr, void *out,
+                                struct umemRows const *rows, umemError *error);
+umemStatusType umemi_no_write_2d(void *state, uintptr_t adr, void const *in,
+                                 struct umemRows const *rows, umemError *error);
+umemStatusType umemi_no_copy_peer_2d(void *src_state, uintptr_t src_adr,
+                                     void *dest_state, uintptr_t dest_adr,
+                                     struct umemRows const *rows,
+                                     umemError *error);
 void umemi_no_limits(void *state, unsigned access, uintptr_t adr, size_t nbytes,
                      struct umemLimits *out);
+
+/* Of tables of our own that have no methods for rows. */
+#define UMEMI_NO_ROWS                                                          \
+  .read_2d = umemi_no_read_2d, .write_2d = umemi_no_write_2d,                  \
+  .copy_peer_2d = umemi_no_copy_peer_2d
 
 /* error.c: what a failure says ---------------------------------------------*/
 
@@ -685,6 +710,31 @@ umemStatusType umemi_copy(struct umemiCopy const *copy, umemError *error);
 static inline bool umemi_rung_is_on(umemCopyRung rung) {
   return !(umemi_os.rungs_off & 1u << rung);
 }
+
+/* copy2d.c, rows.c: rectangles ---------------------------------------------*/
+
+/* One side. */
+struct umemiPlane {
+  struct umemiContext *ctx;
+  uintptr_t adr;
+  size_t pitch, size;
+  size_t span; /* of all rows and what is between them */
+  char *view;  /* while one is begun, or NULL */
+};
+
+struct umemiRectangle {
+  struct umemiPlane src, dest;
+  size_t row, rows; /* bytes of a row, number of rows */
+  bool safe;
+};
+
+/* "source" or "destination". */
+char const *umemi_plane_role(umemAccess access);
+/* Two rows and more, none of which touches one of the other side, by one call
+   of a kind. UMEM_DECLINED, and nothing is done, where no kind has one. */
+umemStatusType umemi_rows_at_once(struct umemiRectangle *r, umemError *error);
+/* Rows of less than 32 KiB. */
+umemStatusType umemi_rows_packed(struct umemiRectangle *r, umemError *error);
 
 /* copy.c -------------------------------------------------------------------*/
 

@@ -64,14 +64,15 @@ static void transfer_plan_view(struct umemiRoute const *r, uintptr_t host_adr,
                                uintptr_t adr, struct umemLimits const *limits,
                                struct umemiWay *way) {
   struct umemiTuning const *tuning = umemi_tuning();
-  size_t most = limits->chunk ? limits->chunk : r->nbytes;
+  size_t most = limits->chunk && !limits->whole ? limits->chunk : r->nbytes;
   uintptr_t ahead = (host_adr - adr) % UMEMI_PAGE;
   way->aligns =
       ahead > 0 && ahead < limits->alignment && r->nbytes >= tuning->align_from;
   size_t fits = tuning->slot / ALIGN_ROOM * ALIGN_GRAIN;
   if (way->aligns && most > fits)
     most = fits;
-  way->helpers = transfer_helpers(r, limits->lanes, limits->waits);
+  way->helpers =
+      limits->whole ? 0 : transfer_helpers(r, limits->lanes, limits->waits);
   if (way->helpers && !limits->chunk && most > tuning->read_piece)
     most = tuning->read_piece;
   way->chunk = transfer_chunk(r->nbytes, most, way->helpers);

@@ -104,6 +104,37 @@ umemStatusType umemi_no_punch(void *state, uintptr_t adr, size_t nbytes,
   return UMEM_DECLINED;
 }
 
+umemStatusType umemi_no_read_2d(void *state, uintptr_t adr, void *out,
+                                struct umemRows const *rows, umemError *error) {
+  (void)state, (void)adr, (void)out, (void)rows, (void)error;
+  return UMEM_DECLINED;
+}
+
+umemStatusType umemi_no_write_2d(void *state, uintptr_t adr, void const *in,
+                                 struct umemRows const *rows,
+                                 umemError *error) {
+  (void)state, (void)adr, (void)in, (void)rows, (void)error;
+  return UMEM_DECLINED;
+}
+
+umemStatusType umemi_no_copy_peer_2d(void *src_state, uintptr_t src_adr,
+                                     void *dest_state, uintptr_t dest_adr,
+                                     struct umemRows const *rows,
+                                     umemError *error) {
+  (void)src_state, (void)src_adr, (void)dest_state, (void)dest_adr;
+  (void)rows, (void)error;
+  return UMEM_DECLINED;
+}
+
+static void vtbl_complete_rows(struct umemVtbl *vtbl) {
+  if (!vtbl->read_2d) {
+    vtbl->read_2d = umemi_no_read_2d;
+    vtbl->write_2d = umemi_no_write_2d;
+  }
+  if (!vtbl->copy_peer_2d)
+    vtbl->copy_peer_2d = umemi_no_copy_peer_2d;
+}
+
 static void vtbl_complete(struct umemVtbl *vtbl) {
   if (!vtbl->check)
     vtbl->check = umemi_no_check;
@@ -137,6 +168,7 @@ static void vtbl_complete(struct umemVtbl *vtbl) {
     vtbl->can_reach = umemi_no_can_reach;
   if (!vtbl->punch)
     vtbl->punch = umemi_no_punch;
+  vtbl_complete_rows(vtbl);
   if (vtbl->fundamental_align == 0)
     vtbl->fundamental_align = 1;
   if (vtbl->max_align < vtbl->fundamental_align)
@@ -149,8 +181,9 @@ static char const *vtbl_fault(struct umemVtbl const *vtbl) {
     return "type is below umemForeignDevice";
   if (!vtbl->name || !vtbl->name[0])
     return "name is NULL or empty";
-  if (vtbl->caps &
-      ~(UMEM_CAP_BLOCKS_OUTLIVE | UMEM_CAP_OWN_REGISTRY | UMEM_CAP_MAY_END))
+  uint32_t known = UMEM_CAP_BLOCKS_OUTLIVE | UMEM_CAP_OWN_REGISTRY |
+                   UMEM_CAP_VIEWS_IN_PLACE | UMEM_CAP_MAY_END;
+  if (vtbl->caps & ~known)
     return "caps has unknown bits";
   if (!vtbl->dtor || !vtbl->alloc || !vtbl->free || !vtbl->read ||
       !vtbl->write || !vtbl->spaces)
@@ -161,6 +194,8 @@ static char const *vtbl_fault(struct umemVtbl const *vtbl) {
     return "export_handle and import_handle come together";
   if (!vtbl->stage_alloc != !vtbl->stage_free)
     return "stage_alloc and stage_free come together";
+  if (!vtbl->read_2d != !vtbl->write_2d)
+    return "read_2d and write_2d come together";
   if ((vtbl->fundamental_align && !umem_ispowerof2(vtbl->fundamental_align)) ||
       (vtbl->max_align && !umem_ispowerof2(vtbl->max_align)))
     return "an alignment is not a power of 2";

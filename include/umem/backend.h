@@ -14,7 +14,8 @@
  *   its values in front of the text.
  * - `nbytes` is at most PTRDIFF_MAX and `adr + nbytes` does not wrap. Pointers
  *   to host memory are valid for `nbytes` bytes.
- * - read, write and view methods are never called with 0 bytes.
+ * - read, write and view methods are never called with 0 bytes; those of rows
+ *   never with less than two rows.
  * - Any number of threads, some of them the library's, call them at once,
  *   except `dtor`. No lock of the library is held meanwhile. They may not call
  *   umem_set_threads().
@@ -79,6 +80,16 @@ struct umemLimits {
   unsigned copies;    /**< 1: its own read() is the best way to host memory,
                            even where it can be viewed. */
   char const *method; /**< What moves the bytes, for people: "pread". */
+  unsigned whole;     /**< 1: a call shares its work with threads by itself.
+                           Host memory is given to it in one piece, whatever
+                           `chunk` and `lanes` say. */
+};
+
+/** Rows of equal length. All rows of a side lie in its range, in order: a row
+    starts a pitch behind the one before, and a pitch is at least a row. */
+struct umemRows {
+  size_t row_bytes, rows;       /**< At least 1 and 2. */
+  size_t src_pitch, dest_pitch; /**< Bytes. */
 };
 
 /** Blocks outlive the context: umem_dtor() reports live ones as leaked, and
@@ -87,6 +98,10 @@ struct umemLimits {
 /** free() judges addresses itself and alloc() honours every alignment: the
     library keeps no registry of blocks. */
 #define UMEM_CAP_OWN_REGISTRY ((uint32_t)1 << 1)
+/** A view is the memory itself: view_begin() gives `adr` as a pointer. The
+    library may then write parts of a view and leave the rest as it is. Without
+    this a view may be a copy, which view_end() writes back as a whole. */
+#define UMEM_CAP_VIEWS_IN_PLACE ((uint32_t)1 << 2)
 /** Bytes that check() allows may be missing, as past the end of a file: read()
     tells. umem_connect() and umem_sync_to(), which need not copy within one
     space, read the last byte of a range first. */
@@ -164,7 +179,8 @@ struct umemVtbl {
                               size_t nbytes, umemError *error);
 
   /** Offer the range as host memory until view_end(), without any signal on
-      access. All of a view for writing will be written. May answer
+      access. All of a view for writing will be written, unless the call of the
+      user fails, or the kind has UMEM_CAP_VIEWS_IN_PLACE. May answer
       UMEM_DECLINED. Default: declined. */
   umemStatusType (*view_begin)(void *state, uintptr_t adr, size_t nbytes,
                                umemAccess access, void **ptr_out,
@@ -224,6 +240,24 @@ struct umemVtbl {
       as of set(). Default: declined; set(). */
   umemStatusType (*punch)(void *state, uintptr_t adr, size_t nbytes,
                           umemError *error);
+
+  /** read() of rows; `out` is the first byte of the first row. Bytes between
+      the rows are not written: they may be another thread's. May answer
+      UMEM_DECLINED before it touches a byte. On failure error->bytes_done
+      bytes of rows were copied. With write_2d. Default: declined; row by row,
+      or with the bytes between them. */
+  umemStatusType (*read_2d)(void *state, uintptr_t adr, void *out,
+                            struct umemRows const *rows, umemError *error);
+
+  /** write() of rows, likewise. Default: declined; row by row. */
+  umemStatusType (*write_2d)(void *state, uintptr_t adr, void const *in,
+                             struct umemRows const *rows, umemError *error);
+
+  /** copy_peer() of rows, likewise; no row of one side overlaps a row of the
+      other. Default: declined; as between two kinds. */
+  umemStatusType (*copy_peer_2d)(void *src_state, uintptr_t src_adr,
+                                 void *dest_state, uintptr_t dest_adr,
+                                 struct umemRows const *rows, umemError *error);
 };
 
 /**

@@ -30,11 +30,12 @@
  * give one to the constructor. Memory that all devices reach (umemCudaHost,
  * umemCudaManaged, umem_unpin()) is touched, and memory of any kind is freed,
  * only after the default streams of all devices that the program uses; memory
- * of a umemCuda also after those of devices that UMEM_CUDA_PEER let use it.
- * While a blocking stream of the program is being captured the default stream
- * cannot be waited for, and calls do not come after anything: what they read
- * must be there, and what is freed or unpinned must not be in use; a pool gives
- * it out again at once.
+ * of a umemCuda also after those of devices that UMEM_CUDA_PEER let use it. A
+ * copy comes after what both of its contexts come after. While a blocking
+ * stream of the program is being captured the default stream cannot be waited
+ * for, and calls do not come after anything: what they read must be there, and
+ * what is freed or unpinned must not be in use; a pool gives it out again at
+ * once.
  *
  * In a child of fork(2) CUDA does not work: there, contexts of the parent
  * answer umemRuntimeError, umem_free() and umem_dtor() succeed and leave the
@@ -59,8 +60,10 @@ extern "C" {
 enum {
   /** Blocks come from a pool of the context (cuMemAllocFromPoolAsync), which
       keeps what is freed: much faster, but unknown to other processes and
-      devices. NotSupported where the device or the driver (before CUDA 11.2)
-      has no pools. */
+      devices. umem_free() does not wait for the work that it comes after: the
+      block goes back to the pool when that is done. umem_alloc() waits for
+      such blocks where memory is short. NotSupported where the device or the
+      driver (before CUDA 11.2) has no pools. */
   UMEM_CUDA_POOL = 1 << 0,
   /** Peer access may be used between this device and others: the first copy
      from one to another enables it (cuCtxEnablePeerAccess), for the whole
@@ -227,9 +230,12 @@ UMEM_API umemStatusType umemCudaManaged_ctor_ex(
  *
  * Takes about 0.1 to 1 ms for each MiB, so it is worth while for what is copied
  * often. Unpin before the memory is freed. The library never does this by
- * itself. Memory that cannot be written (a mapping for reading) is registered
- * for reading by devices, where they support that (and Linux is 5.14 or later).
- * A range that the driver refuses in one piece is registered in several, or not
+ * itself. Memory that is pinned in part, or in pieces that a copy crosses, is
+ * copied as if it were not pinned.
+ *
+ * Memory that cannot be written (a mapping for reading) is registered for
+ * reading by devices, where they support that (and Linux is 5.14 or later). A
+ * range that the driver refuses in one piece is registered in several, or not
  * at all.
  *
  * The primary context of the context's device stays until umem_unpin(), for

@@ -100,15 +100,15 @@ static umemStatusType host_free(void *state, uintptr_t adr, size_t nbytes,
 }
 
 #define KIND_METHODS                                                           \
-  .size = sizeof(struct umemVtbl), .fundamental_align = UMEMI_GPU_ALIGN,       \
-  .max_align = UMEMI_GPU_ALIGN, .dtor = umemi_gpu_dtor,                        \
-  .check = umemi_gpu_check, .calloc = umemi_no_calloc,                         \
+  .size = sizeof(struct umemVtbl), .caps = UMEM_CAP_VIEWS_IN_PLACE,            \
+  .fundamental_align = UMEMI_GPU_ALIGN, .max_align = UMEMI_GPU_ALIGN,          \
+  .dtor = umemi_gpu_dtor, .check = umemi_gpu_check, .calloc = umemi_no_calloc, \
   .flush = umemi_no_flush, .discard = umemi_no_discard,                        \
   .view_end = umemi_no_view_end, .next_data = umemi_no_next_data,              \
   .export_handle = umemi_no_export_handle,                                     \
   .import_handle = umemi_no_import_handle,                                     \
   .stage_alloc = umemi_no_stage_alloc, .stage_free = umemi_no_stage_free,      \
-  .can_reach = umemi_no_can_reach, .punch = umemi_no_punch
+  .can_reach = umemi_no_can_reach, .punch = umemi_no_punch, UMEMI_NO_ROWS
 
 #define POINTER_METHODS                                                        \
   KIND_METHODS, .read = pointer_read, .write = pointer_write,                  \

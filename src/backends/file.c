@@ -44,6 +44,7 @@ static struct umemVtbl const file_vtbl = {
     .stage_free = umemi_no_stage_free,
     .can_reach = umemi_no_can_reach,
     .punch = umemi_store_punch,
+    UMEMI_NO_ROWS,
 };
 
 static umemStatusType file_open(umemFile *ctx, char const *filename,

@@ -171,8 +171,9 @@ static umemStatusType placed_free(void *state, uintptr_t adr, size_t nbytes,
 
 #define HOST_VTBL(caps_, kind)                                                 \
   {                                                                            \
-    .size = sizeof(struct umemVtbl), .type = umemHostDevice, .caps = (caps_),  \
-    .name = "Host", .fundamental_align = _Alignof(max_align_t),                \
+    .size = sizeof(struct umemVtbl), .type = umemHostDevice,                   \
+    .caps = UMEM_CAP_VIEWS_IN_PLACE | (caps_), .name = "Host",                 \
+    .fundamental_align = _Alignof(max_align_t),                                \
     .max_align = (SIZE_MAX >> 1) + 1, .dtor = kind##_dtor,                     \
     .alloc = kind##_alloc, .free = kind##_free, .read = host_read,             \
     .write = host_write, .spaces = kind##_spaces, .check = host_check,         \
@@ -183,7 +184,7 @@ static umemStatusType placed_free(void *state, uintptr_t adr, size_t nbytes,
     .limits = host_limits, .export_handle = umemi_no_export_handle,            \
     .import_handle = umemi_no_import_handle,                                   \
     .stage_alloc = umemi_no_stage_alloc, .stage_free = umemi_no_stage_free,    \
-    .can_reach = umemi_no_can_reach, .punch = umemi_no_punch                   \
+    .can_reach = umemi_no_can_reach, .punch = umemi_no_punch, UMEMI_NO_ROWS    \
   }
 
 static struct umemVtbl const host_plain =

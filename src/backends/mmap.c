@@ -64,6 +64,7 @@ static struct umemVtbl const mmap_vtbl = {
     .stage_free = umemi_no_stage_free,
     .can_reach = umemi_no_can_reach,
     .punch = umemi_store_punch,
+    UMEMI_NO_ROWS,
 };
 
 /* --- the mapping ---------------------------------------------------------- */

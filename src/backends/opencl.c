@@ -243,7 +243,7 @@ static void opencl_limits(void *state, unsigned access, uintptr_t adr,
   .export_handle = umemi_no_export_handle,                                     \
   .import_handle = umemi_no_import_handle,                                     \
   .stage_alloc = umemi_no_stage_alloc, .stage_free = umemi_no_stage_free,      \
-  .can_reach = umemi_no_can_reach, .punch = umemi_no_punch
+  .can_reach = umemi_no_can_reach, .punch = umemi_no_punch, UMEMI_NO_ROWS
 
 static struct umemVtbl const opencl_vtbl = {OPENCL_METHODS, .max_align = 64};
 

@@ -187,7 +187,7 @@ static umemStatusType shm_dtor(void *state, umemError *error) {
 static struct umemVtbl const shm_vtbl = {
     .size = sizeof(struct umemVtbl),
     .type = umemShmDevice,
-    .caps = UMEM_CAP_OWN_REGISTRY | UMEM_CAP_MAY_END,
+    .caps = UMEM_CAP_OWN_REGISTRY | UMEM_CAP_MAY_END | UMEM_CAP_VIEWS_IN_PLACE,
     .name = "Shm",
     .fundamental_align = UMEMI_SEGMENT_GRANULE,
     .max_align = (SIZE_MAX >> 1) + 1,
@@ -213,6 +213,7 @@ static struct umemVtbl const shm_vtbl = {
     .stage_free = umemi_no_stage_free,
     .can_reach = umemi_no_can_reach,
     .punch = umemi_no_punch,
+    UMEMI_NO_ROWS,
 };
 
 /* --- constructors --------------------------------------------------------- */

@@ -81,6 +81,7 @@ static struct umemVtbl const virtual_vtbl = {
     .stage_free = umemi_no_stage_free,
     .can_reach = umemi_no_can_reach,
     .punch = umemi_no_punch,
+    UMEMI_NO_ROWS,
 };
 
 static umemStatusType virtual_ctor(umemVirtual *ctx, umemHost *host,

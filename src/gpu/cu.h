@@ -28,6 +28,8 @@ typedef CUpointer_attribute cuPointerAttribute;
 typedef CUmemPool_attribute cuPoolAttribute;
 typedef CUstreamCaptureMode cuCaptureMode;
 typedef CUstreamCaptureStatus cuCaptureStatus;
+typedef CUDA_MEMCPY2D cuRows;
+typedef CUDA_MEMCPY3D_PEER cuPeerRows;
 #else
 typedef int cuCode;
 typedef int cuDevice;
@@ -55,6 +57,38 @@ typedef struct cuIpcHandle {
 } cuIpcHandle;
 typedef int cuDeviceAttribute, cuPointerAttribute, cuPoolAttribute;
 typedef int cuCaptureMode, cuCaptureStatus;
+typedef struct cuRows {
+  size_t srcXInBytes, srcY;
+  int srcMemoryType;
+  void const *srcHost;
+  cuAddress srcDevice;
+  void *srcArray;
+  size_t srcPitch;
+  size_t dstXInBytes, dstY;
+  int dstMemoryType;
+  void *dstHost;
+  cuAddress dstDevice;
+  void *dstArray;
+  size_t dstPitch;
+  size_t WidthInBytes, Height;
+} cuRows;
+typedef struct cuPeerRows {
+  size_t srcXInBytes, srcY, srcZ, srcLOD;
+  int srcMemoryType;
+  void const *srcHost;
+  cuAddress srcDevice;
+  void *srcArray;
+  cuContext srcContext;
+  size_t srcPitch, srcHeight;
+  size_t dstXInBytes, dstY, dstZ, dstLOD;
+  int dstMemoryType;
+  void *dstHost;
+  cuAddress dstDevice;
+  void *dstArray;
+  cuContext dstContext;
+  size_t dstPitch, dstHeight;
+  size_t WidthInBytes, Height, Depth;
+} cuPeerRows;
 #endif
 
 /* X(name, number): CUDA_<name>, here UMEMI_CUDA_<name>. */
@@ -131,6 +165,7 @@ typedef int cuCaptureMode, cuCaptureStatus;
   X(MEM_ATTACH_HOST, 2)                                                        \
   X(MEM_ALLOCATION_TYPE_PINNED, 1)                                             \
   X(MEM_LOCATION_TYPE_DEVICE, 1)                                               \
+  X(MEMPOOL_ATTR_REUSE_ALLOW_INTERNAL_DEPENDENCIES, 3)                         \
   X(MEMPOOL_ATTR_RELEASE_THRESHOLD, 4)                                         \
   X(STREAM_CAPTURE_MODE_RELAXED, 2)                                            \
   X(STREAM_CAPTURE_STATUS_NONE, 0)                                             \
@@ -220,7 +255,8 @@ enum { UMEMI_CU_PER_THREAD = 2 }; /* CU_STREAM_PER_THREAD, as a number */
     (cuAddress * adr_out, cuIpcHandle handle, unsigned flags))                 \
   X(IpcCloseMemHandle, cuIpcCloseMemHandle, (cuAddress adr))
 
-/* The same of CUDA 11.2 to 12.0: missing ones are NULL. */
+/* What can be done without: functions of CUDA 11.2 to 12.0, and of rows, which
+   stand-ins for the driver may lack. Missing ones are NULL. */
 #define UMEMI_CU_OPTIONAL(X)                                                   \
   X(MemPoolCreate, cuMemPoolCreate,                                            \
     (cuPool * pool_out, cuPoolProps const *properties))                        \
@@ -231,6 +267,9 @@ enum { UMEMI_CU_PER_THREAD = 2 }; /* CU_STREAM_PER_THREAD, as a number */
     (cuAddress * adr_out, size_t nbytes, cuPool pool, cuStream stream))        \
   X(MemFreeAsync, cuMemFreeAsync, (cuAddress adr, cuStream stream))            \
   X(DeviceGetUuid, cuDeviceGetUuid_v2, (cuUuid * uuid_out, cuDevice device))   \
+  X(Memcpy2DAsync, cuMemcpy2DAsync_v2, (cuRows const *rows, cuStream stream))  \
+  X(Memcpy3DPeerAsync, cuMemcpy3DPeerAsync,                                    \
+    (cuPeerRows const *rows, cuStream stream))                                 \
   X(CtxGetId, cuCtxGetId, (cuContext context, unsigned long long *id_out))
 
 #define UMEMI_CU_MEMBER(name, symbol, parameters)                              \

@@ -233,10 +233,23 @@ static umemStatusType cuda_copy_peer(uintptr_t src, umemiGpuContext src_context,
 
 /* --- pools ---------------------------------------------------------------- */
 
-/* Memory that was given back stays with the pool. */
+/* Memory that was given back stays with the pool, and is not given out again
+   before it is free: who allocates would wait for what uses it. */
+static umemStatusType cuda_pool_set_up(cuPool pool, umemError *error) {
+  uint64_t all = UINT64_MAX;
+  int no = 0;
+  umemStatusType status =
+      CUDA(MemPoolSetAttribute,
+           (pool, UMEMI_CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, &all));
+  if (status == umemOK)
+    status = CUDA(
+        MemPoolSetAttribute,
+        (pool, UMEMI_CU_MEMPOOL_ATTR_REUSE_ALLOW_INTERNAL_DEPENDENCIES, &no));
+  return status;
+}
+
 static umemStatusType cuda_pool_new(int number, umemiGpuPool *pool_out,
                                     umemError *error) {
-  uint64_t all = UINT64_MAX;
   cuPool pool;
   umemError ignored;
   cuPoolProps properties = {
@@ -245,8 +258,7 @@ static umemStatusType cuda_pool_new(int number, umemiGpuPool *pool_out,
   umemStatusType status = CUDA(MemPoolCreate, (&pool, &properties));
   if (status != umemOK)
     return status;
-  status = CUDA(MemPoolSetAttribute,
-                (pool, UMEMI_CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, &all));
+  status = cuda_pool_set_up(pool, error);
   if (status == umemOK)
     *pool_out = pool;
   else
@@ -367,4 +379,6 @@ struct umemiGpuOps const umemi_cuda = {
     .pool_give = cuda_pool_give,
     .ipc_export = cuda_ipc_export,
     .ipc_open = cuda_ipc_open,
-    .ipc_close = cuda_ipc_close};
+    .ipc_close = cuda_ipc_close,
+    .copy_rows = umemi_cu_copy_rows,
+    .copy_rows_peer = umemi_cu_copy_rows_peer};

@@ -172,8 +172,8 @@ umemStatusType umemi_cuda_is_alive(struct umemiGpu const *gpu, bool *is_out,
 
 /* --- the current context -------------------------------------------------- */
 
-/* The handle alone does not tell: after a reset the new context may have the
-   one that is current in some threads still, and is dead there. */
+/* The handle alone does not tell: after a reset a new context may have the one
+   of the old. */
 static bool cuda_is_inside(struct umemiGpu const *gpu) {
   bool is_active;
   umemError ignored;
@@ -185,13 +185,9 @@ static bool cuda_is_inside(struct umemiGpu const *gpu) {
 
 umemStatusType umemi_cuda_enter(struct umemiGpu const *gpu, bool *pushed_out,
                                 bool *gone_out, umemError *error) {
-  cuContext current = NULL;
   umemError ignored;
-  umemStatusType status = CUDA(CtxGetCurrent, (&current));
-  *pushed_out = *gone_out = false;
-  if (status != umemOK || (current == gpu->context && cuda_is_inside(gpu)))
-    return status;
   cuCode code = umemi_cu()->CtxPushCurrent(gpu->context);
+  *pushed_out = false;
   *gone_out = cuda_is_gone(code);
   if (*gone_out || code != UMEMI_CUDA_SUCCESS)
     return *gone_out

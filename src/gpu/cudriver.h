@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The driver of CUDA, for cuda.c alone. */
+/* The driver of CUDA, for cuda.c and curows.c alone. */
 #ifndef UMEMI_CUDRIVER_H
 #define UMEMI_CUDRIVER_H
 
@@ -45,5 +45,13 @@ umemStatusType umemi_cuda_device_of(uintptr_t adr, int *number_out,
 /* One call of the driver, with its arguments in parentheses. */
 #define CUDA(name, arguments)                                                  \
   umemi_cu_failed(umemi_cu(), umemi_cu()->name arguments, "cu" #name, error)
+
+/* curows.c: copy_rows and copy_rows_peer of the operations. */
+umemStatusType umemi_cu_copy_rows(struct umemiGpuRows const *rows,
+                                  umemiGpuStream stream, umemError *error);
+umemStatusType umemi_cu_copy_rows_peer(struct umemiGpuRows const *rows,
+                                       umemiGpuContext src_context,
+                                       umemiGpuContext dest_context,
+                                       umemiGpuStream stream, umemError *error);
 
 #endif

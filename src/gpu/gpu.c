@@ -190,6 +190,11 @@ umemStatusType umemi_gpu_end(struct umemiGpuTurn *turn, umemStatusType status,
   return umemi_gpu_leave(&turn->visit, status, error);
 }
 
+umemStatusType umemi_gpu_order(struct umemiGpuTurn *turn, umemiGpuStream after,
+                               umemError *error) {
+  return turn_order(turn->visit.gpu, turn->lane, after, error);
+}
+
 umemStatusType umemi_gpu_follow(struct umemiGpuTurn *turn, struct umemiGpu *gpu,
                                 umemiGpuStream after, umemError *error) {
   struct umemiGpuTurn other;
@@ -232,7 +237,7 @@ umemStatusType umemi_gpu_stage_take(struct umemiGpu *gpu, size_t nbytes,
   if (nbytes != umemi_tuning()->slot ||
       !umemi_driver_is_usable(gpu->ops->driver))
     return UMEM_DECLINED;
-  *ptr_out = umemi_kept_take(gpu->stages, UMEMI_GPU_LANES);
+  *ptr_out = umemi_kept_take(gpu->stages, UMEMI_GPU_STAGES);
   if (*ptr_out)
     return umemOK;
   umemStatusType status = umemi_gpu_enter(gpu, &visit, error);
@@ -248,7 +253,7 @@ void umemi_gpu_stage_give(struct umemiGpu *gpu, void *ptr, size_t nbytes) {
   struct umemiGpuVisit visit;
   umemError ignored;
   (void)nbytes;
-  if (umemi_kept_give(gpu->stages, UMEMI_GPU_LANES, ptr) ||
+  if (umemi_kept_give(gpu->stages, UMEMI_GPU_STAGES, ptr) ||
       umemi_gpu_enter(gpu, &visit, &ignored) != umemOK)
     return;
   gpu->ops->host_free((uintptr_t)ptr, &ignored);
@@ -262,7 +267,7 @@ void umemi_gpu_drop(struct umemiGpu *gpu) {
   void *kept;
   while ((kept = umemi_kept_take(gpu->lanes, UMEMI_GPU_LANES)))
     lane_free(gpu, kept);
-  while ((kept = umemi_kept_take(gpu->stages, UMEMI_GPU_LANES)))
+  while ((kept = umemi_kept_take(gpu->stages, UMEMI_GPU_STAGES)))
     gpu->ops->host_free((uintptr_t)kept, &ignored);
 }
 

@@ -29,6 +29,15 @@ typedef void *umemiGpuPool;
 
 struct umemiGpu;
 
+/* Rows: a plain range is one. A driver's own copy of many has limits. */
+struct umemiGpuRows {
+  enum umemiGpuWay { UMEMI_GPU_WITHIN, UMEMI_GPU_WRITE, UMEMI_GPU_READ } way;
+  uintptr_t src, dest; /* the source of a WRITE, and the destination of a READ,
+                          are the host's */
+  size_t src_pitch, dest_pitch;
+  size_t row, rows; /* bytes of a row, number of rows; none is 0 */
+};
+
 /*
  * The operations of a driver. All return a status and fill in `error`: what was
  * called, and the driver's code and name of it. Those that need a context work
@@ -148,6 +157,15 @@ struct umemiGpuOps {
   umemStatusType (*ipc_open)(unsigned char const handle[UMEMI_GPU_IPC],
                              uintptr_t *adr_out, umemError *error);
   umemStatusType (*ipc_close)(uintptr_t adr, umemError *error);
+
+  /* Two rows and more: ValueError for what the driver does not take, and
+     NotSupported where it has no such function. */
+  umemStatusType (*copy_rows)(struct umemiGpuRows const *rows,
+                              umemiGpuStream stream, umemError *error);
+  umemStatusType (*copy_rows_peer)(struct umemiGpuRows const *rows,
+                                   umemiGpuContext src_context,
+                                   umemiGpuContext dest_context,
+                                   umemiGpuStream stream, umemError *error);
 };
 
 /* cuda.c -------------------------------------------------------------------*/
@@ -164,8 +182,10 @@ struct umemiGpuLane {
 
 enum {
   UMEMI_GPU_MAX = 64,        /* devices that are seen */
-  UMEMI_GPU_LANES = 8,       /* that a device keeps */
-  UMEMI_GPU_SLOT = 512 << 10 /* of a lane: with the stages 16 MiB a device */
+  UMEMI_GPU_LANES = 32,      /* that a device keeps */
+  UMEMI_GPU_STAGES = 8,      /* likewise */
+  UMEMI_GPU_THREADS = 8,     /* that fill and empty slots of one copy */
+  UMEMI_GPU_SLOT = 512 << 10 /* of a lane; it has two, if it needed them */
 };
 
 /* One life of a device's context: from when it was retained until it is
@@ -176,8 +196,8 @@ struct umemiGpu {
   umemiGpuContext context;
   uint64_t life; /* differs from that of all other lives; 0: unknown */
   struct umemiGpuFacts facts;
-  _Atomic(void *) lanes[UMEMI_GPU_LANES];  /* kept.c */
-  _Atomic(void *) stages[UMEMI_GPU_LANES]; /* pinned, of tuning's slot */
+  _Atomic(void *) lanes[UMEMI_GPU_LANES];   /* kept.c */
+  _Atomic(void *) stages[UMEMI_GPU_STAGES]; /* pinned, of tuning's slot */
   _Atomic uint64_t peers;      /* bit k: it reaches the memory of device k */
   _Atomic uint64_t reached_by; /* bit k: device k reaches its memory */
   atomic_int broken;           /* the first sticky code, or 0 */
@@ -258,7 +278,10 @@ umemStatusType umemi_gpu_begin_at_once(struct umemiGpu *gpu,
 /* Waits for all that the turn has begun. */
 umemStatusType umemi_gpu_end(struct umemiGpuTurn *turn, umemStatusType status,
                              umemError *error);
-/* The turn comes after what is in another device's stream, too. */
+/* The turn comes after what is in another stream of its device, too; */
+umemStatusType umemi_gpu_order(struct umemiGpuTurn *turn, umemiGpuStream after,
+                               umemError *error);
+/* and after what is in another device's stream. */
 umemStatusType umemi_gpu_follow(struct umemiGpuTurn *turn, struct umemiGpu *gpu,
                                 umemiGpuStream after, umemError *error);
 /* Enables peer access of `gpu` to the memory of `peer`, another one, if the
@@ -284,12 +307,31 @@ umemStatusType umemi_gpu_settle_peers(struct umemiGpu *gpu, umemError *error);
 
 /* gpucopy.c: copies between host memory and a GPU --------------------------*/
 
+/* Of any size, in one visit; */
 umemStatusType umemi_gpu_write(struct umemiGpu *gpu, umemiGpuStream after,
                                uintptr_t adr, void const *in, size_t nbytes,
                                umemError *error);
 umemStatusType umemi_gpu_read(struct umemiGpu *gpu, umemiGpuStream after,
                               uintptr_t adr, void *out, size_t nbytes,
                               umemError *error);
+/* and of any rows of a READ or WRITE. */
+umemStatusType umemi_gpu_move(struct umemiGpu *gpu, umemiGpuStream after,
+                              struct umemiGpuRows const *rows,
+                              umemError *error);
+/* Begins a copy of rows in the turn, by one call of the driver; */
+umemStatusType umemi_gpu_rows(struct umemiGpuTurn const *turn,
+                              struct umemiGpuRows const *rows,
+                              umemError *error);
+/* or row by row, where it does not take them at once. `status` is what it
+   answered: it stays if it is something else. */
+umemStatusType umemi_gpu_each_row(struct umemiGpuTurn const *turn,
+                                  struct umemiGpuRows const *rows,
+                                  umemStatusType status, umemError *error);
+/* Both, to another device than the turn's. */
+umemStatusType umemi_gpu_rows_peer(struct umemiGpuTurn const *turn,
+                                   struct umemiGpuRows const *rows,
+                                   umemiGpuContext dest_context,
+                                   umemError *error);
 
 /* gpustate.c: contexts of GPUs ---------------------------------------------*/
 
@@ -349,6 +391,12 @@ umemSpace umemi_gpu_space(struct umemiGpu const *gpu);
    one address (unified addressing), whoever may use it. */
 umemSpace umemi_gpu_common_space(void);
 
+/* gpupool.c: blocks of contexts with a pool --------------------------------*/
+
+umemStatusType umemi_gpu_pool_alloc(struct umemiGpuState *own, size_t nbytes,
+                                    uintptr_t *adr_out, umemError *error);
+umemStatusType umemi_gpu_pool_free(struct umemiGpuState *own, uintptr_t adr,
+                                   umemError *error);
 /* gpumemory.c: bytes at addresses of any device ----------------------------*/
 
 /* Where an address is worked with: on the device that has the memory. */

@@ -94,7 +94,9 @@ UMEMI_CU_OPTIONAL(SAME_FUNCTION)
   X(cuUuid, CUuuid)                                                            \
   X(cuLocation, CUmemLocation)                                                 \
   X(cuPoolProps, CUmemPoolProps)                                               \
-  X(cuIpcHandle, CUipcMemHandle)
+  X(cuIpcHandle, CUipcMemHandle)                                               \
+  X(cuRows, CUDA_MEMCPY2D)                                                     \
+  X(cuPeerRows, CUDA_MEMCPY3D_PEER)
 
 /* X(ours, member, theirs) where members have one name. */
 #define MEMBERS(X)                                                             \
@@ -105,7 +107,48 @@ UMEMI_CU_OPTIONAL(SAME_FUNCTION)
   X(cuPoolProps, handleTypes, CUmemPoolProps)                                  \
   X(cuPoolProps, location, CUmemPoolProps)                                     \
   X(cuPoolProps, win32SecurityAttributes, CUmemPoolProps)                      \
-  X(cuIpcHandle, reserved, CUipcMemHandle)
+  X(cuIpcHandle, reserved, CUipcMemHandle)                                     \
+  X(cuRows, srcXInBytes, CUDA_MEMCPY2D)                                        \
+  X(cuRows, srcY, CUDA_MEMCPY2D)                                               \
+  X(cuRows, srcMemoryType, CUDA_MEMCPY2D)                                      \
+  X(cuRows, srcHost, CUDA_MEMCPY2D)                                            \
+  X(cuRows, srcDevice, CUDA_MEMCPY2D)                                          \
+  X(cuRows, srcArray, CUDA_MEMCPY2D)                                           \
+  X(cuRows, srcPitch, CUDA_MEMCPY2D)                                           \
+  X(cuRows, dstXInBytes, CUDA_MEMCPY2D)                                        \
+  X(cuRows, dstY, CUDA_MEMCPY2D)                                               \
+  X(cuRows, dstMemoryType, CUDA_MEMCPY2D)                                      \
+  X(cuRows, dstHost, CUDA_MEMCPY2D)                                            \
+  X(cuRows, dstDevice, CUDA_MEMCPY2D)                                          \
+  X(cuRows, dstArray, CUDA_MEMCPY2D)                                           \
+  X(cuRows, dstPitch, CUDA_MEMCPY2D)                                           \
+  X(cuRows, WidthInBytes, CUDA_MEMCPY2D)                                       \
+  X(cuRows, Height, CUDA_MEMCPY2D)                                             \
+  X(cuPeerRows, srcXInBytes, CUDA_MEMCPY3D_PEER)                               \
+  X(cuPeerRows, srcY, CUDA_MEMCPY3D_PEER)                                      \
+  X(cuPeerRows, srcZ, CUDA_MEMCPY3D_PEER)                                      \
+  X(cuPeerRows, srcLOD, CUDA_MEMCPY3D_PEER)                                    \
+  X(cuPeerRows, srcMemoryType, CUDA_MEMCPY3D_PEER)                             \
+  X(cuPeerRows, srcHost, CUDA_MEMCPY3D_PEER)                                   \
+  X(cuPeerRows, srcDevice, CUDA_MEMCPY3D_PEER)                                 \
+  X(cuPeerRows, srcArray, CUDA_MEMCPY3D_PEER)                                  \
+  X(cuPeerRows, srcContext, CUDA_MEMCPY3D_PEER)                                \
+  X(cuPeerRows, srcPitch, CUDA_MEMCPY3D_PEER)                                  \
+  X(cuPeerRows, srcHeight, CUDA_MEMCPY3D_PEER)                                 \
+  X(cuPeerRows, dstXInBytes, CUDA_MEMCPY3D_PEER)                               \
+  X(cuPeerRows, dstY, CUDA_MEMCPY3D_PEER)                                      \
+  X(cuPeerRows, dstZ, CUDA_MEMCPY3D_PEER)                                      \
+  X(cuPeerRows, dstLOD, CUDA_MEMCPY3D_PEER)                                    \
+  X(cuPeerRows, dstMemoryType, CUDA_MEMCPY3D_PEER)                             \
+  X(cuPeerRows, dstHost, CUDA_MEMCPY3D_PEER)                                   \
+  X(cuPeerRows, dstDevice, CUDA_MEMCPY3D_PEER)                                 \
+  X(cuPeerRows, dstArray, CUDA_MEMCPY3D_PEER)                                  \
+  X(cuPeerRows, dstContext, CUDA_MEMCPY3D_PEER)                                \
+  X(cuPeerRows, dstPitch, CUDA_MEMCPY3D_PEER)                                  \
+  X(cuPeerRows, dstHeight, CUDA_MEMCPY3D_PEER)                                 \
+  X(cuPeerRows, WidthInBytes, CUDA_MEMCPY3D_PEER)                              \
+  X(cuPeerRows, Height, CUDA_MEMCPY3D_PEER)                                    \
+  X(cuPeerRows, Depth, CUDA_MEMCPY3D_PEER)
 
 /* Members that newer headers have: older ones count them as `reserved`. */
 #if CUDA_VERSION >= 13000

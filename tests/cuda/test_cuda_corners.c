@@ -188,8 +188,8 @@ static void dtor__leaves_a_device_that_does_not_answer(void **state) {
   (void)state;
   umemCuda ctx;
   open_device(&ctx);
-  fail_always("cuCtxGetCurrent");
-  assert_fails(&ctx, umem_dtor(&ctx), umemRuntimeError, "cuCtxGetCurrent");
+  fail_always("cuCtxPushCurrent_v2");
+  assert_fails(&ctx, umem_dtor(&ctx), umemRuntimeError, "cuCtxPushCurrent");
   client.sim.forget();
   assert_int_equal(client.sim.live(SIMCU_RETAINS), 1);
   open_device(&ctx); /* and can be used again */
@@ -230,7 +230,7 @@ static void lanes__beyond_what_is_kept_are_given_back(void **state) {
 
 static void stages__beyond_what_is_kept_are_given_back(void **state) {
   (void)state;
-  enum { STAGES = UMEMI_GPU_LANES + 2 };
+  enum { STAGES = UMEMI_GPU_STAGES + 2 };
   size_t const slot = umemi_tuning()->slot;
   umemCuda ctx;
   umemError error;
@@ -243,11 +243,11 @@ static void stages__beyond_what_is_kept_are_given_back(void **state) {
   }
   for (int i = 0; i < STAGES - 1; i++)
     umemi_gpu_stage_give(gpu, stages[i], slot);
-  assert_int_equal(client.sim.live(SIMCU_PINNED), UMEMI_GPU_LANES + 1);
-  fail_next("cuCtxGetCurrent");
+  assert_int_equal(client.sim.live(SIMCU_PINNED), UMEMI_GPU_STAGES + 1);
+  fail_next("cuCtxPushCurrent_v2");
   umemi_gpu_stage_give(gpu, stages[STAGES - 1],
                        slot); /* cannot be given back */
-  assert_int_equal(client.sim.live(SIMCU_PINNED), UMEMI_GPU_LANES + 1);
+  assert_int_equal(client.sim.live(SIMCU_PINNED), UMEMI_GPU_STAGES + 1);
   must(CtxPushCurrent(gpu->context));
   must(MemFreeHost(stages[STAGES - 1]));
   must(CtxPopCurrent(&(cuContext){NULL}));
@@ -265,7 +265,7 @@ static void stages__are_of_one_size_and_of_this_process(void **state) {
   struct umemiGpu *gpu = gpu_of(&ctx);
   assert_status(umemi_gpu_stage_take(gpu, slot / 2, &stage, &error),
                 UMEM_DECLINED);
-  fail_next("cuCtxGetCurrent");
+  fail_next("cuCtxPushCurrent_v2");
   assert_status(umemi_gpu_stage_take(gpu, slot, &stage, &error), UMEM_DECLINED);
   fail_next("cuMemHostAlloc");
   assert_status(umemi_gpu_stage_take(gpu, slot, &stage, &error), UMEM_DECLINED);
@@ -290,14 +290,17 @@ static void explanations__that_fail_leave_the_error(void **state) {
   need_strict_memory();
   open_device(&ctx);
   uintptr_t adr = allocated(&ctx, 512);
-  client.sim.inject("cuCtxGetCurrent", 2, UMEMI_CUDA_ERROR_UNKNOWN, SIMCU_ONCE);
+  client.sim.inject("cuCtxPushCurrent_v2", 2, UMEMI_CUDA_ERROR_UNKNOWN,
+                    SIMCU_FROM_THEN_ON);
   assert_fails(&ctx,
                umem_copy_to(&host, (uintptr_t)bytes, &ctx, adr, sizeof bytes),
                umemValueError, "CUDA_ERROR_INVALID_VALUE");
-  fail_next("cuMemGetAddressRange_v2");
+  client.sim.forget();
+  fail_always("cuMemGetAddressRange_v2");
   assert_fails(&ctx,
                umem_copy_to(&host, (uintptr_t)bytes, &ctx, adr, sizeof bytes),
                umemValueError, "CUDA_ERROR_INVALID_VALUE");
+  client.sim.forget();
   assert_fails(&ctx,
                umem_copy_to(&host, (uintptr_t)bytes, &ctx, adr, sizeof bytes),
                umemIndexError, "leave the device's block of 512 bytes");
@@ -502,7 +505,7 @@ static void handles__of_other_lengths_are_refused(void **state) {
                       umemIndexError);
   assert_not_imported(&ctx, payload, (struct range){length - SOME + 1, length},
                       umemIndexError);
-  fail_next("cuCtxGetCurrent");
+  fail_next("cuCtxPushCurrent_v2");
   assert_not_imported(&ctx, payload, own, umemRuntimeError);
   assert_ok(
       umemi_gpu_import_handle(state_of(&ctx), payload, SOME, &got, &error));
@@ -551,7 +554,7 @@ static void imports__are_closed_when_nothing_uses_them(void **state) {
     imported(&importer, &ctx, adr);
     fail_next("cuEventRecord");
     if (more)
-      client.sim.inject("cuCtxGetCurrent", 2, UMEMI_CUDA_ERROR_UNKNOWN,
+      client.sim.inject("cuCtxPushCurrent_v2", 2, UMEMI_CUDA_ERROR_UNKNOWN,
                         SIMCU_ONCE);
     assert_fails(&importer, umem_dtor(&importer), umemRuntimeError,
                  "cuEventRecord");

@@ -332,5 +332,6 @@ int main(int count, char **arguments) {
     return run_role(arguments[1], count > 2 ? arguments[2] : "");
   return library_part() + memory_part() + time_part() + failures_part() +
          contexts_part() + pools_part() + capture_part() + lives_part() +
-         registered_part() + ipc_part() + chunks_part() + created_part();
+         registered_part() + ipc_part() + chunks_part() + created_part() +
+         rectangles_part();
 }

@@ -29,6 +29,7 @@ enum {
   MOVED = 3 << 10,        /* within the device */
   ROOM = LARGE + 2 * UMEMI_PAGE,
   APART = 100,        /* a range over itself */
+  HALVES = 128 << 10, /* of which one is registered */
   HELD_MAX = 8,       /* blocks of a program */
   CALLS_MAX = 2000,   /* of the driver in a program */
   WORK_MAX = 200,     /* operations that are executed in a program */
@@ -147,6 +148,7 @@ static char const *kind_name(void) {
 }
 
 static bool lists_devices(struct world *w);
+static bool copies_what_is_registered_in_part(struct world *w);
 
 static void complain(char const *what, char const *more) {
   if (complaints++ < COMPLAINTS_MAX)
@@ -180,6 +182,9 @@ static bool may_be_survived(void) {
   for (size_t i = 0; i < LENGTH(names); i++)
     if (has_failed(names[i]))
       return true;
+  if (has_failed("cuMemAllocFromPoolAsync") &&
+      now.code == UMEMI_CUDA_ERROR_OUT_OF_MEMORY)
+    return true; /* is tried again where memory is short */
   return giving || while_giving || while_choosing || now.scenario->declines ||
          now.scenario->program == lists_devices ||
          (kind != HOST && has_failed("cuMemHostAlloc"));
@@ -201,6 +206,9 @@ static bool names_the_failure(umemError const *error) {
 static bool is_right(umemStatusType status, umemError const *error) {
   if (now.evil == EVIL_MEMORY)
     return status == umemMemoryError || error->sys_errno == ENOMEM;
+  if (now.scenario->program == copies_what_is_registered_in_part &&
+      status == umemValueError)
+    return has_failed("cuMemGetAddressRange_v2"); /* the refusal is told then */
   umemStatusType expected = now.code == UMEMI_CUDA_ERROR_OUT_OF_MEMORY
                                 ? umemMemoryError
                                 : umemRuntimeError;
@@ -548,6 +556,46 @@ static bool compares(struct world *w) {
   return ok && no_bytes(w);
 }
 
+/* --- programs: rows ------------------------------------------------------- */
+
+enum { ROW = 48, PITCH = 64, ROWS = 40 };
+
+static void want_rows(void) {
+  memset(want, 0, ROWS * PITCH);
+  for (size_t i = 0; i < ROWS; i++)
+    memcpy(want + i * PITCH, in + i * PITCH, ROW);
+}
+
+static bool rows_copied(struct world *w, void const *src, uintptr_t from,
+                        size_t src_pitch, void const *dest, uintptr_t to,
+                        size_t dest_pitch) {
+  return did(
+      w, dest,
+      umem_copy_2d(src, from, src_pitch, dest, to, dest_pitch, ROW, ROWS));
+}
+
+static bool copies_rows(struct world *w) {
+  uintptr_t adr, other;
+  want_rows();
+  return began(w, &w->a, w->nbytes, &adr) &&
+         allocated(w, &w->a, w->nbytes, &other) &&
+         rows_copied(w, &w->host, (uintptr_t)in, PITCH, &w->a, adr, ROW + 8) &&
+         rows_copied(w, &w->a, adr, ROW + 8, &w->a, other, ROW) &&
+         rows_copied(w, &w->a, other, ROW, &w->host, (uintptr_t)out, PITCH);
+}
+
+static bool copies_rows_to_a_peer(struct world *w) {
+  uintptr_t adr, other;
+  want_rows();
+  c.sim.set_peer(0, 1, 1);
+  c.sim.set_peer(1, 0, 1);
+  return began(w, &w->a, w->nbytes, &adr) && constructed(w, &w->b, 1) &&
+         allocated(w, &w->b, w->nbytes, &other) &&
+         rows_copied(w, &w->host, (uintptr_t)in, PITCH, &w->a, adr, ROW + 8) &&
+         rows_copied(w, &w->a, adr, ROW + 8, &w->b, other, ROW) &&
+         rows_copied(w, &w->b, other, ROW, &w->host, (uintptr_t)out, PITCH);
+}
+
 /* --- programs: memory of others ------------------------------------------- */
 
 static uintptr_t first_page(void) {
@@ -563,6 +611,20 @@ static bool pins(struct world *w) {
   memcpy(want, (void *)page, w->nbytes);
   return allocated(w, &w->a, w->nbytes, &adr) &&
          copied(w, &w->host, page, &w->a, adr, w->nbytes) &&
+         read_back(w, &w->a, adr);
+}
+
+/* The second half of what is copied is registered. */
+static bool copies_what_is_registered_in_part(struct world *w) {
+  uintptr_t adr, page = first_page(), half = w->nbytes / 2;
+  if (!constructed(w, &w->a, 0) ||
+      !did(w, &w->a, umem_pin(&w->a, page + half, half)))
+    return false;
+  hold(w, &w->a, page + half, UNPIN);
+  memcpy(want, (void *)page, w->nbytes);
+  return allocated(w, &w->a, w->nbytes, &adr) &&
+         copied(w, &w->host, page, &w->a, adr, w->nbytes) &&
+         copied(w, &w->a, adr, &w->host, page, w->nbytes) &&
          read_back(w, &w->a, adr);
 }
 
@@ -605,6 +667,11 @@ static struct scenario const scenarios[] = {
     {"mirrors", mirrors, SMALL, KINDS, false},
     {"compares", compares, SMALL, KINDS, false},
     {"pins", pins, SMALL, KINDS, false},
+    {"copies rows", copies_rows, ROWS *PITCH, KINDS, false},
+    {"copies rows to a peer", copies_rows_to_a_peer, ROWS *PITCH, DEVICES,
+     true},
+    {"copies what is registered in part", copies_what_is_registered_in_part,
+     HALVES, DEVICES, true},
     {"tells another process", tells_another_process, SMALL, PLAIN | STREAM,
      false},
 };
@@ -751,7 +818,8 @@ static void balance_note(struct balance *balance) {
 /* Of which one is lost, and calls in the other succeed. */
 static bool uses_two_devices(void) {
   return now.scenario->program == copies_to_a_peer ||
-         now.scenario->program == copies_to_a_stranger;
+         now.scenario->program == copies_to_a_stranger ||
+         now.scenario->program == copies_rows_to_a_peer;
 }
 
 /* What a context holds is out of reach if its device cannot be entered. */
@@ -867,11 +935,13 @@ static void restore_thread(uint64_t state, int depth) {
 static void unpin_rest(struct world const *w) {
   cuContext context;
   cuCaptureMode mode = UMEMI_CU_STREAM_CAPTURE_MODE_RELAXED;
-  if (now.scenario->program != pins || (!w->lost && !goes_on()))
+  uintptr_t at = first_page();
+  bool in_part = now.scenario->program == copies_what_is_registered_in_part;
+  if ((now.scenario->program != pins && !in_part) || (!w->lost && !goes_on()))
     return;
   must(CtxPushCurrent(primaries[0]));
   must(ThreadExchangeStreamCaptureMode(&mode));
-  c.cu.MemHostUnregister((void *)first_page());
+  c.cu.MemHostUnregister((void *)(in_part ? at + HALVES / 2 : at));
   must(ThreadExchangeStreamCaptureMode(&mode));
   must(CtxPopCurrent(&context));
 }
@@ -1228,10 +1298,9 @@ static int play_without(char const *symbol) {
   absent = symbol;
   umemi_os.dlsym = dlsym_without;
   bool ok = works(PLAIN) && works(HOST) && works(MANAGED);
-  if (strcmp(symbol, "cuDeviceGetUuid_v2") == 0 ||
-      strcmp(symbol, "cuCtxGetId") == 0)
-    return !(ok && works(POOL));
-  return !(ok && has_no_pools());
+  bool is_of_pools =
+      strstr(symbol, "Pool") || strcmp(symbol, "cuMemFreeAsync") == 0;
+  return !(ok && (is_of_pools ? has_no_pools() : works(POOL)));
 }
 
 static void loader__does_without_what_later_drivers_have(void **state) {

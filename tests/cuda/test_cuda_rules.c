@@ -518,11 +518,11 @@ static void run_through(umemCuda *ctx, size_t nbytes) {
   memset(bytes, 0, nbytes);
   uintptr_t c = umem_calloc(ctx, 1, nbytes);
   assert_is_there(c, bytes, nbytes);
+  if (is_simulated())
+    assert_int_equal(client.sim.pending(), 0);
   assert_ok(umem_free(ctx, a));
   assert_ok(umem_free(ctx, b));
   assert_ok(umem_free(ctx, c));
-  if (is_simulated())
-    assert_int_equal(client.sim.pending(), 0);
   free(bytes);
 }
 

@@ -23,14 +23,14 @@ static bool is_beyond(struct operand const *operand,
   return block->pool || !sim_context_reaches(context, block->context);
 }
 
-static cuCode check_dest(struct operand const *dest) {
+cuCode sim_check_dest(struct operand const *dest) {
   if (!dest->block || !dest->block->read_only)
     return UMEMI_CUDA_SUCCESS;
   return REFUSED("%#zx was registered as read-only", (size_t)dest->adr);
 }
 
-static cuCode check_reach(struct operand const *operand,
-                          struct context const *context) {
+cuCode sim_check_reach(struct operand const *operand,
+                       struct context const *context) {
   if (!is_beyond(operand, context))
     return UMEMI_CUDA_SUCCESS;
   return REFUSED("%#zx of device %d without peer access from device %d",
@@ -50,7 +50,7 @@ static cuCode check(enum direction direction, struct operand const *dest,
   if (overlap(dest, src, nbytes))
     sim_violation("%zu bytes at %#zx and %#zx overlap", nbytes,
                   (size_t)src->adr, (size_t)dest->adr);
-  return check_dest(dest);
+  return sim_check_dest(dest);
 }
 
 struct copy {
@@ -136,8 +136,8 @@ static cuCode copy_in(struct stream const *stream, struct copy *copy,
   cuCode code = copy_init(copy, direction, dest, src, nbytes);
   copy->is_lost = !code && is_lossy(copy);
   if (!code)
-    code = check_reach(&copy->dest, stream->context);
-  return code ? code : check_reach(&copy->src, stream->context);
+    code = sim_check_reach(&copy->dest, stream->context);
+  return code ? code : sim_check_reach(&copy->src, stream->context);
 }
 
 static cuCode copy_sync(enum direction direction, cuAddress dest, cuAddress src,
@@ -328,9 +328,9 @@ static cuCode fill_op(cuAddress adr, unsigned char value, size_t nbytes,
     return code;
   if (!dest.block)
     return UMEMI_CUDA_ERROR_INVALID_VALUE;
-  code = check_dest(&dest);
+  code = sim_check_dest(&dest);
   if (!code)
-    code = check_reach(&dest, stream->context);
+    code = sim_check_reach(&dest, stream->context);
   if (code)
     return code;
   *op_out = sim_op(OP_FILL, stream);

@@ -357,6 +357,7 @@ struct op {
   struct op *next, *previous, *below;
   struct operand dest, src;
   size_t nbytes;
+  size_t rows, dest_pitch, src_pitch; /**< Rows of so many bytes; 1 of most. */
   unsigned char value;
   unsigned char *staged;
   bool is_lost; /**< Reports success and moves no bytes. */
@@ -390,6 +391,11 @@ void sim_work_randomly(void);
 void sim_event_end(struct event *event);
 struct op *sim_op_keep(struct op *op);
 void sim_op_drop(struct op *op);
+
+/** May it be written to, and may work in the context use it? */
+cuCode sim_check_dest(struct operand const *dest);
+cuCode sim_check_reach(struct operand const *operand,
+                       struct context const *context);
 
 /* --- the rest ------------------------------------------------------------- */
 

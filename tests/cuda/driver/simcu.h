@@ -77,15 +77,15 @@
  * NOT MODELLED: kernels, graphs (what is captured is checked and thrown away,
  * and a captured event cannot draw other streams in), the functions of programs
  * whose default stream is each thread's (that stream is there, as 2), timing,
- * priorities, arrays and 2D copies, virtual memory management, prefetch and
- * advice, migration of managed memory, portability of pinned memory (it always
- * is), write combining, context flags and limits, default pools, access of
- * other devices to pools, events of IPC. cuMemcpyPeer orders only against the
- * legacy streams of its three contexts. Without chunks, freed pinned memory is
- * never a host's again. Where a real driver must say what it does, the stricter
- * answer was taken: cuMemFree does not wait, not even for the last step of a
- * synchronous copy or fill, and all work with memory of another device but
- * cuMemcpyPeer needs peer access of its context. cuDriverGetVersion,
+ * priorities, arrays and layers of rows, virtual memory management, prefetch
+ * and advice, migration of managed memory, portability of pinned memory (it
+ * always is), write combining, context flags and limits, default pools, access
+ * of other devices to pools, events of IPC. cuMemcpyPeer orders only against
+ * the legacy streams of its three contexts. Without chunks, freed pinned
+ * memory is never a host's again. Where a real driver must say what it does,
+ * the stricter answer was taken: cuMemFree is no way to wait, not even for the
+ * last step of a synchronous copy or fill, and all work with memory of another
+ * device but cuMemcpyPeer needs peer access of its context. cuDriverGetVersion,
  * cuGetErrorName and cuGetErrorString always work, in forked children, too.
  */
 #ifndef UMEM_TESTS_SIMCU_H

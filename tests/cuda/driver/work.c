@@ -25,6 +25,7 @@ struct op *sim_op(enum opKind kind, struct stream const *stream) {
   op->function = sim.calling;
   op->context = stream->context;
   op->references = 1;
+  op->rows = 1;
   return op;
 }
 
@@ -42,12 +43,20 @@ void sim_op_drop(struct op *op) {
   free(op);
 }
 
+static void move_rows(struct op const *op, unsigned char *dest,
+                      size_t dest_pitch, unsigned char const *src,
+                      size_t src_pitch) {
+  for (size_t i = 0; i < op->rows; i++)
+    memmove(dest + i * dest_pitch, src + i * src_pitch, op->nbytes);
+}
+
 void sim_op_stage(struct op *op) {
-  op->staged = malloc(op->nbytes);
+  op->staged = malloc(op->nbytes * op->rows);
   if (!op->staged)
     abort();
-  memcpy(op->staged, sim_bytes(&op->src), op->nbytes);
+  move_rows(op, op->staged, op->nbytes, sim_bytes(&op->src), op->src_pitch);
   op->src.block = NULL;
+  op->src_pitch = op->nbytes;
 }
 
 void sim_op_after(struct op *op, struct op *earlier) {
@@ -81,8 +90,8 @@ static cuCode op_move(struct op *op) {
   if (op->kind == OP_FILL)
     memset(sim_bytes(&op->dest), op->value, op->nbytes);
   else
-    memmove(sim_bytes(&op->dest), op->staged ? op->staged : sim_bytes(&op->src),
-            op->nbytes);
+    move_rows(op, sim_bytes(&op->dest), op->dest_pitch,
+              op->staged ? op->staged : sim_bytes(&op->src), op->src_pitch);
   return UMEMI_CUDA_SUCCESS;
 }
 

@@ -41,6 +41,7 @@ int registered_part(void);
 int ipc_part(void);
 int chunks_part(void);
 int created_part(void);
+int rectangles_part(void);
 
 /* --- results ------------------------------------------------------------- */
 
