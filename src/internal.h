@@ -810,6 +810,7 @@ umemStatusType umemi_pages_free(struct umemiPlacement const *placement,
 struct umemiDriver {
   char const *name;
   _Atomic uint64_t process; /* that uses it; 0: none did */
+  bool has_thread_data;     /* without which it crashes */
 };
 
 /* After the first call of it: what it does at exit is registered then, and our

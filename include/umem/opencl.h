@@ -10,14 +10,15 @@
  *
  * All calls on such a context are through when they return, and are ordered
  * after what was put into the context's queue before. umem_free(), and with it
- * umem_dtor() and umem_disconnect(), wait for the queues of all contexts for the
- * device, in every tier. Only what you put into queues that no context has must
- * be through before a block that it uses is copied, set or freed.
+ * umem_dtor() and umem_disconnect(), wait for the queues of all contexts for
+ * the device, in every tier. Only what you put into queues that no context has
+ * must be through before a block that it uses is copied, set or freed.
  *
  * In a child of fork(2) drivers do not work: there, contexts of the parent
  * answer umemRuntimeError, umem_free() and umem_dtor() succeed and leave the
  * device alone, and none can be constructed if the parent had used OpenCL.
- * After the handlers of exit(3) have begun the same holds.
+ * After the handlers of exit(3) have begun the same holds, and in a thread
+ * whose thread-local objects have been destroyed.
  */
 #ifndef UMEM_OPENCL_H
 #define UMEM_OPENCL_H

@@ -12,16 +12,17 @@ enum { ARENA_TIMES = 4, ARENA_IS_WIDE = sizeof(void *) > 4 };
 #define ARENA_GOOD ((uint64_t)1 << (ARENA_IS_WIDE ? 36 : 30))
 #define ARENA_MOST ((uint64_t)1 << (ARENA_IS_WIDE ? 44 : 30))
 
+/* A power of two, so that halves of it end at the least. */
 static uint64_t arena_wanted(uint64_t total) {
-  if (total > ARENA_MOST / ARENA_TIMES)
-    return ARENA_MOST;
-  return total * ARENA_TIMES > ARENA_GOOD ? total * ARENA_TIMES : ARENA_GOOD;
+  uint64_t size = ARENA_GOOD;
+  while (size < ARENA_MOST && size / ARENA_TIMES < total)
+    size *= 2;
+  return size;
 }
 
 static char *arena_map(uint64_t total, size_t *size_out) {
   int const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-  uint64_t size = arena_wanted(total) & ~(uint64_t)(UMEMI_PAGE - 1);
-  for (; size >= ARENA_LEAST; size = size / 2 & ~(uint64_t)(UMEMI_PAGE - 1)) {
+  for (uint64_t size = arena_wanted(total); size >= ARENA_LEAST; size /= 2) {
     void *start = umemi_os.mmap(NULL, (size_t)size, PROT_NONE, flags, -1, 0);
     if (start != MAP_FAILED) {
       *size_out = (size_t)size;

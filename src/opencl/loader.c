@@ -4,7 +4,7 @@
 
 /* Set once; the library stays loaded, because drivers have threads. */
 static _Atomic(struct umemiCl *) loaded;
-static struct umemiDriver driver = {.name = "OpenCL"};
+static struct umemiDriver driver = {.name = "OpenCL", .has_thread_data = true};
 
 umemStatusType umemi_cl_guard(umemError *error) {
   return umemi_driver_guard(&driver, error);
