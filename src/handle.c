@@ -157,53 +157,35 @@ struct place {
 
 _Static_assert(sizeof(struct place) <= UMEM_HANDLE_PAYLOAD, "it fits");
 
-static uint64_t place_device(unsigned major, unsigned minor) {
-  return (uint64_t)major << 32 | minor;
+static uint64_t place_device(dev_t device) {
+  return (uint64_t)major(device) << 32 | minor(device);
 }
 
-static void place_set(struct place *place, mode_t mode, uint64_t node_device,
-                      uint64_t device, uint64_t inode) {
-  if (S_ISBLK(mode))
-    *place = (struct place){.form = PLACE_ON_DEVICE, .device = node_device};
-  else
-    *place =
-        (struct place){.form = PLACE_IN_FILE, .device = device, .inode = inode};
+/* Sandboxes refuse statx() in several ways; then nothing is known. */
+static void place_set_birth(int fd, struct place *place) {
+  struct umemiStatx st;
+  if (umemi_os.statx(fd, "", AT_EMPTY_PATH, UMEMI_STATX_BTIME, &st) ||
+      !(st.mask & UMEMI_STATX_BTIME))
+    return;
+  place->born_seconds = (uint64_t)st.born_seconds;
+  place->born_nanoseconds = st.born_nanoseconds;
 }
 
-static int place_identify_by_statx(int fd, struct place *place) {
-  struct statx st;
-  if (umemi_os.statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME,
-                     &st))
-    return errno;
-  place_set(place, st.stx_mode,
-            place_device(st.stx_rdev_major, st.stx_rdev_minor),
-            place_device(st.stx_dev_major, st.stx_dev_minor), st.stx_ino);
-  if (place->form == PLACE_IN_FILE && st.stx_mask & STATX_BTIME) {
-    place->born_seconds = (uint64_t)st.stx_btime.tv_sec;
-    place->born_nanoseconds = st.stx_btime.tv_nsec;
-  }
-  return 0;
-}
-
-static int place_identify_by_fstat(int fd, struct place *place) {
-  struct stat st;
-  if (umemi_os.fstat(fd, &st))
-    return errno;
-  place_set(place, st.st_mode,
-            place_device(major(st.st_rdev), minor(st.st_rdev)),
-            place_device(major(st.st_dev), minor(st.st_dev)), st.st_ino);
-  return 0;
-}
-
-/* Sandboxes refuse statx() in several ways; all that fstat() lacks is the time
-   of birth. */
 static umemStatusType place_identify(int fd, struct place *place,
                                      umemError *error) {
-  int failed = place_identify_by_statx(fd, place);
-  if (failed)
-    failed = place_identify_by_fstat(fd, place);
-  return failed ? umem_error_fill(error, umemIOError, failed, 0, "fstat")
-                : umemOK;
+  struct stat st;
+  if (umemi_os.fstat(fd, &st))
+    return umem_error_fill(error, umemIOError, errno, 0, "fstat");
+  if (S_ISBLK(st.st_mode)) {
+    *place = (struct place){.form = PLACE_ON_DEVICE,
+                            .device = place_device(st.st_rdev)};
+    return umemOK;
+  }
+  *place = (struct place){.form = PLACE_IN_FILE,
+                          .device = place_device(st.st_dev),
+                          .inode = st.st_ino};
+  place_set_birth(fd, place);
+  return umemOK;
 }
 
 /* One side may not know the time of birth: then the rest decides. */

@@ -17,6 +17,14 @@
 #define UMEMI_LIKELY(x) __builtin_expect(!!(x), 1)
 #define UMEMI_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define UMEMI_NOINLINE __attribute__((noinline))
+/* One load, without a call that may allocate. musl has no room for such objects
+   in libraries that are loaded later. */
+#ifdef __GLIBC__
+#define UMEMI_THREAD_LOCAL                                                     \
+  _Thread_local __attribute__((tls_model("initial-exec")))
+#else
+#define UMEMI_THREAD_LOCAL _Thread_local
+#endif
 #define UMEMI_PRINTF(text, first) __attribute__((format(printf, text, first)))
 
 /* The value of a system call that is made again while a signal interrupts it.

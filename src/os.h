@@ -17,6 +17,7 @@
 #include <sched.h>
 #include <search.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,8 +48,22 @@ static inline int umemi_ioctl(int fd, unsigned long request, void *argument) {
 #define FALLOC_FL_ZERO_RANGE 0x10
 #endif
 
-struct statx; /* not everybody who includes this can see these */
-struct file_handle;
+/* The kernel's struct statx (statx(2)), which not every C library has. */
+struct umemiStatx {
+  uint32_t mask; /* what is known of this: */
+  char unused[76];
+  int64_t born_seconds;
+  uint32_t born_nanoseconds;
+  char rest[164];
+};
+#define UMEMI_STATX_BTIME 0x800u
+
+static inline int umemi_statx(int dir, char const *path, int flags,
+                              unsigned mask, struct umemiStatx *out) {
+  return (int)syscall(SYS_statx, dir, path, flags, mask, out);
+}
+
+struct file_handle; /* not everybody who includes this can see it */
 
 struct umemiOs {
   /* memory */
@@ -87,7 +102,7 @@ struct umemiOs {
   int (*lstat)(char const *, struct stat *);
   int (*fstat)(int, struct stat *);
   int (*fstatat)(int, char const *, struct stat *, int);
-  int (*statx)(int, char const *, int, unsigned, struct statx *);
+  int (*statx)(int, char const *, int, unsigned, struct umemiStatx *);
   int (*fstatvfs)(int, struct statvfs *);
   int (*fstatfs)(int, struct statfs *);
   int (*fcntl)(int, int, ...);
@@ -130,15 +145,16 @@ struct umemiOs {
     .munmap = munmap, .mlock = mlock, .mbind = umemi_mbind, .open = open,      \
     .openat = openat, .open_by_handle_at = open_by_handle_at, .close = close,  \
     .stat = stat, .lstat = lstat, .fstat = fstat, .fstatat = fstatat,          \
-    .statx = statx, .fstatvfs = fstatvfs, .fstatfs = fstatfs, .fcntl = fcntl,  \
-    .ioctl = umemi_ioctl, .realpath = realpath, .readlinkat = readlinkat,      \
-    .pread = pread, .pwrite = pwrite, .ftruncate = ftruncate, .lseek = lseek,  \
-    .fallocate = fallocate, .fdatasync = fdatasync, .fsync = fsync,            \
-    .syncfs = syncfs, .fchmod = fchmod, .fchown = fchown,                      \
-    .getxattr = getxattr, .fgetxattr = fgetxattr, .listxattr = listxattr,      \
-    .flistxattr = flistxattr, .fsetxattr = fsetxattr,                          \
-    .fremovexattr = fremovexattr, .renameat = renameat, .linkat = linkat,      \
-    .unlinkat = unlinkat, .memfd_create = memfd_create                         \
+    .statx = umemi_statx, .fstatvfs = fstatvfs, .fstatfs = fstatfs,            \
+    .fcntl = fcntl, .ioctl = umemi_ioctl, .realpath = realpath,                \
+    .readlinkat = readlinkat, .pread = pread, .pwrite = pwrite,                \
+    .ftruncate = ftruncate, .lseek = lseek, .fallocate = fallocate,            \
+    .fdatasync = fdatasync, .fsync = fsync, .syncfs = syncfs,                  \
+    .fchmod = fchmod, .fchown = fchown, .getxattr = getxattr,                  \
+    .fgetxattr = fgetxattr, .listxattr = listxattr, .flistxattr = flistxattr,  \
+    .fsetxattr = fsetxattr, .fremovexattr = fremovexattr,                      \
+    .renameat = renameat, .linkat = linkat, .unlinkat = unlinkat,              \
+    .memfd_create = memfd_create                                               \
   }
 
 #ifdef UMEM_TEST_HOOKS

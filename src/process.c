@@ -163,10 +163,23 @@ int umemi_fork_guard(void) {
   return fork_guard_errno;
 }
 
+/*
+ * A plugin that has the library inside may be unloaded. The library stays:
+ * idle threads wait in its code, and the ends of threads and of the process
+ * call it. The reference is never given back. RTLD_NOLOAD finds nothing where
+ * the library is part of the program, which stays anyway.
+ */
+static void process_stay_loaded(void) {
+  Dl_info self;
+  if (dladdr((void *)process_stay_loaded, &self) && self.dli_fname)
+    dlopen(self.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE);
+}
+
 /* At load time, because no thread can be forking then. Constructors of the
    program may run before and use the library. */
 __attribute__((constructor)) static void process_load(void) {
   umemi_fork_guard();
+  process_stay_loaded();
 }
 
 /* --- once ----------------------------------------------------------------- */

@@ -32,8 +32,7 @@ struct slot {
   atomic_bool *emergency; /* what to clear instead of free(), or NULL */
 };
 
-static __thread struct slot *thread_slots
-    __attribute__((tls_model("initial-exec")));
+static UMEMI_THREAD_LOCAL struct slot *thread_slots;
 
 /* Ids of destroyed contexts, each at its own place: their slots go first. */
 static _Atomic uint64_t dead_ids[DEAD_IDS];

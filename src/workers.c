@@ -51,8 +51,7 @@ static struct {
 
 /* This thread holds the lock, or is about to. What a handler of signals does in
    it then must do without helpers, rather than wait for what it interrupted. */
-static _Thread_local sig_atomic_t volatile is_in_pool
-    __attribute__((tls_model("initial-exec")));
+static UMEMI_THREAD_LOCAL sig_atomic_t volatile is_in_pool;
 
 /* --- settings ------------------------------------------------------------- */
 
@@ -145,8 +144,16 @@ static bool workers_wait(void) {
   return failed == 0 || pool.requests;
 }
 
+/* On the CPUs of the main thread: the thread that started it may be pinned. */
+static void workers_spread(void) {
+  cpu_set_t set;
+  if (sched_getaffinity(getpid(), sizeof set, &set) == 0)
+    sched_setaffinity(0, sizeof set, &set);
+}
+
 static void *workers_main(void *unused) {
   (void)unused;
+  workers_spread();
   prctl(PR_SET_TIMERSLACK, TIMER_SLACK_NS, 0, 0, 0);
   pthread_mutex_lock(&pool.lock);
   while (pool.threads <= pool.limit) {
@@ -175,14 +182,6 @@ static void workers_block_signals(sigset_t *old) {
   pthread_sigmask(SIG_SETMASK, &blocked, old);
 }
 
-/* Detached; and on the CPUs of the main thread: who starts it may be pinned. */
-static void workers_set_attributes(pthread_attr_t *attributes) {
-  cpu_set_t set;
-  pthread_attr_setdetachstate(attributes, PTHREAD_CREATE_DETACHED);
-  if (sched_getaffinity(getpid(), sizeof set, &set) == 0)
-    pthread_attr_setaffinity_np(attributes, sizeof set, &set);
-}
-
 /* The lock is held: the new thread waits for it. */
 static bool workers_start_one(void) {
   pthread_attr_t attributes;
@@ -190,7 +189,7 @@ static bool workers_start_one(void) {
   sigset_t old;
   if (pthread_attr_init(&attributes))
     return false;
-  workers_set_attributes(&attributes);
+  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
   workers_block_signals(&old);
   bool started =
       umemi_os.pthread_create(&thread, &attributes, workers_main, NULL) == 0;

@@ -404,11 +404,11 @@ static void statx__that_is_refused_gives_way_to_fstat(void **state) {
 
 /* The same device and inode, which a later file may get, too. */
 static int newborn_statx(int dir, char const *path, int flags, unsigned mask,
-                         struct statx *out) {
+                         struct umemiStatx *out) {
   int result = faults_real.statx(dir, path, flags, mask, out);
-  out->stx_mask |= STATX_BTIME;
-  out->stx_btime.tv_sec = 1700000000;
-  out->stx_btime.tv_nsec = 42;
+  out->mask |= UMEMI_STATX_BTIME;
+  out->born_seconds = 1700000000;
+  out->born_nanoseconds = 42;
   return result;
 }
 
@@ -419,9 +419,10 @@ static void message__of_a_refused_handle_shows_when_files_were_born(void **s) {
   umemi_os.statx = newborn_statx;
   struct message told = exported(&f, 0, 6);
   umemi_os.statx = faults_real.statx;
-  struct statx st;
-  assert_int_equal(statx(AT_FDCWD, temp_dir(), 0, STATX_BTIME, &st), 0);
-  if (!(st.stx_mask & STATX_BTIME)) /* the file system does not know */
+  struct umemiStatx st;
+  assert_int_equal(
+      umemi_statx(AT_FDCWD, temp_dir(), 0, UMEMI_STATX_BTIME, &st), 0);
+  if (!(st.mask & UMEMI_STATX_BTIME)) /* the file system does not know */
     expect_import(&f, &told, 0, 6);
   else
     expect_refused(&f, &told, umemValueError,

@@ -65,7 +65,7 @@ umemStatusType umemi_cl_device(struct umemiCl const *cl, int platform,
 /* A driver gives all of the name or nothing. */
 void umemi_cl_name(struct umemiCl const *cl, clDevice device, char *out,
                    size_t room) {
-  char name[1024] = "";
+  char name[512] = "";
   cl->clGetDeviceInfo(device, UMEMI_CL_DEVICE_NAME, sizeof name - 1, name,
                       NULL);
   snprintf(out, room, "%.*s", (int)room - 1, name);

@@ -19,7 +19,7 @@ static void open_with(umemCuda *ctx, uint32_t flags) {
 
 /* On whole pages. */
 static unsigned char *pages_new(size_t nbytes, uint64_t seed) {
-  void *pages;
+  void *pages = NULL;
   assert_int_equal(posix_memalign(&pages, UMEMI_PAGE, nbytes), 0);
   random_bytes(pages, nbytes, seed);
   return pages;
