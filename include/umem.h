@@ -891,8 +891,8 @@ UMEM_API umemStatusType umem_export_handle(void const *ctx, uintptr_t adr,
  * Handles of one file fit contexts of all kinds that open it. A file is known
  * by device, inode and time of birth; where the system does not tell the time
  * of birth, a later file that got the same inode is taken for it. Any bytes may
- * be given. Errors: umemValueError for what is no handle, was cut or garbled, or
- * is of another file; umemIndexError if the file does not reach that far any
+ * be given. Errors: umemValueError for what is no handle, was cut or garbled,
+ * or is of another file; umemIndexError if the file does not reach that far any
  * more; umemNotSupportedError for a handle of a later version;
  * umemNotImplementedError for kinds without handles.
  */

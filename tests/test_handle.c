@@ -420,8 +420,8 @@ static void message__of_a_refused_handle_shows_when_files_were_born(void **s) {
   struct message told = exported(&f, 0, 6);
   umemi_os.statx = faults_real.statx;
   struct umemiStatx st;
-  assert_int_equal(
-      umemi_statx(AT_FDCWD, temp_dir(), 0, UMEMI_STATX_BTIME, &st), 0);
+  assert_int_equal(umemi_statx(AT_FDCWD, temp_dir(), 0, UMEMI_STATX_BTIME, &st),
+                   0);
   if (!(st.mask & UMEMI_STATX_BTIME)) /* the file system does not know */
     expect_import(&f, &told, 0, 6);
   else

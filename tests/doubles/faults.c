@@ -80,7 +80,8 @@ FAULTY(int, fstatat, (int dir, char const *path, struct stat *st, int flags),
 FAULTY(ssize_t, readlinkat, (int dir, char const *path, char *out, size_t size),
        (dir, path, out, size), MINUS_ONE)
 FAULTY(int, statx,
-       (int dir, char const *path, int flags, unsigned mask, struct umemiStatx *out),
+       (int dir, char const *path, int flags, unsigned mask,
+        struct umemiStatx *out),
        (dir, path, flags, mask, out), MINUS_ONE)
 FAULTY(int, fstatfs, (int fd, struct statfs *fs), (fd, fs), MINUS_ONE)
 FAULTY(int, fstatvfs, (int fd, struct statvfs *fs), (fd, fs), MINUS_ONE)
