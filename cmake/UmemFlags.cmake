@@ -10,10 +10,11 @@ target_compile_options(
                        -Wimplicit-fallthrough $<$<BOOL:${UMEM_WERROR}>:-Werror>)
 
 # Calls may come from threads with the smallest of stacks: large arrays of the
-# library are on the heap. Sanitizers put more on the stack.
+# library are on the heap. Sanitizers, and builds without optimisation, put more
+# on the stack.
 set(umem_frame_options "")
 if(NOT UMEM_SANITIZE)
-  set(umem_frame_options -Wframe-larger-than=2048)
+  set(umem_frame_options $<$<NOT:$<CONFIG:Debug>>:-Wframe-larger-than=2048>)
 endif()
 
 # Hardening that not every processor or compiler has.
