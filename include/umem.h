@@ -656,11 +656,11 @@ UMEM_API umemStatusType umem_set_safe(void const *ctx, uintptr_t adr,
  *
  * Large copies are shared with threads of the library (umem_set_threads()),
  * which access your memory and your descriptors. A handler of a fault may
- * repair it and return, but not jump out of the call; a thread that has a
- * descriptor table or protection keys of its own has to do without the
- * library's. Copies between files may share extents, and holes of the source
- * become holes of the destination where the file system can do that, also in
- * a range that umem_alloc() reserved: a later write there may need disk space.
+ * repair it and return, but not jump out of the call; a thread that has
+ * protection keys of its own has to do without the library's. Copies between
+ * files may share extents, and holes of the source become holes of the
+ * destination where the file system can do that, also in a range that
+ * umem_alloc() reserved: a later write there may need disk space.
  *
  * The plain calls do not look at block boundaries. The `_safe` calls answer
  * umemIndexError before any byte moves if `nbytes` exceeds one of the two
@@ -738,9 +738,14 @@ UMEM_API umemStatusType umem_copy_plan(void const *src, uintptr_t src_adr,
  * signals but those of faults, and are never needed: 0 means that every call
  * does its work in the calling thread. Threads that differ from the main thread
  * in scheduling (policy, nice value, I/O priority), rights, filters of system
- * calls or control group have no helpers, nor have real-time threads; threads
- * with different memory policies do not share helpers. Returns when no more
- * than that are left, which is after the copies at which they are helping now.
+ * calls, control group or descriptor table have no helpers, nor have real-time
+ * threads; threads with different memory policies do not share helpers. All
+ * that is read in /proc: without it the main thread alone has helpers. In
+ * threads with a filter of system calls I/O priority and memory policy are not
+ * asked. What the main thread changes of itself counts for helpers that start
+ * afterwards: umem_set_threads(0), and then a number, ends those that there
+ * are. Returns when no more than that are left, which is after the copies at
+ * which they are helping now.
  * Unless this is called the number is that of UMEM_THREADS in the environment
  * (ignored in setuid programs), else one less than the CPUs that the process
  * may use by its affinity and the quota of its control groups, but 3 to 15:

@@ -487,6 +487,8 @@ enum { UMEMI_TEXT = 4096 };
 /* The first UMEMI_TEXT bytes of a file, less one, as a text to free(); NULL if
    there is no memory. */
 char *umemi_text_of(char const *path);
+/* All of a file of /proc, as a text to free(); NULL if it cannot be had. */
+char *umemi_whole_text_of(char const *path);
 /* The number behind `key` in a text as /proc/meminfo, or NULL; "kB" are bytes
    then. */
 bool umemi_meminfo(char const *text, char const *key, uint64_t *number_out);
@@ -513,17 +515,24 @@ enum { UMEMI_NATURE_NODES = 1024 /* as many as kernels are built for */ };
 
 /* Compared as bytes. */
 struct umemiNature {
-  int policy, nice, io_priority; /* of scheduling */
-  int fs_user, fs_group;
-  int memory_policy;
+  bool is_known;            /* /proc could be read */
+  bool is_filtered;         /* its system calls are; then these are 0: */
+  int io_priority;          /* of scheduling */
+  int memory_policy;        /* and of the nodes below */
+  long policy, nice;        /* of scheduling */
+  uint32_t rights, cgroups; /* checksums of their texts */
   unsigned long memory_nodes[UMEMI_NATURE_NODES / 8 / sizeof(unsigned long)];
 };
 
-/* Of the calling thread; costs a microsecond. */
+/* Of the calling thread; reads files. */
 void umemi_nature_of_thread(struct umemiNature *nature_out);
-/* Is a thread that the calling one, whose nature it is, starts now like one of
-   the main thread's? Under the lock of the pool; reads files. */
+/* Is the calling thread, whose nature it is, like the main thread, so that
+   those that it starts are? Reads files. */
 bool umemi_nature_is_ordinary(struct umemiNature const *nature);
+/* Is the calling thread the main one? */
+bool umemi_nature_is_main(void);
+/* Has the calling thread the same descriptors as `thread` of this process? */
+bool umemi_nature_shares_files(pid_t thread);
 
 /* workers.c: threads that help ---------------------------------------------*/
 
