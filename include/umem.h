@@ -794,8 +794,8 @@ UMEM_API umemStatusType umem_checksum(void const *ctx, uintptr_t adr,
 /* ------------------------------------------------------------------------ */
 /*
  * A *mirror* is an address of `dest` that holds the data of a range of `src`:
- * the same address where `dest` can use it and `src` may be written, else a
- * block of its own. Keep the two alike with umem_sync_to() and
+ * the same address where `dest` can use it, and cannot do with it what `src`
+ * refuses, else a block of its own. Keep the two alike with umem_sync_to() and
  * umem_sync_from(), which move nothing where they are the same bytes.
  */
 
@@ -1004,8 +1004,10 @@ UMEM_API bool umem_is_same_device(void const *a, void const *b);
 /**
  * May `dest` use addresses of `src` as they are? Not symmetric: host code can
  * use pinned memory, but what needs pinned memory cannot use all host memory.
- * False where `dest` could do with them what `src` refuses: a umemHost with the
- * pointers of a umemMMap in mode `r`.
+ * False where `dest` could do with some of them what `src` refuses: a umemHost
+ * with the pointers of a umemMMap in mode `r`, or in mode `a+` of a file that
+ * has bytes already. Where it is true umem_connect() makes no block, unless an
+ * alignment asks for one.
  */
 UMEM_API bool umem_is_accessible_from(void const *src, void const *dest);
 

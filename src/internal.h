@@ -58,7 +58,15 @@ struct umemiContext {
   int last_errno;
   umemStatusType last_type;
   atomic_bool has_status; /* some thread may have a status of it */
+  unsigned char refuses;  /* UMEMI_REFUSES_*, of kinds of ours */
 } __attribute__((may_alias));
+
+/* What the mode of a file forbids. */
+enum {
+  UMEMI_REFUSES_READ = 1 << umemRead,
+  UMEMI_REFUSES_WRITE = 1 << umemWrite,
+  UMEMI_REFUSES_SOME_WRITES = 1 << 7
+};
 
 _Static_assert(sizeof(struct umemiContext) <= sizeof(umemVirtual) &&
                    sizeof(umemVirtual) == 128,
@@ -402,6 +410,8 @@ umemStatusType umemi_check_end(struct umemiContext *ctx,
                                umemError *error);
 /* May `ctx` be read, or written, at all? */
 bool umemi_has_right(struct umemiContext *ctx, umemAccess access);
+/* Is there nothing that `dest` may do with bytes of both, and `src` not? */
+bool umemi_grants(struct umemiContext *src, struct umemiContext *dest);
 
 /* memory.c -----------------------------------------------------------------*/
 
