@@ -40,6 +40,9 @@
  *   clone(2) without CLONE_VM, where the kernel has MADV_WIPEONFORK (Linux
  *   4.14). If the parent of such a child has more threads, the child must not
  *   use the contexts that they were using: a change may be half done there.
+ *   A handler of pthread_atfork() that was registered before the library was
+ *   loaded must not call it before the fork, nor in the parent after it: fork()
+ *   holds the library's locks then.
  * - *errno* is not changed by any call. No call ends the process. Writing past
  *   RLIMIT_FSIZE is a umemIOError with EFBIG, allocating there a
  *   umemMemoryError, and SIGXFSZ is not raised; the limit that counts is the
