@@ -727,7 +727,8 @@ UMEM_API umemStatusType umem_copy_2d_safe(void const *src, uintptr_t src_adr,
  * was done in the end is printed with UMEM_LOG=copy in the environment (read
  * once; ignored in setuid programs), a line per copy on stderr; of a rectangle
  * a line per row that is copied by itself. A line is lost where stderr cannot
- * be written to, or is another file than when the library was loaded.
+ * be written to, or is another file than when the library was loaded, or is a
+ * regular file that is open for reading, too.
  */
 UMEM_API umemStatusType umem_copy_plan(void const *src, uintptr_t src_adr,
                                        void const *dest, uintptr_t dest_adr,
