@@ -1045,8 +1045,10 @@ typedef struct umemDeviceInfo {
  *
  * A driver of GPUs or of OpenCL that this process has not started is asked by a
  * child process, once, for at most 60 seconds: children that are forked later
- * can use it. The program sees no SIGCHLD and no child to wait for. A GPU that
- * fails is counted, too.
+ * can use it. The program sees no SIGCHLD and no child to wait for. Its
+ * handlers of pthread_atfork() run, outside of the 60 seconds: hold no lock
+ * that they take. Until then the calling thread handles no signal; those that
+ * end a program without a handler do. A GPU that fails is counted, too.
  */
 UMEM_API size_t umem_device_count(umemDeviceType type);
 
