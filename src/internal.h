@@ -523,13 +523,13 @@ uint64_t umemi_nodes_of_host(void);
 
 enum { UMEMI_NATURE_NODES = 1024 /* as many as kernels are built for */ };
 
-/* Compared as bytes. */
+/* Compared as bytes: nothing lies between the members. */
 struct umemiNature {
-  bool is_known;            /* /proc could be read */
-  bool is_filtered;         /* its system calls are; then these are 0: */
+  int is_known;             /* /proc could be read */
+  int is_filtered;          /* its system calls are; then these are 0: */
   int io_priority;          /* of scheduling */
   int memory_policy;        /* and of the nodes below */
-  long policy, nice;        /* of scheduling */
+  int policy, nice;         /* of scheduling */
   uint32_t rights, cgroups; /* checksums of their texts */
   unsigned long memory_nodes[UMEMI_NATURE_NODES / 8 / sizeof(unsigned long)];
 };

@@ -48,11 +48,11 @@ static void nature_read_rights(struct umemiNature *nature, char const *status) {
 
 /* Field number `number` of a stat file, from the third on: proc(5). The second
    may hold anything, and ends with the last parenthesis. */
-static long nature_field(char const *stat, unsigned number) {
+static int nature_field(char const *stat, unsigned number) {
   char const *at = strrchr(stat, ')');
   for (unsigned i = 2; at && i < number; i++)
     at = strchr(at + 1, ' ');
-  return at ? strtol(at, NULL, 10) : 0;
+  return at ? (int)strtol(at, NULL, 10) : 0;
 }
 
 static void nature_read_urgency(struct umemiNature *nature, char const *stat) {
