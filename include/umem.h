@@ -40,6 +40,9 @@
  *   clone(2) without CLONE_VM, where the kernel has MADV_WIPEONFORK (Linux
  *   4.14). If the parent of such a child has more threads, the child must not
  *   use the contexts that they were using: a change may be half done there.
+ *   A handler of pthread_atfork() that was registered before the library was
+ *   loaded must not call it before the fork, nor in the parent after it: fork()
+ *   holds the library's locks then.
  * - *errno* is not changed by any call. No call ends the process. Writing past
  *   RLIMIT_FSIZE is a umemIOError with EFBIG, allocating there a
  *   umemMemoryError, and SIGXFSZ is not raised; the limit that counts is the
@@ -656,11 +659,11 @@ UMEM_API umemStatusType umem_set_safe(void const *ctx, uintptr_t adr,
  *
  * Large copies are shared with threads of the library (umem_set_threads()),
  * which access your memory and your descriptors. A handler of a fault may
- * repair it and return, but not jump out of the call; a thread that has a
- * descriptor table or protection keys of its own has to do without the
- * library's. Copies between files may share extents, and holes of the source
- * become holes of the destination where the file system can do that, also in
- * a range that umem_alloc() reserved: a later write there may need disk space.
+ * repair it and return, but not jump out of the call; a thread that has
+ * protection keys of its own has to do without the library's. Copies between
+ * files may share extents, and holes of the source become holes of the
+ * destination where the file system can do that, also in a range that
+ * umem_alloc() reserved: a later write there may need disk space.
  *
  * The plain calls do not look at block boundaries. The `_safe` calls answer
  * umemIndexError before any byte moves if `nbytes` exceeds one of the two
@@ -724,7 +727,8 @@ UMEM_API umemStatusType umem_copy_2d_safe(void const *src, uintptr_t src_adr,
  * was done in the end is printed with UMEM_LOG=copy in the environment (read
  * once; ignored in setuid programs), a line per copy on stderr; of a rectangle
  * a line per row that is copied by itself. A line is lost where stderr cannot
- * be written to, or is another file than when the library was loaded.
+ * be written to, or is another file than when the library was loaded, or is a
+ * regular file that is open for reading, too.
  */
 UMEM_API umemStatusType umem_copy_plan(void const *src, uintptr_t src_adr,
                                        void const *dest, uintptr_t dest_adr,
@@ -738,9 +742,14 @@ UMEM_API umemStatusType umem_copy_plan(void const *src, uintptr_t src_adr,
  * signals but those of faults, and are never needed: 0 means that every call
  * does its work in the calling thread. Threads that differ from the main thread
  * in scheduling (policy, nice value, I/O priority), rights, filters of system
- * calls or control group have no helpers, nor have real-time threads; threads
- * with different memory policies do not share helpers. Returns when no more
- * than that are left, which is after the copies at which they are helping now.
+ * calls, control group or descriptor table have no helpers, nor have real-time
+ * threads; threads with different memory policies do not share helpers. All
+ * that is read in /proc: without it the main thread alone has helpers. In
+ * threads with a filter of system calls I/O priority and memory policy are not
+ * asked. What the main thread changes of itself counts for helpers that start
+ * afterwards: umem_set_threads(0), and then a number, ends those that there
+ * are. Returns when no more than that are left, which is after the copies at
+ * which they are helping now.
  * Unless this is called the number is that of UMEM_THREADS in the environment
  * (ignored in setuid programs), else one less than the CPUs that the process
  * may use by its affinity and the quota of its control groups, but 3 to 15:
@@ -789,8 +798,8 @@ UMEM_API umemStatusType umem_checksum(void const *ctx, uintptr_t adr,
 /* ------------------------------------------------------------------------ */
 /*
  * A *mirror* is an address of `dest` that holds the data of a range of `src`:
- * the same address where `dest` can use it and `src` may be written, else a
- * block of its own. Keep the two alike with umem_sync_to() and
+ * the same address where `dest` can use it, and cannot do with it what `src`
+ * refuses, else a block of its own. Keep the two alike with umem_sync_to() and
  * umem_sync_from(), which move nothing where they are the same bytes.
  */
 
@@ -999,8 +1008,10 @@ UMEM_API bool umem_is_same_device(void const *a, void const *b);
 /**
  * May `dest` use addresses of `src` as they are? Not symmetric: host code can
  * use pinned memory, but what needs pinned memory cannot use all host memory.
- * False where `dest` could do with them what `src` refuses: a umemHost with the
- * pointers of a umemMMap in mode `r`.
+ * False where `dest` could do with some of them what `src` refuses: a umemHost
+ * with the pointers of a umemMMap in mode `r`, or in mode `a+` of a file that
+ * has bytes already. Where it is true umem_connect() makes no block, unless an
+ * alignment asks for one.
  */
 UMEM_API bool umem_is_accessible_from(void const *src, void const *dest);
 
@@ -1034,8 +1045,10 @@ typedef struct umemDeviceInfo {
  *
  * A driver of GPUs or of OpenCL that this process has not started is asked by a
  * child process, once, for at most 60 seconds: children that are forked later
- * can use it. The program sees no SIGCHLD and no child to wait for. A GPU that
- * fails is counted, too.
+ * can use it. The program sees no SIGCHLD and no child to wait for. Its
+ * handlers of pthread_atfork() run, outside of the 60 seconds: hold no lock
+ * that they take. Until then the calling thread handles no signal; those that
+ * end a program without a handler do. A GPU that fails is counted, too.
  */
 UMEM_API size_t umem_device_count(umemDeviceType type);
 

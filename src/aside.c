@@ -42,13 +42,27 @@ static void aside_worker(struct aside *aside) {
   umemi_os.exit_now(0);
 }
 
-/* SIGCHLD is blocked, and so waits for us. */
-static void aside_wait(struct aside *aside, pid_t worker) {
-  struct timespec const limit = {ASIDE_SECONDS, 0};
+/* Until that second of the clock; whole seconds are exact enough. */
+static bool aside_has_ended(time_t end) {
+  struct timespec now, limit = {0, 0};
   sigset_t child;
   sigemptyset(&child);
   sigaddset(&child, SIGCHLD);
-  aside->late = sigtimedwait(&child, NULL, &limit) < 0;
+  for (;;) {
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    limit.tv_sec = now.tv_sec < end ? end - now.tv_sec : 0;
+    if (sigtimedwait(&child, NULL, &limit) >= 0)
+      return true;
+    if (errno != EINTR) /* which it is after a stop, too */
+      return false;
+  }
+}
+
+/* SIGCHLD is blocked, and so waits for us. */
+static void aside_wait(struct aside *aside, pid_t worker) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  aside->late = !aside_has_ended(now.tv_sec + ASIDE_SECONDS);
   if (aside->late)
     kill(worker, SIGKILL);
   waitpid(worker, &aside->status, 0);
@@ -70,11 +84,25 @@ static int aside_between(void *arg) {
   return 0;
 }
 
+/* No handler of the program may run in the first process, and none can in our
+   thread meanwhile. What ends the program without one still does: a handler of
+   fork() may wait for ever. */
+static void aside_block_signals(sigset_t *before) {
+  static int const ends[] = {SIGHUP, SIGINT, SIGQUIT, SIGALRM, SIGTERM};
+  struct sigaction action;
+  sigset_t blocked;
+  sigfillset(&blocked);
+  for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+    if (sigaction(ends[i], NULL, &action) == 0 &&
+        !(action.sa_flags & SA_SIGINFO) && action.sa_handler == SIG_DFL)
+      sigdelset(&blocked, ends[i]);
+  pthread_sigmask(SIG_BLOCK, &blocked, before);
+}
+
 /* Our thread goes on when the first process has ended. */
 static void aside_run(struct aside *aside, char *stack) {
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_BLOCK, &all, &before);
+  sigset_t before;
+  aside_block_signals(&before);
   pid_t between = umemi_os.clone(aside_between, stack + ASIDE_STACK,
                                  CLONE_VM | CLONE_VFORK, aside);
   if (between < 0) {

@@ -117,17 +117,24 @@ static umemStatusType connect_fresh(struct umemiCopy *copy, size_t alignment,
   return status;
 }
 
-/* May `dest` use the source's own bytes? What is written to a mirror, and what
-   umem_sync_from() brings back from it, must be allowed there, too. */
+/* umemi_grants(), of a range that `src` may read. */
+static bool connect_grants(struct umemiContext *src, struct umemiContext *dest,
+                           struct umemiRange const *range) {
+  umemError ignored;
+  return umemi_check(dest, range, umemWrite, &ignored) == umemOK
+             ? umemi_check(src, range, umemWrite, &ignored) == umemOK
+             : umemi_check(dest, range, umemRead, &ignored) == umemOK;
+}
+
+/* May `dest` use the source's own bytes? What is written to a mirror must be
+   allowed there, too. */
 static bool connect_may_share(struct umemiCopy const *copy, size_t alignment,
                               struct umemiRange const *range) {
   struct umemiContext *src = umemi_context(copy->src);
   struct umemiContext *dest = umemi_context(copy->dest);
-  umemError ignored;
   return umemi_reaches(src, dest) &&
          !(copy->src_adr & (alignment ? alignment - 1 : 0)) &&
-         umemi_check(src, range, umemWrite, &ignored) == umemOK &&
-         umemi_check(dest, range, umemWrite, &ignored) == umemOK;
+         connect_grants(src, dest, range);
 }
 
 /* The same address as mirror; nothing is copied that would fail past the end.

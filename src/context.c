@@ -193,20 +193,13 @@ bool umem_is_same_device(void const *a, void const *b) {
   return same;
 }
 
-/* A context of another home gets at the bytes through what `src` made of them,
-   which may be less than it does with its own. */
-static bool context_lends(struct umemiContext *src, struct umemiContext *dest) {
-  return umemi_reaches(src, dest) &&
-         (context_same_space(src, dest) ||
-          (umemi_has_right(src, umemRead) && umemi_has_right(src, umemWrite)));
-}
-
 bool umem_is_accessible_from(void const *src, void const *dest) {
   struct umemiCall call;
   umemi_begin(&call);
   umemStatusType status = question_check(src, dest, &call.error);
   bool lends = status == umemOK &&
-               context_lends(umemi_context(src), umemi_context(dest));
+               umemi_reaches(umemi_context(src), umemi_context(dest)) &&
+               umemi_grants(umemi_context(src), umemi_context(dest));
   umemi_end_two(&call, status, src, dest, "umem_is_accessible_from(%s, %s)",
                 umemi_name(src), umemi_name(dest));
   return lends;

@@ -98,6 +98,19 @@ void umemi_store_abandon(struct umemiStore *store) {
   pthread_mutex_destroy(&store->turn);
 }
 
+/* The bits of a context that it has by the mode of its file. */
+static unsigned char store_refusals(struct umemiStore const *store) {
+  struct umemiFileMode const *mode = &store->open.mode;
+  unsigned refuses = 0;
+  if (!mode->readable)
+    refuses |= UMEMI_REFUSES_READ;
+  if (!mode->writable)
+    refuses |= UMEMI_REFUSES_WRITE;
+  if (store->protected_end > 0)
+    refuses |= UMEMI_REFUSES_SOME_WRITES;
+  return (unsigned char)refuses;
+}
+
 umemStatusType umemi_store_open(struct umemiStore *store, void *ctx,
                                 char const *filename, char const *mode,
                                 umemFileOptions const *options, bool maps,
@@ -114,6 +127,7 @@ umemStatusType umemi_store_open(struct umemiStore *store, void *ctx,
   store->turn_process = umemi_process();
   if (store->open.mode.appends)
     store->protected_end = store->open.size;
+  umemi_context(ctx)->refuses = store_refusals(store);
   return umemOK;
 }
 

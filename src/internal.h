@@ -58,7 +58,15 @@ struct umemiContext {
   int last_errno;
   umemStatusType last_type;
   atomic_bool has_status; /* some thread may have a status of it */
+  unsigned char refuses;  /* UMEMI_REFUSES_*, of kinds of ours */
 } __attribute__((may_alias));
+
+/* What the mode of a file forbids. */
+enum {
+  UMEMI_REFUSES_READ = 1 << umemRead,
+  UMEMI_REFUSES_WRITE = 1 << umemWrite,
+  UMEMI_REFUSES_SOME_WRITES = 1 << 7
+};
 
 _Static_assert(sizeof(struct umemiContext) <= sizeof(umemVirtual) &&
                    sizeof(umemVirtual) == 128,
@@ -402,6 +410,8 @@ umemStatusType umemi_check_end(struct umemiContext *ctx,
                                umemError *error);
 /* May `ctx` be read, or written, at all? */
 bool umemi_has_right(struct umemiContext *ctx, umemAccess access);
+/* Is there nothing that `dest` may do with bytes of both, and `src` not? */
+bool umemi_grants(struct umemiContext *src, struct umemiContext *dest);
 
 /* memory.c -----------------------------------------------------------------*/
 
@@ -487,6 +497,8 @@ enum { UMEMI_TEXT = 4096 };
 /* The first UMEMI_TEXT bytes of a file, less one, as a text to free(); NULL if
    there is no memory. */
 char *umemi_text_of(char const *path);
+/* All of a file of /proc, as a text to free(); NULL if it cannot be had. */
+char *umemi_whole_text_of(char const *path);
 /* The number behind `key` in a text as /proc/meminfo, or NULL; "kB" are bytes
    then. */
 bool umemi_meminfo(char const *text, char const *key, uint64_t *number_out);
@@ -511,19 +523,26 @@ uint64_t umemi_nodes_of_host(void);
 
 enum { UMEMI_NATURE_NODES = 1024 /* as many as kernels are built for */ };
 
-/* Compared as bytes. */
+/* Compared as bytes: nothing lies between the members. */
 struct umemiNature {
-  int policy, nice, io_priority; /* of scheduling */
-  int fs_user, fs_group;
-  int memory_policy;
+  int is_known;             /* /proc could be read */
+  int is_filtered;          /* its system calls are; then these are 0: */
+  int io_priority;          /* of scheduling */
+  int memory_policy;        /* and of the nodes below */
+  int policy, nice;         /* of scheduling */
+  uint32_t rights, cgroups; /* checksums of their texts */
   unsigned long memory_nodes[UMEMI_NATURE_NODES / 8 / sizeof(unsigned long)];
 };
 
-/* Of the calling thread; costs a microsecond. */
+/* Of the calling thread; reads files. */
 void umemi_nature_of_thread(struct umemiNature *nature_out);
-/* Is a thread that the calling one, whose nature it is, starts now like one of
-   the main thread's? Under the lock of the pool; reads files. */
+/* Is the calling thread, whose nature it is, like the main thread, so that
+   those that it starts are? Reads files. */
 bool umemi_nature_is_ordinary(struct umemiNature const *nature);
+/* Is the calling thread the main one? */
+bool umemi_nature_is_main(void);
+/* Has the calling thread the same descriptors as `thread` of this process? */
+bool umemi_nature_shares_files(pid_t thread);
 
 /* workers.c: threads that help ---------------------------------------------*/
 

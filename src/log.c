@@ -6,16 +6,38 @@
  */
 #include "internal.h"
 
-/* What descriptor 2 was when the library was loaded. */
+/* What descriptor 2 was when the library was loaded. A file that was removed
+   may have left its number to another one, which was born later. */
 static atomic_bool log_is_noted;
 static bool log_has_stream;
 static struct stat log_stream;
+static struct umemiStatx log_birth; /* 0: not known */
+
+typedef int log_statx(int, char const *, int, unsigned, struct umemiStatx *);
+
+static void log_ask_birth(log_statx *ask, int fd, struct umemiStatx *birth) {
+  if (ask(fd, "", AT_EMPTY_PATH, UMEMI_STATX_BTIME, birth) ||
+      !(birth->mask & UMEMI_STATX_BTIME))
+    birth->born_seconds = birth->born_nanoseconds = 0;
+}
+
+/* A regular file that can be read is one of the program, which was started
+   without the stream and loaded the library late. */
+static bool log_may_be_stream(struct stat const *st) {
+  return !S_ISREG(st->st_mode) ||
+         (fcntl(STDERR_FILENO, F_GETFL) & O_ACCMODE) == O_WRONLY;
+}
 
 /* Plain calls: constructors run while nothing can be made to fail. */
 static void log_note_stream(void) {
   int saved = errno;
-  if (!atomic_exchange(&log_is_noted, true))
-    log_has_stream = fstat(STDERR_FILENO, &log_stream) == 0;
+  if (!atomic_exchange(&log_is_noted, true)) {
+    log_has_stream = fstat(STDERR_FILENO, &log_stream) == 0 &&
+                     log_may_be_stream(&log_stream);
+    if (log_has_stream && S_ISREG(log_stream.st_mode) &&
+        secure_getenv("UMEM_LOG")) /* for nothing else: it may be refused */
+      log_ask_birth(umemi_statx, STDERR_FILENO, &log_birth);
+  }
   errno = saved;
 }
 
@@ -36,12 +58,22 @@ bool umemi_log_is_on(void) {
   return now;
 }
 
+static bool log_is_as_old(int fd) {
+  struct umemiStatx birth;
+  if (!log_birth.born_seconds && !log_birth.born_nanoseconds)
+    return true;
+  log_ask_birth(umemi_os.statx, fd, &birth);
+  return birth.born_seconds == log_birth.born_seconds &&
+         birth.born_nanoseconds == log_birth.born_nanoseconds;
+}
+
 static bool log_is_stream(int fd) {
   struct stat now;
   return log_has_stream && umemi_os.fstat(fd, &now) == 0 &&
          now.st_dev == log_stream.st_dev && now.st_ino == log_stream.st_ino &&
          now.st_rdev == log_stream.st_rdev &&
-         (now.st_mode & S_IFMT) == (log_stream.st_mode & S_IFMT);
+         (now.st_mode & S_IFMT) == (log_stream.st_mode & S_IFMT) &&
+         log_is_as_old(fd);
 }
 
 /* A pipe without a reader and a file at its limit raise signals. */

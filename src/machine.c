@@ -26,6 +26,38 @@ char *umemi_text_of(char const *path) {
   return text ? umemi_read_text(path, text, UMEMI_TEXT) : NULL;
 }
 
+/* All of an open file, in room that grows with it. */
+static char *machine_read_all(int fd) {
+  char *text = NULL;
+  size_t length = 0;
+  for (size_t size = UMEMI_TEXT;; size *= 2) {
+    char *larger = umemi_os.realloc(text, size);
+    if (!larger)
+      break;
+    text = larger;
+    ssize_t more =
+        umemi_os.pread(fd, text + length, size - 1 - length, (off_t)length);
+    if (more <= 0 && length == 0)
+      break;
+    length += more > 0 ? (size_t)more : 0;
+    text[length] = '\0';
+    if (length < size - 1)
+      return text;
+  }
+  free(text);
+  return NULL;
+}
+
+char *umemi_whole_text_of(char const *path) {
+  int fd =
+      umemi_keep_fd(UMEMI_RETRY(umemi_os.open(path, O_RDONLY | O_CLOEXEC)));
+  if (fd < 0)
+    return NULL;
+  char *text = machine_read_all(fd);
+  umemi_os.close(fd);
+  return text;
+}
+
 /* --- CPUs ----------------------------------------------------------------- */
 
 /* Of the main thread: the one that asks may be pinned for its own reasons. */

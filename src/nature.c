@@ -1,91 +1,144 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What a thread hands down to the threads that it starts: how urgent it is,
- * what it may do, and where its memory lies. A helper that has less of it than
- * the thread it helps makes the work slower, or changes what the work does.
+ * what it may do, its descriptors, and where its memory lies. A helper that
+ * has less of it than the thread it helps makes the work slower, or changes
+ * what the work does.
+ *
+ * A filter of system calls may end the process at a call that programs rarely
+ * make. So what can be read in /proc is read there, and the rest is not asked
+ * of a thread that has a filter.
  */
 #include "internal.h"
 
+#include "crc32c.h"
+
 #include <sched.h>
-#include <sys/fsuid.h>
-#include <sys/prctl.h>
 
 enum { IO_PRIORITY_OF_PROCESS = 1 /* IOPRIO_WHO_PROCESS */ };
 
-/* By system calls, because musl has no such functions; `id` 0 is this thread.
-   What a system does not tell is the same of all threads. */
-static void nature_urgency(struct umemiNature *nature, pid_t id) {
-  nature->policy = (int)syscall(SYS_sched_getscheduler, id);
-  nature->nice = getpriority(PRIO_PROCESS, (id_t)id);
-  nature->io_priority =
-      (int)syscall(SYS_ioprio_get, IO_PRIORITY_OF_PROCESS, id);
+static pid_t nature_self(void) {
+  return (pid_t)syscall(SYS_gettid);
 }
 
-void umemi_nature_of_thread(struct umemiNature *nature) {
-  int saved = errno;
-  memset(nature, 0, sizeof *nature);
-  nature_urgency(nature, 0);
-  nature->fs_user = setfsuid((uid_t)-1); /* changes nothing */
-  nature->fs_group = setfsgid((gid_t)-1);
-  syscall(SYS_get_mempolicy, &nature->memory_policy, nature->memory_nodes,
-          (unsigned long)UMEMI_NATURE_NODES, NULL, 0UL);
-  errno = saved;
+static char *nature_text(pid_t thread, char const *name) {
+  char path[64];
+  snprintf(path, sizeof path, "/proc/self/task/%d/%s", (int)thread, name);
+  return umemi_whole_text_of(path);
 }
 
-/* --- compared with the main thread ---------------------------------------- */
+/* --- what files say ------------------------------------------------------- */
 
-/* Threads of real time would have the machine's CPUs to themselves. */
-static bool nature_is_as_urgent(struct umemiNature const *nature, pid_t main) {
-  struct umemiNature ordinary;
-  nature_urgency(&ordinary, main);
-  bool real_time = nature->policy > 0 && nature->policy != SCHED_BATCH &&
-                   nature->policy != SCHED_IDLE;
-  return !real_time && nature->policy == ordinary.policy &&
-         nature->nice == ordinary.nice &&
-         nature->io_priority == ordinary.io_priority;
+/* A line that is missing adds nothing: older kernels have fewer. */
+static uint32_t nature_sum_line(uint32_t sum, char const *status,
+                                char const *key) {
+  char const *line = strstr(status, key);
+  return line ? umemi_crc32c(sum, line, 1 + strcspn(line + 1, "\n")) : sum;
 }
 
-/* Is the line behind a line end that begins with `key` the same in both? */
-static bool nature_line_is_same(char const *a, char const *b, char const *key) {
-  a = strstr(a, key);
-  b = strstr(b, key);
-  if (!a || !b)
-    return a == b;
-  size_t length = 1 + strcspn(a + 1, "\n");
-  return strncmp(a, b, length + 1) == 0;
-}
-
-/* Rights, filters of system calls, and control groups. Without /proc nothing is
-   known of the main thread; then a filter is one too many. */
-static bool nature_is_as_free(void) {
+static void nature_read_rights(struct umemiNature *nature, char const *status) {
   static char const *const keys[] = {
       "\nUid:",    "\nGid:",     "\nGroups:",
       "\nCapEff:", "\nSeccomp:", "\nSeccomp_filters:"};
-  static char own[4096], main[4096]; /* under the lock of the pool */
-  umemi_read_text("/proc/thread-self/cgroup", own, sizeof own);
-  umemi_read_text("/proc/self/cgroup", main, sizeof main);
-  bool same = strcmp(own, main) == 0;
-  umemi_read_text("/proc/thread-self/status", own, sizeof own);
-  umemi_read_text("/proc/self/status", main, sizeof main);
-  if (!own[0] || !main[0])
-    return same && prctl(PR_GET_SECCOMP, 0, 0, 0, 0) <= 0;
-  for (size_t i = 0; same && i < sizeof keys / sizeof *keys; i++)
-    same = nature_line_is_same(own, main, keys[i]);
-  return same;
+  char const *filter = strstr(status, "\nSeccomp:");
+  nature->is_filtered = filter && !strstr(filter, "\nSeccomp:\t0\n");
+  for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+    nature->rights = nature_sum_line(nature->rights, status, keys[i]);
 }
 
-static bool nature_has_own_files(struct umemiNature const *nature) {
-  return nature->fs_user == (int)geteuid() &&
-         nature->fs_group == (int)getegid();
+/* Field number `number` of a stat file, from the third on: proc(5). The second
+   may hold anything, and ends with the last parenthesis. */
+static int nature_field(char const *stat, unsigned number) {
+  char const *at = strrchr(stat, ')');
+  for (unsigned i = 2; at && i < number; i++)
+    at = strchr(at + 1, ' ');
+  return at ? (int)strtol(at, NULL, 10) : 0;
+}
+
+static void nature_read_urgency(struct umemiNature *nature, char const *stat) {
+  nature->nice = nature_field(stat, 19);
+  nature->policy = nature_field(stat, 41);
+}
+
+static void nature_read_files(struct umemiNature *nature, pid_t thread) {
+  char *status = nature_text(thread, "status");
+  char *stat = nature_text(thread, "stat");
+  char *cgroups = nature_text(thread, "cgroup"); /* not of all kernels */
+  nature->is_known = status && stat;
+  if (nature->is_known) {
+    nature_read_rights(nature, status);
+    nature_read_urgency(nature, stat);
+  }
+  if (cgroups)
+    nature->cgroups = umemi_crc32c(0, cgroups, strlen(cgroups));
+  free(status);
+  free(stat);
+  free(cgroups);
+}
+
+/* By a system call, because the C library has no such function. */
+static void nature_of(struct umemiNature *nature, pid_t thread) {
+  memset(nature, 0, sizeof *nature);
+  nature_read_files(nature, thread);
+  if (nature->is_known && !nature->is_filtered)
+    nature->io_priority =
+        (int)syscall(SYS_ioprio_get, IO_PRIORITY_OF_PROCESS, thread);
+}
+
+/* A memory policy can be asked by its own thread only. */
+void umemi_nature_of_thread(struct umemiNature *nature) {
+  int saved = errno;
+  nature_of(nature, nature_self());
+  if (nature->is_known && !nature->is_filtered)
+    syscall(SYS_get_mempolicy, &nature->memory_policy, nature->memory_nodes,
+            (unsigned long)UMEMI_NATURE_NODES, NULL, 0UL);
+  errno = saved;
+}
+
+/* --- compared with other threads ------------------------------------------ */
+
+bool umemi_nature_is_main(void) {
+  return nature_self() == getpid();
+}
+
+/* A file that this thread has just opened has its number in the other one's
+   table, too, if it is the same table. The file is this thread's own, and no
+   other one has a reason to open it. */
+bool umemi_nature_shares_files(pid_t thread) {
+  int saved = errno;
+  char path[64];
+  struct stat own, others;
+  int fd = umemi_keep_fd(UMEMI_RETRY(
+      umemi_os.open("/proc/thread-self/status", O_RDONLY | O_CLOEXEC)));
+  snprintf(path, sizeof path, "/proc/self/task/%d/fd/%d", (int)thread, fd);
+  bool shares = fd >= 0 && umemi_os.fstat(fd, &own) == 0 &&
+                umemi_os.stat(path, &others) == 0 &&
+                own.st_dev == others.st_dev && own.st_ino == others.st_ino;
+  if (fd >= 0)
+    umemi_os.close(fd);
+  errno = saved;
+  return shares;
+}
+
+/* Threads of real time would have the machine's CPUs to themselves. */
+static bool nature_is_real_time(struct umemiNature const *nature) {
+  return nature->policy > 0 && nature->policy != SCHED_BATCH &&
+         nature->policy != SCHED_IDLE;
+}
+
+/* Its memory policy may be its own: its helpers have the same. */
+static bool nature_is_like_main(struct umemiNature const *nature) {
+  int saved = errno;
+  struct umemiNature ordinary, own = *nature;
+  nature_of(&ordinary, getpid());
+  own.memory_policy = 0;
+  memset(own.memory_nodes, 0, sizeof own.memory_nodes);
+  errno = saved;
+  return own.is_known && memcmp(&own, &ordinary, sizeof own) == 0 &&
+         umemi_nature_shares_files(getpid());
 }
 
 bool umemi_nature_is_ordinary(struct umemiNature const *nature) {
-  int saved = errno;
-  pid_t main = getpid();
-  bool is_main = syscall(SYS_gettid) == main;
-  bool ordinary = nature_is_as_urgent(nature, main) &&
-                  nature_has_own_files(nature) &&
-                  (is_main || nature_is_as_free());
-  errno = saved;
-  return ordinary;
+  return !nature_is_real_time(nature) &&
+         (umemi_nature_is_main() || nature_is_like_main(nature));
 }

@@ -6,7 +6,7 @@
 /* The cpuset's. */
 uint64_t umemi_nodes_allowed(void) {
   static char const key[] = "\nMems_allowed_list:\t";
-  char *status = umemi_text_of("/proc/self/status");
+  char *status = umemi_whole_text_of("/proc/self/status");
   char const *found = status ? strstr(status, key) : NULL;
   uint64_t allowed = found ? umemi_bits_of(found + sizeof key - 1) : 0;
   free(status);

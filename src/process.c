@@ -132,9 +132,12 @@ uint64_t umemi_process(void) {
 
 /* --- fork() --------------------------------------------------------------- */
 
+static uint64_t fork_parent; /* the number of who forks; under all locks */
+
 static void fork_prepare(void) {
   for (uint64_t i = 0; i < LOCKS; i++)
     umemi_lock(i);
+  fork_parent = umemi_process();
   umemi_workers_before_fork();
   umemi_segments_before_fork();
 }
@@ -146,8 +149,17 @@ static void fork_release(void) {
     umemi_unlock(i);
 }
 
-/* The number first: the locks may be used as soon as it is set. */
+/* A handler that ran before may have used the library: then the child has its
+   number, and new locks. */
+static bool fork_is_renewed(void) {
+  uint64_t number = atomic_load(process_place());
+  return number != 0 && number != fork_parent;
+}
+
+/* The number last: the locks may be used as soon as it is set. */
 static void fork_in_child(void) {
+  if (fork_is_renewed())
+    return;
   fork_release();
   atomic_store(process_place(), 0);
   umemi_process();

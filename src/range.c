@@ -64,8 +64,20 @@ umemStatusType umemi_check_end(struct umemiContext *ctx,
   return status;
 }
 
-/* The right alone, whatever else may be wrong with address 0. */
+/* Of foreign kinds the right alone, whatever else may be wrong with address 0.
+ */
 bool umemi_has_right(struct umemiContext *ctx, umemAccess access) {
   umemError ignored;
+  if (!ctx->foreign_vtbl)
+    return !(ctx->refuses & (1u << access));
   return umemi_device_check(ctx, 0, 0, access, &ignored) != umemValueError;
+}
+
+bool umemi_grants(struct umemiContext *src, struct umemiContext *dest) {
+  if (src == dest)
+    return true;
+  bool writes_all = !(src->refuses & UMEMI_REFUSES_SOME_WRITES) &&
+                    umemi_has_right(src, umemWrite);
+  return (writes_all || !umemi_has_right(dest, umemWrite)) &&
+         (umemi_has_right(src, umemRead) || !umemi_has_right(dest, umemRead));
 }

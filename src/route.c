@@ -30,6 +30,22 @@ static umemStatusType route_check(struct umemiCopy const *copy,
   return status;
 }
 
+/* Of the same bytes in both: a copy that is not made would fail past the end,
+   which one side may not know of. */
+static umemStatusType route_check_end(struct umemiCopy const *copy,
+                                      umemError *error) {
+  struct umemiContext *src = umemi_context(copy->src);
+  struct umemiContext *dest = umemi_context(copy->dest);
+  struct umemiRange range = {copy->src_adr, copy->nbytes, copy->nbytes, false};
+  if (umemi_check_end(src, &range, error) != umemOK)
+    return umemi_blame(error, "source", src);
+  if (!(src->vtbl->caps & UMEM_CAP_MAY_END) &&
+      umemi_has_right(dest, umemRead) &&
+      umemi_check_end(dest, &range, error) != umemOK)
+    return umemi_blame(error, "destination", dest);
+  return umemOK;
+}
+
 void umemi_route_judge(struct umemiRoute *r) {
   r->overlap = r->one_space && umemi_apart(r->src_adr, r->dest_adr) < r->nbytes;
 }
@@ -49,7 +65,9 @@ umemStatusType umemi_route(struct umemiCopy const *copy, struct umemiRoute *r,
   r->one_space = umemi_share_space(r->src, r->dest);
   status = route_check(copy, error);
   umemi_route_judge(r);
-  if (copy->sync && r->one_space && r->src_adr == r->dest_adr)
-    r->nbytes = 0; /* checked like all others, and there already */
-  return status;
+  if (status != umemOK || !copy->sync || !r->one_space ||
+      r->src_adr != r->dest_adr)
+    return status;
+  r->nbytes = 0; /* checked like all others, and there already */
+  return route_check_end(copy, error);
 }

@@ -45,7 +45,9 @@ static struct {
   bool ready;
   _Atomic unsigned limit; /* read without it, too */
   unsigned threads, idle;
+  pid_t example;             /* one of the threads; 0: of the next that looks */
   struct umemiNature nature; /* of the threads, while there are some */
+  atomic_bool is_of_main;    /* that started them; read without it, too */
   struct request *requests;
 } pool = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -153,10 +155,12 @@ static void workers_spread(void) {
 
 static void *workers_main(void *unused) {
   (void)unused;
+  pid_t self = (pid_t)syscall(SYS_gettid);
   workers_spread();
   prctl(PR_SET_TIMERSLACK, TIMER_SLACK_NS, 0, 0, 0);
   pthread_mutex_lock(&pool.lock);
   while (pool.threads <= pool.limit) {
+    pool.example = pool.example ? pool.example : self;
     struct request *request = workers_join();
     if (request)
       workers_help(request);
@@ -164,6 +168,8 @@ static void *workers_main(void *unused) {
       break;
   }
   pool.threads--;
+  if (pool.example == self)
+    pool.example = 0;
   pthread_cond_broadcast(&pool.less);
   pthread_mutex_unlock(&pool.lock);
   return NULL;
@@ -200,12 +206,27 @@ static bool workers_start_one(void) {
   return started;
 }
 
-/* So many, by a thread of this nature; fewer where they cannot be had. */
+/* May this thread start some? They are to be like those that are there. */
+static bool workers_may_start(struct umemiNature const *nature) {
+  return pool.threads > 0 ? memcmp(nature, &pool.nature, sizeof *nature) == 0
+                          : umemi_nature_is_ordinary(nature);
+}
+
+/* So many, by a thread of this nature, which is NULL if it was not asked yet;
+   fewer where they cannot be had. */
 static void workers_start(unsigned count, struct umemiNature const *nature) {
+  struct umemiNature own;
   unsigned room = pool.limit > pool.threads ? pool.limit - pool.threads : 0;
   count = count < room ? count : room;
-  if (count == 0 || !umemi_nature_is_ordinary(nature))
+  if (count == 0)
     return;
+  if (!nature)
+    umemi_nature_of_thread(&own);
+  nature = nature ? nature : &own;
+  if (!workers_may_start(nature))
+    return;
+  pool.is_of_main =
+      (pool.threads == 0 || pool.is_of_main) && umemi_nature_is_main();
   pool.nature = *nature;
   while (count-- > 0 && workers_start_one())
     continue;
@@ -227,18 +248,30 @@ static void workers_announce(struct request *request, unsigned helpers,
   pool.requests = request;
 }
 
+/* Are the threads that there are like this one? The main thread is like those
+   that it started: it makes no more system calls for that. */
+static bool workers_are_alike(struct umemiNature const *nature) {
+  if (pool.threads == 0)
+    return true;
+  if (!nature)
+    return pool.is_of_main;
+  return nature->is_known &&
+         memcmp(nature, &pool.nature, sizeof *nature) == 0 &&
+         umemi_nature_shares_files(pool.example ? pool.example : getpid());
+}
+
 /* False: without helpers, and there is nothing to finish. */
 static bool workers_offer(struct request *request, unsigned helpers) {
-  struct umemiNature nature;
+  struct umemiNature own, *nature = NULL;
   if (is_in_pool)
     return false;
-  umemi_nature_of_thread(&nature);
+  if (!pool.is_of_main || !umemi_nature_is_main())
+    umemi_nature_of_thread(nature = &own);
   workers_lock();
-  bool alike =
-      pool.threads == 0 || memcmp(&nature, &pool.nature, sizeof nature) == 0;
+  bool alike = workers_are_alike(nature);
   if (alike)
     workers_announce(request, helpers < pool.limit ? helpers : pool.limit,
-                     &nature);
+                     nature);
   workers_unlock();
   return alike;
 }
@@ -290,6 +323,7 @@ void umemi_workers_in_child(void) {
   pthread_mutex_init(&pool.lock, NULL);
   is_in_pool = false;
   pool.threads = pool.idle = 0;
+  pool.example = 0;
   pool.requests = NULL;
   if (pool.ready)
     workers_init_conditions();

@@ -261,7 +261,7 @@ static void connect__of_what_may_not_be_written_makes_a_block(void **state) {
                  umemValueError, "destination MMap: opened for ");
     assert_ok(umem_clean_status(&checked));
     assert_ok(umem_disconnect(&map, base, &checked, mirror, 0));
-    assert_int_equal(umem_is_accessible_from(&map, &host), i == 1);
+    assert_false(umem_is_accessible_from(&map, &host));
     assert_true(umem_is_accessible_from(&map, &map));
     assert_ok(umem_dtor(&map));
   }
@@ -274,6 +274,27 @@ static void connect__of_what_may_be_written_is_the_same_address(void **state) {
   assert_true(umem_is_accessible_from(&map, &host));
   assert_int_equal(umem_connect(&map, base, 100, &host, 0), base);
   assert_ok(umem_disconnect(&map, base, &host, base, 0));
+  assert_ok(umem_dtor(&map));
+}
+
+static void connect__to_who_only_reads_them_is_the_same_bytes(void **state) {
+  (void)state;
+  umemMMap map;
+  umemFile r, all;
+  uintptr_t base = map_known(&map, "r"), adr;
+  assert_ok(umemFile_ctor(&r, temp_path("map"), "r"));
+  assert_ok(umemFile_ctor(&all, temp_path("map"), "r+"));
+  assert_true(umem_is_accessible_from(&all, &r));
+  assert_false(umem_is_accessible_from(&r, &all));
+  assert_int_equal(umem_connect(&map, base, 9, &map, 0), base);
+  assert_ok(umem_try_connect(&r, 7, 9, &r, 0, &adr));
+  assert_int_equal(adr, 7);
+  assert_ok(umem_try_connect(&all, 7, 9, &r, 0, &adr));
+  assert_int_equal(adr, 7);
+  assert_ok(umem_try_connect(&r, 7, 9, &all, 0, &adr));
+  assert_int_not_equal(adr, 7); /* a block */
+  assert_ok(umem_dtor(&all));
+  assert_ok(umem_dtor(&r));
   assert_ok(umem_dtor(&map));
 }
 
@@ -307,6 +328,24 @@ static void sync__of_the_same_bytes_refuses_what_a_copy_would(void **state) {
   assert_ok(umem_sync_to(&map, base, &host, base, 100));
   assert_fails(&host, umem_sync_to(&host, 0, &host, 0, 1), umemValueError,
                "source Host: the address is NULL");
+  assert_ok(umem_dtor(&map));
+}
+
+static void sync__of_the_same_bytes_past_the_end_is_an_io_error(void **state) {
+  (void)state;
+  umemMMap map;
+  uintptr_t base = map_known(&map, "r+");
+  assert_fails(&file, umem_sync_to(&file, 50, &file, 50, 51), umemIOError,
+               "source File: the file ends there");
+  assert_int_equal(last_error(&file).bytes_done, 0);
+  assert_fails(&map, umem_sync_to(&map, base, &host, base, 101), umemIOError,
+               "source MMap: the file ends there");
+  assert_fails(&map, umem_sync_to(&host, base, &map, base, 101), umemIOError,
+               "destination MMap: the file ends there");
+  assert_ok(umem_sync_to(&map, base, &host, base, 100));
+  assert_ok(umem_sync_to(&map, base + 100, &host, base + 100, 0));
+  assert_ok(umem_clean_status(&file));
+  assert_ok(umem_clean_status(&host));
   assert_ok(umem_dtor(&map));
 }
 
@@ -574,8 +613,10 @@ int main(void) {
       connect_test(connect__of_no_bytes_and_of_some_share_no_block),
       connect_test(connect__of_what_may_not_be_written_makes_a_block),
       connect_test(connect__of_what_may_be_written_is_the_same_address),
+      connect_test(connect__to_who_only_reads_them_is_the_same_bytes),
       connect_test(connect__past_the_end_of_a_file_is_an_io_error),
       connect_test(sync__of_the_same_bytes_refuses_what_a_copy_would),
+      connect_test(sync__of_the_same_bytes_past_the_end_is_an_io_error),
       connect_test(connect__asks_a_foreign_kind_what_it_can_reach),
       connect_test(connect__to_a_file_is_a_range_past_its_end),
       connect_test(connect__to_an_empty_file_has_address_0),

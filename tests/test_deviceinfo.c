@@ -484,6 +484,54 @@ static void asking__a_driver_that_ends_the_process_says_so(void **state) {
   assert_has(info_of(umemOpenCLDevice, 0).reason, "it ended with status 3");
 }
 
+/* As a shell does with a job, all of its processes. */
+static void stop_a_moment(void) {
+  pid_t between = getppid();
+  kill(between, SIGSTOP);
+  sleep_milliseconds(50);
+  kill(between, SIGCONT);
+  sleep_milliseconds(50);
+}
+
+static void asking__goes_on_after_a_stop(void **state) {
+  (void)state;
+  aside_begin(stop_a_moment);
+  assert_int_equal(umem_device_count(umemOpenCLDevice), 1);
+}
+
+static atomic_bool hangs;
+
+/* Waits for what the caller holds, as it were. */
+static void hang_before_fork(void) {
+  if (!hangs)
+    return;
+  kill(getppid(), SIGTERM);
+  for (;;)
+    pause();
+}
+
+static void asking__can_be_ended_where_a_handler_of_fork_hangs(void **state) {
+  (void)state;
+  int status = 0;
+  assert_int_equal(pthread_atfork(hang_before_fork, NULL, NULL), 0);
+  pid_t child = fork();
+  if (child == 0) {
+    signal(SIGTERM, SIG_DFL);
+    hangs = true;
+    aside_begin(NULL);
+    umem_device_count(umemOpenCLDevice);
+    _exit(1);
+  }
+  uint64_t const end = milliseconds() + 10000;
+  while (waitpid(child, &status, WNOHANG) == 0)
+    if (milliseconds() > end)
+      kill(child, SIGKILL);
+    else
+      sleep_milliseconds(1);
+  assert_true(WIFSIGNALED(status));
+  assert_int_equal(WTERMSIG(status), SIGTERM);
+}
+
 static void asking__without_a_process_or_memory_says_so(void **state) {
   (void)state;
   static struct {
@@ -549,6 +597,8 @@ int main(void) {
       faulty_test(opencl__names_are_cut_where_they_are_too_long),
       faulty_test(asking__is_not_seen_by_a_program_that_waits_for_children),
       faulty_test(asking__a_driver_that_ends_the_process_says_so),
+      faulty_test(asking__goes_on_after_a_stop),
+      faulty_test(asking__can_be_ended_where_a_handler_of_fork_hangs),
       faulty_test(asking__without_a_process_or_memory_says_so),
       shown_test(info__is_written_as_far_as_asked),
   };

@@ -59,13 +59,64 @@ static int role_socket(void) {
   return socketpair(AF_UNIX, SOCK_STREAM, 0, ends) ? 2 : role_start_with(ends);
 }
 
+static int new_stream(int access) {
+  char path[] = "/tmp/umem-log-XXXXXX";
+  close(mkstemp(path));
+  int fd = open(path, access);
+  unlink(path);
+  return fd;
+}
+
 /* Or a file that may not grow. */
 static int role_limit(void) {
-  char path[] = "/tmp/umem-log-XXXXXX";
-  int ends[2] = {-1, mkstemp(path)};
-  unlink(path);
+  int ends[2] = {-1, new_stream(O_WRONLY)};
   struct rlimit none = {0, 0};
   return setrlimit(RLIMIT_FSIZE, &none) ? 2 : role_start_with(ends);
+}
+
+static int start_on_file(int access, char const *role) {
+  int fd = new_stream(access);
+  dup2(fd, STDERR_FILENO);
+  close(fd);
+  execl("/proc/self/exe", "test_log", role, (char *)NULL);
+  return 2;
+}
+
+static int copy_without_line(void) {
+  return copy_once() || lseek(STDERR_FILENO, 0, SEEK_END) != 0;
+}
+
+static int copy_with_line(void) {
+  return copy_once() || lseek(STDERR_FILENO, 0, SEEK_END) == 0;
+}
+
+/* As of another file with the number of the one of the start. */
+static int born_now(int dir, char const *path, int flags, unsigned mask,
+                    struct umemiStatx *out) {
+  (void)dir, (void)path, (void)flags;
+  *out = (struct umemiStatx){.mask = mask, .born_seconds = time(NULL) + 1};
+  return 0;
+}
+
+static int copy_later(void) {
+  struct umemiStatx st = {.mask = 0};
+  umemi_statx(STDERR_FILENO, "", AT_EMPTY_PATH, UMEMI_STATX_BTIME, &st);
+  if (!(st.mask & UMEMI_STATX_BTIME))
+    return 0; /* the file system does not know */
+  umemi_os.statx = born_now;
+  return copy_without_line();
+}
+
+static int role_regular(void) {
+  return start_on_file(O_WRONLY, "copy_with_line");
+}
+
+static int role_successor(void) {
+  return start_on_file(O_WRONLY, "copy_later");
+}
+
+static int role_own(void) {
+  return start_on_file(O_RDWR, "copy_without_line");
 }
 
 static int role_pending(void) {
@@ -84,10 +135,19 @@ static int role_pending(void) {
 static struct {
   char const *name;
   int (*run)(void);
-} const roles[] = {{"stderr", role_stderr},  {"file", role_file},
-                   {"closed", role_closed},  {"pipe", role_pipe},
-                   {"socket", role_socket},  {"limit", role_limit},
-                   {"pending", role_pending}};
+} const roles[] = {{"stderr", role_stderr},
+                   {"file", role_file},
+                   {"closed", role_closed},
+                   {"pipe", role_pipe},
+                   {"socket", role_socket},
+                   {"limit", role_limit},
+                   {"pending", role_pending},
+                   {"regular", role_regular},
+                   {"copy_with_line", copy_with_line},
+                   {"successor", role_successor},
+                   {"copy_later", copy_later},
+                   {"own", role_own},
+                   {"copy_without_line", copy_without_line}};
 
 static void expect_role(char const *role, bool tells) {
   char told[2000];
@@ -101,12 +161,15 @@ static void expect_role(char const *role, bool tells) {
 static void log__is_on_the_stream_of_the_start(void **state) {
   (void)state;
   expect_role("stderr", true);
+  expect_role("regular", false); /* there, and not here */
 }
 
 static void log__is_not_written_to_a_file_of_the_program(void **state) {
   (void)state;
   expect_role("file", false);
   expect_role("closed", false);
+  expect_role("successor", false);
+  expect_role("own", false);
 }
 
 static void log__that_nobody_reads_does_not_end_the_process(void **state) {

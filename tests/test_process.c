@@ -228,6 +228,36 @@ static void unseen_child__does_once_what_its_parent_was_at(void **state) {
   assert_int_equal(done, 1);
 }
 
+/* --- fork() --------------------------------------------------------------- */
+
+static umemFile early_file; /* of the handler below */
+static bool early_is_on;
+
+/* In the child, before the handlers of the library. */
+static void early_handler(void) {
+  umemFileOptions options = {.size = sizeof options, .flags = UMEM_FILE_ATOMIC};
+  if (early_is_on)
+    umemFile_ctor_ex(&early_file, temp_path("early"), "w", &options);
+}
+
+/* Before the library is: it registers its handlers later. */
+__attribute__((constructor(101))) static void early_load(void) {
+  pthread_atfork(NULL, NULL, early_handler);
+}
+
+static void child__publishes_what_an_early_handler_opened(void **state) {
+  (void)state;
+  int status;
+  early_is_on = true;
+  pid_t child = fork();
+  if (child == 0)
+    _exit(umem_dtor(&early_file) != umemOK || !works());
+  early_is_on = false;
+  assert_int_equal(waitpid(child, &status, 0), child);
+  assert_int_equal(status, 0);
+  assert_int_equal(access(temp_path("early"), F_OK), 0);
+}
+
 /* --- once ----------------------------------------------------------------- */
 
 static _Atomic uint64_t common;
@@ -263,6 +293,7 @@ int main(int argc, char **argv) {
       process_test(unseen_child__does_not_wait_for_helpers),
       process_test(unseen_child__does_not_wait_for_locks),
       process_test(unseen_child__does_once_what_its_parent_was_at),
+      process_test(child__publishes_what_an_early_handler_opened),
       cmocka_unit_test(once__in_many_threads_is_once_and_before_they_go_on),
   };
   if (argc > 1 && strcmp(argv[1], "no_cleared_page") == 0)

@@ -4,6 +4,7 @@
 
 #include "internal.h"
 
+#include <grp.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
@@ -222,6 +223,10 @@ static bool become_filtered(void) {
          prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) == 0;
 }
 
+static bool become_owner_of_descriptors(void) {
+  return unshare(CLONE_FILES) == 0;
+}
+
 /* Such a thread does its work alone, and starts none. Its job waits a moment
    for helpers that would be wrong. */
 static void expect_alone(bool (*become)(void)) {
@@ -237,8 +242,10 @@ static void expect_alone(bool (*become)(void)) {
 }
 
 static bool (*const odd_ones[])(void) = {
-    become_idle,       become_batch,           become_nice,    become_urgent,
-    become_late_in_io, become_nobody_of_files, become_filtered};
+    become_idle,       become_batch,
+    become_nice,       become_urgent,
+    become_late_in_io, become_nobody_of_files,
+    become_filtered,   become_owner_of_descriptors};
 
 static void run__of_a_thread_unlike_the_main_one_starts_no_helpers(void **st) {
   (void)st;
@@ -254,13 +261,87 @@ static void run__of_a_thread_unlike_the_helpers_has_none(void **state) {
   for (size_t i = 0; i < LENGTH(odd_ones); i++) {
     struct meeting ordinary = {.wanted = 3};
     run_meeting(&ordinary, 2); /* they are there, and wait for work */
-    if (odd_ones[i] !=
-        become_filtered) /* of the helpers' nature, but no start */
-      expect_alone(odd_ones[i]);
+    expect_alone(odd_ones[i]);
   }
   struct meeting ordinary = {.wanted = 3};
   run_meeting(&ordinary, 2);
   expect_alone(become_interleaved);
+}
+
+/* Ends the process at calls that sandboxes have reason to forbid. */
+static bool forbid(void) {
+  static int const calls[] = {SYS_setfsuid,      SYS_setfsgid,
+                              SYS_get_mempolicy, SYS_ioprio_get,
+                              SYS_kcmp,          SYS_sched_getscheduler};
+  struct sock_filter code[2 * LENGTH(calls) + 2] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr))};
+  size_t n = 1;
+  for (size_t i = 0; i < LENGTH(calls); i++) {
+    code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
+                                             (unsigned)calls[i], 0, 1);
+    code[n++] =
+        (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
+  }
+  code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+  struct sock_fprog program = {(unsigned short)n, code};
+  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+         prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) == 0;
+}
+
+/* In a process of its own: filters stay. */
+static int meet_in_sandbox(void) {
+  struct meeting one = {.wanted = 3}, other = {.wanted = 3},
+                 last = {.wanted = 2};
+  pthread_t thread;
+  if (!forbid())
+    return 77;
+  umem_set_threads(2);
+  run_meeting(&one, 2);
+  run_meeting(&other, 2);
+  pthread_create(&thread, NULL, meeting_main, &last);
+  pthread_join(thread, NULL);
+  return one.runs != 3 || other.runs != 3 || last.runs != 2;
+}
+
+/* The line about filters is behind those groups in /proc. */
+static int meet_filtered_in_many_groups(void) {
+  static gid_t groups[1000];
+  struct odd odd = {.become = become_filtered, .m = {.open = true}};
+  pthread_t thread;
+  for (size_t i = 0; i < LENGTH(groups); i++)
+    groups[i] = (gid_t)(1000000000 + i);
+  if (setgroups(LENGTH(groups), groups)) /* root's */
+    return 77;
+  umem_set_threads(2);
+  pthread_create(&thread, NULL, meet_as_odd, &odd);
+  pthread_join(thread, NULL);
+  return !odd.became ? 77 : faults_count(FAULT_pthread_create) != 0;
+}
+
+static void expect_in_child(int (*meet)(void)) {
+  int status;
+  if (UNDER_TSAN) {
+    print_message("skipped: ThreadSanitizer cannot start threads in a child\n");
+    return;
+  }
+  pid_t child = fork();
+  if (child == 0)
+    _exit(meet());
+  assert_int_equal(waitpid(child, &status, 0), child);
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+    print_message("this cannot be had here\n");
+  else
+    assert_int_equal(status, 0);
+}
+
+static void run__of_a_filtered_thread_of_many_groups_has_none(void **state) {
+  (void)state;
+  expect_in_child(meet_filtered_in_many_groups);
+}
+
+static void run__in_a_sandbox_has_helpers_and_makes_no_rare_call(void **state) {
+  (void)state;
+  expect_in_child(meet_in_sandbox);
 }
 
 static void look_at_slack(void *argument) {
@@ -942,6 +1023,8 @@ int main(int argc, char **argv) {
       alone_test(run__of_more_helpers_than_are_allowed_has_those),
       alone_test(run__of_a_thread_unlike_the_main_one_starts_no_helpers),
       alone_test(run__of_a_thread_unlike_the_helpers_has_none),
+      alone_test(run__of_a_filtered_thread_of_many_groups_has_none),
+      alone_test(run__in_a_sandbox_has_helpers_and_makes_no_rare_call),
       alone_test(helpers__wake_as_soon_as_others),
       alone_test(run__by_many_callers_at_once_is_over_when_it_returns),
       alone_test(run__has_helpers_also_while_others_use_the_pool),
