@@ -101,15 +101,12 @@ umemStatusType umemi_gpu_begin_anyway(struct umemiGpuState *own,
                           : umemi_gpu_begin(own->gpu, own->after, turn, error);
 }
 
-/* A device that answers nothing but an earlier error uses nothing any more. */
 static umemStatusType state_settle_others(struct umemiGpuState *own,
                                           umemError *error) {
-  umemStatusType status =
-      own->after ? umemOK : umemi_gpu_settle_others(own->gpu, error);
-  if (status != umemOK && !own->gpu->ops->is_sticky(error->native))
-    status = umemi_gpu_settle_others(own->gpu, error);
-  return status != umemOK && own->gpu->ops->is_sticky(error->native) ? umemOK
-                                                                     : status;
+  umemError ignored;
+  if (own->after || umemi_gpu_settle_others(own->gpu, &ignored) == umemOK)
+    return umemOK;
+  return umemi_gpu_settle_others(own->gpu, error);
 }
 
 static umemStatusType state_give(struct umemiGpuState *own, umemiGpuGive *give,

@@ -56,13 +56,9 @@ static umemStatusType settle_stranger(struct umemiGpuOps const *ops, int number,
   return status == umemOK ? released : status;
 }
 
-static umemStatusType settle_one(struct umemiGpuOps const *ops, int number,
-                                 umemError *error) {
-  struct umemiGpu *gpu = umemi_gpu_use(number);
+static umemStatusType settle_used(struct umemiGpu *gpu, umemError *error) {
   struct umemiGpuTurn turn;
   umemError later;
-  if (!gpu)
-    return settle_stranger(ops, number, error);
   umemStatusType status = umemi_gpu_begin(gpu, NULL, &turn, error);
   if (status == umemOK)
     status = umemi_gpu_end(&turn, umemOK, error);
@@ -72,19 +68,39 @@ static umemStatusType settle_one(struct umemiGpuOps const *ops, int number,
   return status == umemOK ? closed : status;
 }
 
-umemStatusType umemi_gpu_settle_others(struct umemiGpu *gpu, umemError *error) {
-  umemStatusType status = umemOK;
-  for (int i = 0; status == umemOK && i < gpu->count; i++)
-    if (i != gpu->number)
-      status = settle_one(gpu->ops, i, error);
+/* A device that answers nothing but an earlier error does nothing any more. */
+static umemStatusType settle_one(struct umemiGpuOps const *ops, int number,
+                                 umemError *error) {
+  struct umemiGpu *gpu = umemi_gpu_use(number);
+  umemStatusType status =
+      gpu ? settle_used(gpu, error) : settle_stranger(ops, number, error);
+  if (status == umemOK || ops->is_sticky(error->native))
+    return umemOK;
+  size_t const used = strlen(error->text);
+  snprintf(error->text + used, sizeof error->text - used,
+           ", of device %d, whose work comes first", number);
   return status;
 }
 
+/* All of them, whichever fails: the first failure is the result. */
+static umemStatusType settle_each(struct umemiGpu *gpu, uint64_t numbers,
+                                  umemError *error) {
+  umemStatusType first = umemOK;
+  umemError later;
+  for (int i = 0; i < gpu->count; i++) {
+    if (i == gpu->number || !(numbers >> i & 1))
+      continue;
+    umemStatusType status =
+        settle_one(gpu->ops, i, first == umemOK ? error : &later);
+    first = first == umemOK ? status : first;
+  }
+  return first;
+}
+
+umemStatusType umemi_gpu_settle_others(struct umemiGpu *gpu, umemError *error) {
+  return settle_each(gpu, UINT64_MAX, error);
+}
+
 umemStatusType umemi_gpu_settle_peers(struct umemiGpu *gpu, umemError *error) {
-  uint64_t const peers = atomic_load(&gpu->reached_by);
-  umemStatusType status = umemOK;
-  for (int i = 0; status == umemOK && i < gpu->count; i++)
-    if (peers >> i & 1)
-      status = settle_one(gpu->ops, i, error);
-  return status;
+  return settle_each(gpu, atomic_load(&gpu->reached_by), error);
 }
