@@ -74,6 +74,35 @@ static void pinned__memory_waits_for_all_devices(void **state) {
   }
 }
 
+/* Given to a context of another device. */
+static void pinned__addresses_wait_for_all_devices(void **state) {
+  (void)state;
+  static unsigned char bytes[N];
+  size_t where;
+  umemCudaHost pinned;
+  order_begin(true);
+  assert_ok(umemCudaHost_ctor(&pinned, 0));
+  uintptr_t const adr = allocated(&pinned, N), copy = allocated(&first, N);
+  write_later((void *)adr, 'a');
+  assert_true(holds(&first, adr, 'a', N));
+  write_later((void *)adr, 'b');
+  assert_ok(umem_copy_to(&first, adr, &first, copy, N));
+  assert_true(holds(&first, copy, 'b', N));
+  write_later((void *)adr, 'c');
+  assert_ok(umem_copy_2d(&first, adr, 64, &host, (uintptr_t)bytes, 64, 64, 8));
+  assert_true(all_bytes_are(bytes, 64 * 8, 'c'));
+  write_later((void *)adr, 'd');
+  memset(bytes, 'd', N);
+  assert_ok(umem_compare(&first, adr, &host, (uintptr_t)bytes, N, &where));
+  assert_int_equal(where, N);
+  write_later((void *)adr, 'e');
+  assert_ok(umem_try_set(&first, adr, 'f', N));
+  client.sim.finish();
+  assert_true(all_bytes_are((void *)adr, N, 'f'));
+  assert_ok(umem_dtor(&pinned));
+  order_end();
+}
+
 static void managed__memory_waits_for_all_devices(void **state) {
   (void)state;
   for (uint32_t flags = 0; flags < 2; flags++) {
@@ -308,6 +337,7 @@ static struct role const roles[] = {{"exclusive", role_exclusive},
 int main(int argc, char **argv) {
   struct CMUnitTest const tests[] = {
       order_test(pinned__memory_waits_for_all_devices),
+      order_test(pinned__addresses_wait_for_all_devices),
       order_test(managed__memory_waits_for_all_devices),
       order_test(managed__memory_that_is_exclusive_is_left_to_the_driver),
       order_test(unpin__waits_for_all_devices),
