@@ -212,6 +212,20 @@ static void imports__on_another_device_need_peer_access(void **state) {
   assert_ok(umem_dtor(&exporter));
 }
 
+/* A failure that passes loses no handle. */
+static void imports__are_closed_at_the_second_attempt(void **state) {
+  (void)state;
+  umemCuda a;
+  export_block('n');
+  open_flags(&a, 0, 0);
+  import_block(&a);
+  client.sim.inject("cuIpcCloseMemHandle", 1, UMEMI_CUDA_ERROR_UNKNOWN,
+                    SIMCU_ONCE);
+  assert_ok(umem_dtor(&a));
+  assert_int_equal(client.sim.live(SIMCU_IMPORTED), 0);
+  assert_ok(umem_dtor(&exporter));
+}
+
 static void imports__without_memory_leave_nothing(void **state) {
   (void)state;
   umemCuda a;
@@ -245,6 +259,7 @@ int main(int argc, char **argv) {
       peer_test(imports__past_the_library_are_told),
       peer_test(imports__do_not_need_to_be_known_to_the_driver),
       peer_test(imports__on_another_device_need_peer_access),
+      peer_test(imports__are_closed_at_the_second_attempt),
       peer_test(imports__without_memory_leave_nothing),
   };
   return program_main(tests, LENGTH(tests), NULL, 0, argc, argv);
