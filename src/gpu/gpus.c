@@ -14,12 +14,13 @@ enum { GPUS_LOCK = 0 };
 
 static struct umemiGpu *gpus[UMEMI_GPU_MAX]; /* under the lock */
 
-/* Which life of a device broke last, and by which sticky code: it may go on
-   without users of the library, as others retain it. */
+/* What is known of the last life of a device that the library used: it may go
+   on without users of the library, as others retain it. */
 static struct {
   uint64_t life;
-  int code;
-} broken[UMEMI_GPU_MAX]; /* under the lock */
+  int broken;
+  uint64_t peers, reached_by;
+} lives[UMEMI_GPU_MAX]; /* under the lock */
 
 void umemi_gpus_lock(void) {
   umemi_lock(GPUS_LOCK);
@@ -74,32 +75,57 @@ void umemi_gpu_keep(struct umemiGpu *gpu) {
   umemi_gpus_unlock();
 }
 
+/* Under the lock. Peer access ends with the life of either context. Where lives
+   are unknown it may go on: then it is enabled anew, and still waited for. */
+static void gpu_begin_life(struct umemiGpu const *gpu) {
+  uint64_t const others = ~(UINT64_C(1) << gpu->number);
+  uint64_t const reached_by = gpu->life ? others : UINT64_MAX;
+  for (int i = 0; i < UMEMI_GPU_MAX; i++) {
+    lives[i].peers &= others;
+    lives[i].reached_by &= reached_by;
+    if (gpus[i]) {
+      atomic_fetch_and(&gpus[i]->peers, others);
+      atomic_fetch_and(&gpus[i]->reached_by, reached_by);
+    }
+  }
+  lives[gpu->number].broken = 0;
+  lives[gpu->number].peers = 0;
+  if (gpu->life)
+    lives[gpu->number].reached_by = 0;
+}
+
+/* Under the lock. */
+static void gpu_recall(struct umemiGpu *gpu) {
+  int const number = gpu->number;
+  if (!gpu->life || lives[number].life != gpu->life)
+    gpu_begin_life(gpu);
+  atomic_store(&gpu->broken, lives[number].broken);
+  atomic_store(&gpu->peers, lives[number].peers);
+  atomic_store(&gpu->reached_by, lives[number].reached_by);
+}
+
 /* Of the number's lives, only this one is found from now on. */
 static bool gpu_publish(struct umemiGpu *gpu) {
-  int const number = gpu->number;
   umemi_gpus_lock();
-  bool is_first = !gpus[number];
-  if (is_first)
-    gpus[number] = gpu;
-  if (broken[number].life == gpu->life)
-    atomic_store(&gpu->broken, broken[number].code);
+  bool is_first = !gpus[gpu->number];
+  if (is_first) {
+    gpu_recall(gpu);
+    gpus[gpu->number] = gpu;
+  }
   umemi_gpus_unlock();
   return is_first;
 }
 
-/* Under the lock. Peer access ends with either context. */
+/* Under the lock. */
 static void gpu_withdraw(struct umemiGpu *gpu) {
-  if (gpus[gpu->number] != gpu)
+  int const number = gpu->number;
+  if (gpus[number] != gpu)
     return;
-  gpus[gpu->number] = NULL;
-  broken[gpu->number].life = gpu->life;
-  broken[gpu->number].code = atomic_load(&gpu->broken);
-  uint64_t const others = ~(UINT64_C(1) << gpu->number);
-  for (int i = 0; i < UMEMI_GPU_MAX; i++)
-    if (gpus[i]) {
-      atomic_fetch_and(&gpus[i]->peers, others);
-      atomic_fetch_and(&gpus[i]->reached_by, others);
-    }
+  gpus[number] = NULL;
+  lives[number].life = gpu->life;
+  lives[number].broken = atomic_load(&gpu->broken);
+  lives[number].peers = atomic_load(&gpu->peers);
+  lives[number].reached_by = atomic_load(&gpu->reached_by);
 }
 
 bool umemi_gpu_is_usable(struct umemiGpu const *gpu) {

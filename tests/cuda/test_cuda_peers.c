@@ -70,6 +70,30 @@ static void peers__that_use_memory_are_waited_for(void **state) {
   program_leave(1);
 }
 
+/* The library lets one of the devices go, and the program does not. */
+static void peers__are_waited_for_after_the_library_let_them_go(void **state) {
+  (void)state;
+  umemCuda a, b;
+  for (int lets = 0; lets < 2; lets++) {
+    program_enter(0);
+    program_enter(1);
+    open_flags(&a, 0, UMEM_CUDA_PEER);
+    open_flags(&b, 1, UMEM_CUDA_PEER);
+    copy_across(&b, &a); /* device 1 reaches device 0 */
+    assert_ok(umem_dtor(&b));
+    if (lets) { /* of the other one, too */
+      assert_ok(umem_dtor(&a));
+      open_flags(&a, 0, 0);
+    }
+    uintptr_t const adr = allocated(&a, N);
+    must(MemsetD8Async(adr, 'k', N, NULL)); /* as a kernel of device 1 does */
+    assert_true(holds(&a, adr, 'k', N));
+    assert_ok(umem_dtor(&a));
+    program_leave(1);
+    program_leave(0);
+  }
+}
+
 /* --- pointers of another device ------------------------------------------- */
 
 static void pointers__of_another_device_are_used_there(void **state) {
@@ -253,6 +277,7 @@ int main(int argc, char **argv) {
       peer_test(peers__copy_through_the_host_unless_asked),
       peer_test(peers__reach_each_other_if_asked),
       peer_test(peers__that_use_memory_are_waited_for),
+      peer_test(peers__are_waited_for_after_the_library_let_them_go),
       peer_test(pointers__of_another_device_are_used_there),
       peer_test(pointers__of_the_programs_device_are_used_there),
       peer_test(imports__of_one_handle_are_opened_once),
