@@ -19,21 +19,35 @@ static umemStatusType settle_event(struct umemiGpuOps const *ops,
   return status == umemOK ? ops->event_wait(event, error) : status;
 }
 
-static umemStatusType settle_inside(struct umemiGpu *gpu, umemError *error) {
-  struct umemiGpuOps const *ops = gpu->ops;
-  struct umemiGpuVisit visit;
+/* A device that answers nothing but an earlier error does nothing any more. */
+static umemStatusType settle_unless_broken(struct umemiGpu const *gpu,
+                                           umemStatusType status,
+                                           umemError const *error) {
+  return status != umemOK && gpu->ops->is_sticky(error->native) ? umemOK
+                                                                : status;
+}
+
+static umemStatusType settle_visited(struct umemiGpuOps const *ops,
+                                     umemError *error) {
   umemError later;
   umemiGpuEvent event = NULL;
-  umemStatusType status = umemi_gpu_enter(gpu, &visit, error);
-  if (status != umemOK)
-    return status;
-  status = ops->event_new(&event, error);
+  umemStatusType status = ops->event_new(&event, error);
   if (status == umemOK)
     status = settle_event(ops, event, error);
   umemStatusType freed =
       event ? ops->event_free(event, status == umemOK ? error : &later)
             : umemOK;
-  return umemi_gpu_leave(&visit, status == umemOK ? freed : status, error);
+  return status == umemOK ? freed : status;
+}
+
+static umemStatusType settle_inside(struct umemiGpu *gpu, umemError *error) {
+  struct umemiGpuVisit visit;
+  umemStatusType status = umemi_gpu_enter(gpu, &visit, error);
+  if (status != umemOK)
+    return status;
+  status = settle_visited(gpu->ops, error);
+  status = settle_unless_broken(gpu, status, error);
+  return umemi_gpu_leave(&visit, status, error);
 }
 
 /* A device that the rest of the program uses: its context is there. */
@@ -56,29 +70,24 @@ static umemStatusType settle_stranger(struct umemiGpuOps const *ops, int number,
   return status == umemOK ? released : status;
 }
 
+/* A reset ended its work, too. */
 static umemStatusType settle_used(struct umemiGpu *gpu, umemError *error) {
-  struct umemiGpuTurn turn;
   umemError later;
-  umemStatusType status = umemi_gpu_begin(gpu, NULL, &turn, error);
-  if (status == umemOK)
-    status = umemi_gpu_end(&turn, umemOK, error);
-  status = umemi_gpu_given(gpu, status); /* a reset ended its work, too */
+  umemStatusType status = umemi_gpu_given(gpu, settle_inside(gpu, error));
   umemStatusType closed =
       umemi_gpu_close(gpu, status == umemOK ? error : &later);
   return status == umemOK ? closed : status;
 }
 
-/* A device that answers nothing but an earlier error does nothing any more. */
 static umemStatusType settle_one(struct umemiGpuOps const *ops, int number,
                                  umemError *error) {
   struct umemiGpu *gpu = umemi_gpu_use(number);
   umemStatusType status =
       gpu ? settle_used(gpu, error) : settle_stranger(ops, number, error);
-  if (status == umemOK || ops->is_sticky(error->native))
-    return umemOK;
   size_t const used = strlen(error->text);
-  snprintf(error->text + used, sizeof error->text - used,
-           ", of device %d, whose work comes first", number);
+  if (status != umemOK)
+    snprintf(error->text + used, sizeof error->text - used,
+             ", of device %d, whose work comes first", number);
   return status;
 }
 
