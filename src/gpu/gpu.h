@@ -237,8 +237,6 @@ bool umemi_gpu_describe(struct umemiGpuOps const *ops, size_t index,
    can use them. */
 umemStatusType umemi_gpus_choose(struct umemiGpuOps const *ops, int *number_out,
                                  int *count_out, umemError *error);
-/* Gives back what is kept of devices that nothing uses any more. */
-void umemi_gpus_drop(void);
 
 /* gpu.c: visits and turns --------------------------------------------------*/
 

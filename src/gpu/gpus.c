@@ -163,35 +163,28 @@ void umemi_gpu_lose(struct umemiGpu *gpu) {
 
 /* --- the end of one ------------------------------------------------------- */
 
-/* False if its context cannot be entered: what is kept there stays. */
-static bool gpu_empty(struct umemiGpu *gpu, umemStatusType *status,
-                      umemError *error) {
+/* What is kept stays in a context that cannot be entered. */
+static umemStatusType gpu_empty(struct umemiGpu *gpu, umemError *error) {
   struct umemiGpuVisit visit;
   umemError ignored;
-  *status = umemi_gpu_enter(gpu, &visit, error);
-  if (*status != umemOK && umemi_gpu_enter(gpu, &visit, &ignored) != umemOK)
-    return false;
+  umemStatusType status = umemi_gpu_enter(gpu, &visit, error);
+  if (status != umemOK && umemi_gpu_enter(gpu, &visit, &ignored) != umemOK)
+    return status;
   umemi_gpu_drop(gpu);
-  *status = umemi_gpu_leave(&visit, umemOK, error);
-  return true;
+  return umemi_gpu_leave(&visit, umemOK, error);
 }
 
 /* Released once, whatever comes of it: a failure may be that of earlier
    work. */
 static umemStatusType gpu_end(struct umemiGpu *gpu, umemError *error) {
-  umemStatusType status = umemOK;
+  umemStatusType status = umemOK, released = umemOK;
   umemError later;
-  if (umemi_gpu_is_usable(gpu)) {
-    bool is_empty = gpu_empty(gpu, &status, error);
-    if (!is_empty && !atomic_load(&gpu->lost) && gpu_publish(gpu))
-      return status; /* for its next user */
-    if (is_empty) {
-      umemStatusType released =
-          gpu->ops->release(gpu->number, status == umemOK ? error : &later);
-      status = status == umemOK ? released : status;
-    }
-  }
-  status = umemi_gpu_given(gpu, status);
+  if (umemi_gpu_is_usable(gpu))
+    status = gpu_empty(gpu, error);
+  if (umemi_gpu_is_usable(gpu))
+    released =
+        gpu->ops->release(gpu->number, status == umemOK ? error : &later);
+  status = umemi_gpu_given(gpu, status == umemOK ? released : status);
   umemi_gpu_forget(gpu);
   free(gpu);
   return status;
@@ -204,27 +197,6 @@ umemStatusType umemi_gpu_close(struct umemiGpu *gpu, umemError *error) {
     gpu_withdraw(gpu);
   umemi_gpus_unlock();
   return is_last ? gpu_end(gpu, error) : umemOK;
-}
-
-/* A device without users, or NULL. */
-static struct umemiGpu *gpu_take_idle(int number) {
-  umemi_gpus_lock();
-  struct umemiGpu *gpu = gpus[number];
-  if (gpu && gpu->users == 0)
-    gpu_withdraw(gpu);
-  else
-    gpu = NULL;
-  umemi_gpus_unlock();
-  return gpu;
-}
-
-void umemi_gpus_drop(void) {
-  umemError ignored;
-  for (int i = 0; i < UMEMI_GPU_MAX; i++) {
-    struct umemiGpu *gpu = gpu_take_idle(i);
-    if (gpu)
-      gpu_end(gpu, &ignored);
-  }
 }
 
 /* --- the beginning -------------------------------------------------------- */

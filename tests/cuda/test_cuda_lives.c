@@ -185,7 +185,6 @@ static void contexts__of_an_earlier_life_do_not_touch_the_next(void **state) {
   assert_true(all_bytes_are(copy, LITTLE, 5));
   assert_works(&after);
   assert_ok(umem_dtor(&after));
-  umemi_gpus_drop();
   release_what_is_left();
 }
 
@@ -227,7 +226,6 @@ static void staging__of_an_earlier_life_is_not_used(void **state) {
   umem_clean_status(&file);
   assert_ok(umem_dtor(&cuda));
   assert_ok(umem_dtor(&file));
-  umemi_gpus_drop();
   release_what_is_left();
 }
 
