@@ -333,7 +333,10 @@ umemStatusType umemi_gpu_rows_peer(struct umemiGpuTurn const *turn,
 
 /* gpustate.c: contexts of GPUs ---------------------------------------------*/
 
-enum { UMEMI_GPU_ALIGN = 256 }; /* of all blocks */
+enum {
+  UMEMI_GPU_ALIGN = 256, /* of all blocks */
+  UMEMI_GPU_OTHERS = 4   /* devices that a context keeps in use */
+};
 
 struct umemiGpuImport;
 
@@ -345,6 +348,7 @@ struct umemiGpuState {
   bool peers;                     /* peer access may be enabled */
   uint64_t id;                    /* of the context: says which lock is ours */
   struct umemiGpuImport *imports; /* under it */
+  _Atomic(struct umemiGpu *) others[UMEMI_GPU_OTHERS]; /* gpumemory.c */
 };
 
 /* What a context is to be. */
@@ -408,6 +412,9 @@ struct umemiGpuPlace {
 umemStatusType umemi_gpu_find(struct umemiGpuState *own, uintptr_t adr,
                               struct umemiGpuPlace *place_out,
                               umemError *error);
+/* Lets the devices go whose memory was found; at the end of the context. */
+umemStatusType umemi_gpu_end_others(struct umemiGpuState *own,
+                                    umemError *error);
 /* Returns `status`, or what ending it resulted in. */
 umemStatusType umemi_gpu_found(struct umemiGpuPlace *place,
                                umemStatusType status, umemError *error);

@@ -39,7 +39,8 @@ static umemStatusType state_settle(struct umemiGpuState *own,
 
 umemStatusType umemi_gpu_dtor(void *state, umemError *error) {
   static umemStatusType (*const steps[])(
-      struct umemiGpuState *, umemError *) = {state_settle, state_close};
+      struct umemiGpuState *, umemError *) = {state_settle, state_close,
+                                              umemi_gpu_end_others};
   struct umemiGpuState *own = state;
   umemStatusType first = umemOK;
   umemError later;
