@@ -333,10 +333,7 @@ umemStatusType umemi_gpu_rows_peer(struct umemiGpuTurn const *turn,
 
 /* gpustate.c: contexts of GPUs ---------------------------------------------*/
 
-enum {
-  UMEMI_GPU_ALIGN = 256, /* of all blocks */
-  UMEMI_GPU_OTHERS = 4   /* devices that a context keeps in use */
-};
+enum { UMEMI_GPU_ALIGN = 256, UMEMI_GPU_OTHERS = 4 };
 
 struct umemiGpuImport;
 
@@ -404,8 +401,7 @@ umemStatusType umemi_gpu_pool_free(struct umemiGpuState *own, uintptr_t adr,
 /* Where an address is worked with: on the device that has the memory. */
 struct umemiGpuPlace {
   struct umemiGpuState *at;       /* the context's, or */
-  struct umemiGpuState elsewhere; /* of another device, which is in use for
-                                     this alone */
+  struct umemiGpuState elsewhere; /* of another device, which is in use */
 };
 
 /* Finds the place; the caller ends it by umemi_gpu_found(). */
@@ -413,8 +409,7 @@ umemStatusType umemi_gpu_find(struct umemiGpuState *own, uintptr_t adr,
                               struct umemiGpuPlace *place_out,
                               umemError *error);
 /* Lets the devices go whose memory was found; at the end of the context. */
-umemStatusType umemi_gpu_end_others(struct umemiGpuState *own,
-                                    umemError *error);
+umemStatusType umemi_gpu_let_go(struct umemiGpuState *own, umemError *error);
 /* Returns `status`, or what ending it resulted in. */
 umemStatusType umemi_gpu_found(struct umemiGpuPlace *place,
                                umemStatusType status, umemError *error);

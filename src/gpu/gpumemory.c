@@ -19,8 +19,7 @@ static umemStatusType place_keep(struct umemiGpuState *own,
   return before ? umemi_gpu_close(before, error) : umemOK;
 }
 
-umemStatusType umemi_gpu_end_others(struct umemiGpuState *own,
-                                    umemError *error) {
+umemStatusType umemi_gpu_let_go(struct umemiGpuState *own, umemError *error) {
   umemStatusType first = umemOK;
   umemError later;
   for (int i = 0; i < UMEMI_GPU_OTHERS; i++) {
