@@ -22,20 +22,26 @@
  * Resetting a device (cudaDeviceReset()) destroys what contexts are on, and all
  * their memory. Contexts from before answer umemRuntimeError afterwards; their
  * umem_free() and umem_dtor() succeed and leave the device alone. New ones can
- * be constructed. No call may be under way during the reset.
+ * be constructed. No call may be under way during the reset. If the program
+ * retains the context anew before the library notices the reset, one count of
+ * the library's may stay: the library cannot know whose it is.
  *
  * Calls are through when they return. They come after what is in the default
- * ("legacy") stream of the device, and so after what is in all its blocking
- * streams; not after what is in non-blocking ones: synchronise these first, or
- * give one to the constructor. Memory that all devices reach (umemCudaHost,
- * umemCudaManaged, umem_unpin()) is touched, and memory of any kind is freed,
- * only after the default streams of all devices that the program uses; memory
- * of a umemCuda also after those of devices that UMEM_CUDA_PEER let use it. A
- * copy comes after what both of its contexts come after. While a blocking
- * stream of the program is being captured the default stream cannot be waited
- * for, and calls do not come after anything: what they read must be there, and
- * what is freed or unpinned must not be in use; a pool gives it out again at
- * once.
+ * ("legacy") stream of the device's primary context, and so after what is in
+ * all its blocking streams; not after what is in non-blocking ones, or in
+ * contexts of cuCtxCreate(): synchronise these first, or give a stream of the
+ * primary context to the constructor. Memory that all devices reach
+ * (umemCudaHost, umemCudaManaged, umem_unpin()) is touched, and memory of any
+ * kind but a pool's is freed, only after the default streams of the primary
+ * contexts of all devices that the program uses. One that answers nothing but
+ * an error is passed over: it does nothing any more. Memory of a umemCuda is
+ * touched also after those of devices that the library let use it by peer
+ * access (UMEM_CUDA_PEER); where the program enabled peer access by itself, it
+ * has to synchronise the other devices before a call. A copy comes after what
+ * both of its contexts come after. While a blocking stream of the program is
+ * being captured the default stream cannot be waited for, and calls do not come
+ * after anything: what they read must be there, and what is freed or unpinned
+ * must not be in use; a pool gives it out again at once.
  *
  * In a child of fork(2) CUDA does not work: there, contexts of the parent
  * answer umemRuntimeError, umem_free() and umem_dtor() succeed and leave the
@@ -61,7 +67,8 @@ enum {
   /** Blocks come from a pool of the context (cuMemAllocFromPoolAsync), which
       keeps what is freed: much faster, but unknown to other processes and
       devices. umem_free() does not wait for the work that it comes after: the
-      block goes back to the pool when that is done. umem_alloc() waits for
+      block goes back to the pool when that is done. That no other device uses
+      the block any more is for the program to see to. umem_alloc() waits for
       such blocks where memory is short. NotSupported where the device or the
       driver (before CUDA 11.2) has no pools. */
   UMEM_CUDA_POOL = 1 << 0,
@@ -98,18 +105,20 @@ typedef struct umemCudaOptions {
  * umem_calloc() zeroes it. Any device pointer of the process may be given to
  * copies and sets, also one of another device: the work is then done on the
  * device that has the memory, after what is in the context's stream and in the
- * default stream of that device. Memory of contexts of cuCtxCreate() is for the
- * driver to allow. umem_free() takes blocks of the context alone. A range that
- * leaves its block is not always noticed by the driver, which allocates in
- * pieces of 2 MiB: the _safe calls look at the block.
+ * default stream of that device, whose primary context the library then retains
+ * until umem_dtor(), too. Memory of contexts of cuCtxCreate() is for the driver
+ * to allow. umem_free() takes blocks of the context alone. A range that leaves
+ * its block is not always noticed by the driver, which allocates in pieces of 2
+ * MiB: the _safe calls look at the block.
  *
  * Handles (umem_export_handle(), CUDA IPC) are for other processes, and for
- * blocks that come from no pool. The driver shares the whole piece of 2 MiB
- * that a small block is in, with all other blocks there: export only to
- * processes that may see them. What umem_import_handle() finds stays open until
- * the umem_dtor() of all contexts that imported it: have one context for each
- * exchange, and free the block there only after that. The importing context has
- * to be of the same device, or of one with UMEM_CUDA_PEER that can reach it.
+ * blocks that come from no pool; each is of the device that has the memory. The
+ * driver shares the whole piece of 2 MiB that a small block is in, with all
+ * other blocks there: export only to processes that may see them. What
+ * umem_import_handle() finds stays open until the umem_dtor() of all contexts
+ * that imported it: have one context for each exchange, and free the block
+ * there only after that. The importing context has to be of the same device, or
+ * of one with UMEM_CUDA_PEER that can reach it.
  *
  * Errors: umemNotSupportedError where there is no driver (before CUDA 11.0) or
  * device; umemIndexError for a device number that is too large or negative;

@@ -237,7 +237,8 @@ umemStatusType umemi_cuda_device_of_stream(umemiGpuStream stream,
 /* --- whose memory --------------------------------------------------------- */
 
 /* In this form the question is no error for memory that CUDA does not know: its
-   type is 0 then. */
+   type is 0 then. Pinned memory is that of all devices, as managed memory is.
+ */
 umemStatusType umemi_cuda_device_of(uintptr_t adr, int *number_out,
                                     umemError *error) {
   unsigned type = 0, is_managed = 0;
@@ -248,7 +249,7 @@ umemStatusType umemi_cuda_device_of(uintptr_t adr, int *number_out,
   void *values[] = {&type, &is_managed, &ordinal};
   umemStatusType status = CUDA(PointerGetAttributes, (3, which, values, adr));
   *number_out = type == UMEMI_CU_MEMORYTYPE_DEVICE ? ordinal : -1;
-  if (is_managed)
+  if (is_managed || type == UMEMI_CU_MEMORYTYPE_HOST)
     *number_out = UMEMI_GPU_SHARED;
   return status;
 }

@@ -230,20 +230,18 @@ bool umemi_gpu_reach(struct umemiGpu *gpu, struct umemiGpu *peer) {
 
 /* --- staging -------------------------------------------------------------- */
 
-/* All are of one size; whatever fails, other memory does, too. */
+/* All are of one size; whatever fails, other memory does, too. Inside a visit:
+   a reset frees what is kept, and the driver may give the addresses to others.
+ */
 umemStatusType umemi_gpu_stage_take(struct umemiGpu *gpu, size_t nbytes,
                                     void **ptr_out, umemError *error) {
   struct umemiGpuVisit visit;
   if (nbytes != umemi_tuning()->slot ||
-      !umemi_driver_is_usable(gpu->ops->driver))
+      umemi_gpu_enter(gpu, &visit, error) != umemOK)
     return UMEM_DECLINED;
   *ptr_out = umemi_kept_take(gpu->stages, UMEMI_GPU_STAGES);
-  if (*ptr_out)
-    return umemOK;
-  umemStatusType status = umemi_gpu_enter(gpu, &visit, error);
-  if (status != umemOK)
-    return UMEM_DECLINED;
-  status = gpu->ops->host_alloc(nbytes, false, ptr_out, error);
+  umemStatusType status =
+      *ptr_out ? umemOK : gpu->ops->host_alloc(nbytes, false, ptr_out, error);
   status = umemi_gpu_leave_with(&visit, status, gpu->ops->host_free,
                                 (uintptr_t)*ptr_out, error);
   return status == umemOK ? umemOK : UMEM_DECLINED;
@@ -275,4 +273,6 @@ void umemi_gpu_forget(struct umemiGpu *gpu) {
   void *kept;
   while ((kept = umemi_kept_take(gpu->lanes, UMEMI_GPU_LANES)))
     free(kept);
+  while (umemi_kept_take(gpu->stages, UMEMI_GPU_STAGES))
+    ;
 }

@@ -237,8 +237,6 @@ bool umemi_gpu_describe(struct umemiGpuOps const *ops, size_t index,
    can use them. */
 umemStatusType umemi_gpus_choose(struct umemiGpuOps const *ops, int *number_out,
                                  int *count_out, umemError *error);
-/* Gives back what is kept of devices that nothing uses any more. */
-void umemi_gpus_drop(void);
 
 /* gpu.c: visits and turns --------------------------------------------------*/
 
@@ -335,7 +333,7 @@ umemStatusType umemi_gpu_rows_peer(struct umemiGpuTurn const *turn,
 
 /* gpustate.c: contexts of GPUs ---------------------------------------------*/
 
-enum { UMEMI_GPU_ALIGN = 256 }; /* of all blocks */
+enum { UMEMI_GPU_ALIGN = 256, UMEMI_GPU_OTHERS = 4 };
 
 struct umemiGpuImport;
 
@@ -347,6 +345,7 @@ struct umemiGpuState {
   bool peers;                     /* peer access may be enabled */
   uint64_t id;                    /* of the context: says which lock is ours */
   struct umemiGpuImport *imports; /* under it */
+  _Atomic(struct umemiGpu *) others[UMEMI_GPU_OTHERS]; /* gpumemory.c */
 };
 
 /* What a context is to be. */
@@ -402,14 +401,15 @@ umemStatusType umemi_gpu_pool_free(struct umemiGpuState *own, uintptr_t adr,
 /* Where an address is worked with: on the device that has the memory. */
 struct umemiGpuPlace {
   struct umemiGpuState *at;       /* the context's, or */
-  struct umemiGpuState elsewhere; /* of another device, which is in use for
-                                     this alone */
+  struct umemiGpuState elsewhere; /* of another device, which is in use */
 };
 
 /* Finds the place; the caller ends it by umemi_gpu_found(). */
 umemStatusType umemi_gpu_find(struct umemiGpuState *own, uintptr_t adr,
                               struct umemiGpuPlace *place_out,
                               umemError *error);
+/* Lets the devices go whose memory was found; at the end of the context. */
+umemStatusType umemi_gpu_let_go(struct umemiGpuState *own, umemError *error);
 /* Returns `status`, or what ending it resulted in. */
 umemStatusType umemi_gpu_found(struct umemiGpuPlace *place,
                                umemStatusType status, umemError *error);

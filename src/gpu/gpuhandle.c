@@ -16,10 +16,10 @@ static bool payload_has(struct payload const *payload, size_t nbytes) {
          nbytes <= payload->length - payload->offset;
 }
 
-static umemStatusType payload_make(struct umemiGpuState *own, uintptr_t adr,
+static umemStatusType payload_make(struct umemiGpu const *gpu, uintptr_t adr,
                                    size_t nbytes, struct payload *payload,
                                    umemError *error) {
-  struct umemiGpuOps const *ops = own->gpu->ops;
+  struct umemiGpuOps const *ops = gpu->ops;
   uintptr_t start;
   size_t length;
   umemStatusType status = ops->block_of(adr, &start, &length, error);
@@ -27,7 +27,7 @@ static umemStatusType payload_make(struct umemiGpuState *own, uintptr_t adr,
     return status;
   payload->offset = adr - start;
   payload->length = length;
-  memcpy(payload->device, own->gpu->facts.id, sizeof payload->device);
+  memcpy(payload->device, gpu->facts.id, sizeof payload->device);
   if (!payload_has(payload, nbytes))
     return umem_error_fill(error, umemIndexError, 0, 0,
                            "%zu bytes leave the device's block of %zu bytes at "
@@ -36,22 +36,33 @@ static umemStatusType payload_make(struct umemiGpuState *own, uintptr_t adr,
   return ops->ipc_export(start, payload->handle, error);
 }
 
+/* By the device that has the memory: the handle says which one that is. */
+static umemStatusType payload_export(struct umemiGpu *gpu, uintptr_t adr,
+                                     size_t nbytes, unsigned char *payload_out,
+                                     umemError *error) {
+  struct umemiGpuVisit visit;
+  struct payload payload = {.offset = 0};
+  umemStatusType status = umemi_gpu_enter(gpu, &visit, error);
+  if (status != umemOK)
+    return status;
+  status = payload_make(gpu, adr, nbytes, &payload, error);
+  memcpy(payload_out, &payload, sizeof payload);
+  return umemi_gpu_leave(&visit, status, error);
+}
+
 umemStatusType umemi_gpu_export_handle(void *state, uintptr_t adr,
                                        size_t nbytes,
                                        unsigned char *payload_out,
                                        umemError *error) {
   struct umemiGpuState *own = state;
-  struct umemiGpuVisit visit;
-  struct payload payload = {.offset = 0};
+  struct umemiGpuPlace place;
   if (own->pool)
     return umem_error_fill(error, umemNotSupportedError, 0, 0,
                            "blocks of a pool are not for other processes");
-  umemStatusType status = umemi_gpu_enter(own->gpu, &visit, error);
-  if (status != umemOK)
-    return status;
-  status = payload_make(own, adr, nbytes, &payload, error);
-  memcpy(payload_out, &payload, sizeof payload);
-  return umemi_gpu_leave(&visit, status, error);
+  umemStatusType status = umemi_gpu_find(own, adr, &place, error);
+  if (status == umemOK)
+    status = payload_export(place.at->gpu, adr, nbytes, payload_out, error);
+  return umemi_gpu_found(&place, status, error);
 }
 
 /* Memory of another device is reached by peer access, which a context asks

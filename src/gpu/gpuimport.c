@@ -107,6 +107,17 @@ static bool import_drop(struct umemiGpuImport *import) {
   return is_last;
 }
 
+/* The handle is lost afterwards, so what fails is tried twice. */
+static umemStatusType opened_close(struct opened const *opened,
+                                   umemError *error) {
+  struct umemiGpuOps const *ops = opened->gpu->ops;
+  umemError ignored;
+  umemStatusType status = ops->ipc_close(opened->adr, error);
+  return status == umemOK || ops->ipc_close(opened->adr, &ignored) == umemOK
+             ? umemOK
+             : status;
+}
+
 static umemStatusType import_end(struct umemiGpuImport *import, bool is_visited,
                                  umemError *error) {
   struct opened *opened = import->opened;
@@ -114,7 +125,7 @@ static umemStatusType import_end(struct umemiGpuImport *import, bool is_visited,
   umemi_gpus_lock();
   bool is_last = import_drop(import);
   if (is_last && is_visited)
-    status = opened->gpu->ops->ipc_close(opened->adr, error);
+    status = opened_close(opened, error);
   umemi_gpus_unlock();
   if (is_last)
     free(opened);

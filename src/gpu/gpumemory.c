@@ -6,6 +6,31 @@
  */
 #include "gpu.h"
 
+/* The device stays in use until the context ends, or needs the place for
+   another one: the next piece of a copy is there, too. */
+static umemStatusType place_keep(struct umemiGpuState *own,
+                                 struct umemiGpu *gpu, umemError *error) {
+  _Atomic(struct umemiGpu *) *kept =
+      &own->others[gpu->number % UMEMI_GPU_OTHERS];
+  if (atomic_load(kept) == gpu)
+    return umemOK;
+  umemi_gpu_keep(gpu);
+  struct umemiGpu *before = atomic_exchange(kept, gpu);
+  return before ? umemi_gpu_close(before, error) : umemOK;
+}
+
+umemStatusType umemi_gpu_let_go(struct umemiGpuState *own, umemError *error) {
+  umemStatusType first = umemOK;
+  umemError later;
+  for (int i = 0; i < UMEMI_GPU_OTHERS; i++) {
+    struct umemiGpu *gpu = atomic_exchange(&own->others[i], NULL);
+    umemStatusType status =
+        gpu ? umemi_gpu_close(gpu, first == umemOK ? error : &later) : umemOK;
+    first = first == umemOK ? status : first;
+  }
+  return first;
+}
+
 /* The context's own order is kept: what its stream holds comes first. */
 static umemStatusType place_move(struct umemiGpuState *own, int number,
                                  struct umemiGpuPlace *place,
@@ -18,7 +43,7 @@ static umemStatusType place_move(struct umemiGpuState *own, int number,
     return status;
   place->elsewhere.peers = own->peers;
   place->at = &place->elsewhere;
-  return umemOK;
+  return place_keep(own, place->elsewhere.gpu, error);
 }
 
 /* What other devices do with the memory comes first, too. */

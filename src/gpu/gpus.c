@@ -14,12 +14,13 @@ enum { GPUS_LOCK = 0 };
 
 static struct umemiGpu *gpus[UMEMI_GPU_MAX]; /* under the lock */
 
-/* Which life of a device broke last, and by which sticky code: it may go on
-   without users of the library, as others retain it. */
+/* What is known of the last life of a device that the library used: it may go
+   on without users of the library, as others retain it. */
 static struct {
   uint64_t life;
-  int code;
-} broken[UMEMI_GPU_MAX]; /* under the lock */
+  int broken;
+  uint64_t peers, reached_by;
+} lives[UMEMI_GPU_MAX]; /* under the lock */
 
 void umemi_gpus_lock(void) {
   umemi_lock(GPUS_LOCK);
@@ -74,32 +75,57 @@ void umemi_gpu_keep(struct umemiGpu *gpu) {
   umemi_gpus_unlock();
 }
 
+/* Under the lock. Peer access ends with the life of either context. Where lives
+   are unknown it may go on: then it is enabled anew, and still waited for. */
+static void gpu_begin_life(struct umemiGpu const *gpu) {
+  uint64_t const others = ~(UINT64_C(1) << gpu->number);
+  uint64_t const reached_by = gpu->life ? others : UINT64_MAX;
+  for (int i = 0; i < UMEMI_GPU_MAX; i++) {
+    lives[i].peers &= others;
+    lives[i].reached_by &= reached_by;
+    if (gpus[i]) {
+      atomic_fetch_and(&gpus[i]->peers, others);
+      atomic_fetch_and(&gpus[i]->reached_by, reached_by);
+    }
+  }
+  lives[gpu->number].broken = 0;
+  lives[gpu->number].peers = 0;
+  if (gpu->life)
+    lives[gpu->number].reached_by = 0;
+}
+
+/* Under the lock. */
+static void gpu_recall(struct umemiGpu *gpu) {
+  int const number = gpu->number;
+  if (!gpu->life || lives[number].life != gpu->life)
+    gpu_begin_life(gpu);
+  atomic_store(&gpu->broken, lives[number].broken);
+  atomic_store(&gpu->peers, lives[number].peers);
+  atomic_store(&gpu->reached_by, lives[number].reached_by);
+}
+
 /* Of the number's lives, only this one is found from now on. */
 static bool gpu_publish(struct umemiGpu *gpu) {
-  int const number = gpu->number;
   umemi_gpus_lock();
-  bool is_first = !gpus[number];
-  if (is_first)
-    gpus[number] = gpu;
-  if (broken[number].life == gpu->life)
-    atomic_store(&gpu->broken, broken[number].code);
+  bool is_first = !gpus[gpu->number];
+  if (is_first) {
+    gpu_recall(gpu);
+    gpus[gpu->number] = gpu;
+  }
   umemi_gpus_unlock();
   return is_first;
 }
 
-/* Under the lock. Peer access ends with either context. */
+/* Under the lock. */
 static void gpu_withdraw(struct umemiGpu *gpu) {
-  if (gpus[gpu->number] != gpu)
+  int const number = gpu->number;
+  if (gpus[number] != gpu)
     return;
-  gpus[gpu->number] = NULL;
-  broken[gpu->number].life = gpu->life;
-  broken[gpu->number].code = atomic_load(&gpu->broken);
-  uint64_t const others = ~(UINT64_C(1) << gpu->number);
-  for (int i = 0; i < UMEMI_GPU_MAX; i++)
-    if (gpus[i]) {
-      atomic_fetch_and(&gpus[i]->peers, others);
-      atomic_fetch_and(&gpus[i]->reached_by, others);
-    }
+  gpus[number] = NULL;
+  lives[number].life = gpu->life;
+  lives[number].broken = atomic_load(&gpu->broken);
+  lives[number].peers = atomic_load(&gpu->peers);
+  lives[number].reached_by = atomic_load(&gpu->reached_by);
 }
 
 bool umemi_gpu_is_usable(struct umemiGpu const *gpu) {
@@ -137,35 +163,28 @@ void umemi_gpu_lose(struct umemiGpu *gpu) {
 
 /* --- the end of one ------------------------------------------------------- */
 
-/* False if its context cannot be entered: what is kept there stays. */
-static bool gpu_empty(struct umemiGpu *gpu, umemStatusType *status,
-                      umemError *error) {
+/* What is kept stays in a context that cannot be entered. */
+static umemStatusType gpu_empty(struct umemiGpu *gpu, umemError *error) {
   struct umemiGpuVisit visit;
   umemError ignored;
-  *status = umemi_gpu_enter(gpu, &visit, error);
-  if (*status != umemOK && umemi_gpu_enter(gpu, &visit, &ignored) != umemOK)
-    return false;
+  umemStatusType status = umemi_gpu_enter(gpu, &visit, error);
+  if (status != umemOK && umemi_gpu_enter(gpu, &visit, &ignored) != umemOK)
+    return status;
   umemi_gpu_drop(gpu);
-  *status = umemi_gpu_leave(&visit, umemOK, error);
-  return true;
+  return umemi_gpu_leave(&visit, umemOK, error);
 }
 
 /* Released once, whatever comes of it: a failure may be that of earlier
    work. */
 static umemStatusType gpu_end(struct umemiGpu *gpu, umemError *error) {
-  umemStatusType status = umemOK;
+  umemStatusType status = umemOK, released = umemOK;
   umemError later;
-  if (umemi_gpu_is_usable(gpu)) {
-    bool is_empty = gpu_empty(gpu, &status, error);
-    if (!is_empty && !atomic_load(&gpu->lost) && gpu_publish(gpu))
-      return status; /* for its next user */
-    if (is_empty) {
-      umemStatusType released =
-          gpu->ops->release(gpu->number, status == umemOK ? error : &later);
-      status = status == umemOK ? released : status;
-    }
-  }
-  status = umemi_gpu_given(gpu, status);
+  if (umemi_gpu_is_usable(gpu))
+    status = gpu_empty(gpu, error);
+  if (umemi_gpu_is_usable(gpu))
+    released =
+        gpu->ops->release(gpu->number, status == umemOK ? error : &later);
+  status = umemi_gpu_given(gpu, status == umemOK ? released : status);
   umemi_gpu_forget(gpu);
   free(gpu);
   return status;
@@ -178,27 +197,6 @@ umemStatusType umemi_gpu_close(struct umemiGpu *gpu, umemError *error) {
     gpu_withdraw(gpu);
   umemi_gpus_unlock();
   return is_last ? gpu_end(gpu, error) : umemOK;
-}
-
-/* A device without users, or NULL. */
-static struct umemiGpu *gpu_take_idle(int number) {
-  umemi_gpus_lock();
-  struct umemiGpu *gpu = gpus[number];
-  if (gpu && gpu->users == 0)
-    gpu_withdraw(gpu);
-  else
-    gpu = NULL;
-  umemi_gpus_unlock();
-  return gpu;
-}
-
-void umemi_gpus_drop(void) {
-  umemError ignored;
-  for (int i = 0; i < UMEMI_GPU_MAX; i++) {
-    struct umemiGpu *gpu = gpu_take_idle(i);
-    if (gpu)
-      gpu_end(gpu, &ignored);
-  }
 }
 
 /* --- the beginning -------------------------------------------------------- */

@@ -39,7 +39,8 @@ static umemStatusType state_settle(struct umemiGpuState *own,
 
 umemStatusType umemi_gpu_dtor(void *state, umemError *error) {
   static umemStatusType (*const steps[])(
-      struct umemiGpuState *, umemError *) = {state_settle, state_close};
+      struct umemiGpuState *, umemError *) = {state_settle, state_close,
+                                              umemi_gpu_let_go};
   struct umemiGpuState *own = state;
   umemStatusType first = umemOK;
   umemError later;
@@ -101,15 +102,12 @@ umemStatusType umemi_gpu_begin_anyway(struct umemiGpuState *own,
                           : umemi_gpu_begin(own->gpu, own->after, turn, error);
 }
 
-/* A device that answers nothing but an earlier error uses nothing any more. */
 static umemStatusType state_settle_others(struct umemiGpuState *own,
                                           umemError *error) {
-  umemStatusType status =
-      own->after ? umemOK : umemi_gpu_settle_others(own->gpu, error);
-  if (status != umemOK && !own->gpu->ops->is_sticky(error->native))
-    status = umemi_gpu_settle_others(own->gpu, error);
-  return status != umemOK && own->gpu->ops->is_sticky(error->native) ? umemOK
-                                                                     : status;
+  umemError ignored;
+  if (own->after || umemi_gpu_settle_others(own->gpu, &ignored) == umemOK)
+    return umemOK;
+  return umemi_gpu_settle_others(own->gpu, error);
 }
 
 static umemStatusType state_give(struct umemiGpuState *own, umemiGpuGive *give,
@@ -210,23 +208,41 @@ static umemStatusType state_begin_on(struct umemiGpuState *own, int device,
   return status;
 }
 
-/* The device of the plan's stream. The question needs any context. */
-static umemStatusType plan_find_stream(struct umemiGpuPlan const *plan,
-                                       int *number, umemError *error) {
+/* The question needs any context: this device's. */
+static umemStatusType plan_ask_device(struct umemiGpuPlan const *plan,
+                                      int asked, int *number_out,
+                                      umemError *error) {
   struct umemiGpu *gpu;
   struct umemiGpuVisit visit;
   umemError later;
-  umemStatusType status = umemi_gpu_open(plan->ops, *number, &gpu, error);
+  umemStatusType status = umemi_gpu_open(plan->ops, asked, &gpu, error);
   if (status != umemOK)
     return status;
   status = umemi_gpu_enter(gpu, &visit, error);
   if (status == umemOK) {
-    status = plan->ops->device_of_stream(plan->after, number, error);
+    status = plan->ops->device_of_stream(plan->after, number_out, error);
     status = umemi_gpu_leave(&visit, status, error);
   }
   umemStatusType closed =
       umemi_gpu_close(gpu, status == umemOK ? error : &later);
   return status == umemOK ? closed : status;
+}
+
+/* The device of the plan's stream, by the thread's current context, or by that
+   of the best device that answers. */
+static umemStatusType plan_find_stream(struct umemiGpuPlan const *plan,
+                                       int best, int count, int *number_out,
+                                       umemError *error) {
+  umemError ignored;
+  struct umemiGpuOps const *ops = plan->ops;
+  if (ops->current() >= 0 &&
+      ops->device_of_stream(plan->after, number_out, &ignored) == umemOK)
+    return umemOK;
+  umemStatusType status = plan_ask_device(plan, best, number_out, error);
+  for (int i = 0; status != umemOK && i < count; i++)
+    if (i != best && plan_ask_device(plan, i, number_out, &ignored) == umemOK)
+      return umemOK;
+  return status;
 }
 
 /* Host memory can be had of any device: where the best one refuses, the next
@@ -238,7 +254,7 @@ static umemStatusType state_begin_anywhere(struct umemiGpuState *own,
   umemError ignored;
   umemStatusType status = umemi_gpus_choose(plan->ops, &best, &count, error);
   if (status == umemOK && plan->after)
-    status = plan_find_stream(plan, &best, error);
+    status = plan_find_stream(plan, best, count, &best, error);
   if (status != umemOK)
     return status;
   status = state_begin_on(own, best, plan, error);

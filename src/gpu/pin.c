@@ -15,29 +15,42 @@ struct pin {
   struct umemiBlock block; /* first, for umemi_block_compare() */
   size_t piece;            /* each was registered by itself */
   struct umemiGpu *gpu;
+  struct pin *next; /* of those that are known no more */
 };
 
 static void *pins; /* a tree, under the lock of gpus.c */
 
 /* --- what is pinned ------------------------------------------------------- */
 
-/* Replaces what is known of memory that was unpinned past the library. */
+/* Under the lock. Gives what is known of memory that was unpinned past the
+   library: any number of ranges that the new one overlaps. */
+static bool pin_replace(struct pin *pin, struct pin **stale_out) {
+  struct pin **found;
+  *stale_out = NULL;
+  while ((found = umemi_os.tsearch(pin, &pins, umemi_block_compare)) &&
+         *found != pin) {
+    struct pin *stale = *found;
+    tdelete(stale, &pins, umemi_block_compare);
+    stale->next = *stale_out;
+    *stale_out = stale;
+  }
+  return found;
+}
+
 static umemStatusType pin_remember(struct pin *pin, umemError *error) {
-  struct pin *stale = NULL;
+  struct pin *stale;
   umemError ignored;
   umemi_gpus_lock();
-  struct pin **found = umemi_os.tsearch(pin, &pins, umemi_block_compare);
-  if (found && *found != pin) {
-    stale = *found;
-    *found = pin;
-  }
+  bool const is_known = pin_replace(pin, &stale);
   umemi_gpus_unlock();
-  if (!found)
-    return umemi_no_memory(error, "a pinned range", sizeof *pin);
-  if (stale)
+  while (stale) {
+    struct pin *next = stale->next;
     umemi_gpu_close(stale->gpu, &ignored);
-  free(stale);
-  return umemOK;
+    free(stale);
+    stale = next;
+  }
+  return is_known ? umemOK
+                  : umemi_no_memory(error, "a pinned range", sizeof *pin);
 }
 
 static struct pin *pin_take(uintptr_t adr) {

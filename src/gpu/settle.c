@@ -19,21 +19,35 @@ static umemStatusType settle_event(struct umemiGpuOps const *ops,
   return status == umemOK ? ops->event_wait(event, error) : status;
 }
 
-static umemStatusType settle_inside(struct umemiGpu *gpu, umemError *error) {
-  struct umemiGpuOps const *ops = gpu->ops;
-  struct umemiGpuVisit visit;
+/* A device that answers nothing but an earlier error does nothing any more. */
+static umemStatusType settle_unless_broken(struct umemiGpu const *gpu,
+                                           umemStatusType status,
+                                           umemError const *error) {
+  return status != umemOK && gpu->ops->is_sticky(error->native) ? umemOK
+                                                                : status;
+}
+
+static umemStatusType settle_visited(struct umemiGpuOps const *ops,
+                                     umemError *error) {
   umemError later;
   umemiGpuEvent event = NULL;
-  umemStatusType status = umemi_gpu_enter(gpu, &visit, error);
-  if (status != umemOK)
-    return status;
-  status = ops->event_new(&event, error);
+  umemStatusType status = ops->event_new(&event, error);
   if (status == umemOK)
     status = settle_event(ops, event, error);
   umemStatusType freed =
       event ? ops->event_free(event, status == umemOK ? error : &later)
             : umemOK;
-  return umemi_gpu_leave(&visit, status == umemOK ? freed : status, error);
+  return status == umemOK ? freed : status;
+}
+
+static umemStatusType settle_inside(struct umemiGpu *gpu, umemError *error) {
+  struct umemiGpuVisit visit;
+  umemStatusType status = umemi_gpu_enter(gpu, &visit, error);
+  if (status != umemOK)
+    return status;
+  status = settle_visited(gpu->ops, error);
+  status = settle_unless_broken(gpu, status, error);
+  return umemi_gpu_leave(&visit, status, error);
 }
 
 /* A device that the rest of the program uses: its context is there. */
@@ -56,35 +70,46 @@ static umemStatusType settle_stranger(struct umemiGpuOps const *ops, int number,
   return status == umemOK ? released : status;
 }
 
-static umemStatusType settle_one(struct umemiGpuOps const *ops, int number,
-                                 umemError *error) {
-  struct umemiGpu *gpu = umemi_gpu_use(number);
-  struct umemiGpuTurn turn;
+/* A reset ended its work, too. */
+static umemStatusType settle_used(struct umemiGpu *gpu, umemError *error) {
   umemError later;
-  if (!gpu)
-    return settle_stranger(ops, number, error);
-  umemStatusType status = umemi_gpu_begin(gpu, NULL, &turn, error);
-  if (status == umemOK)
-    status = umemi_gpu_end(&turn, umemOK, error);
-  status = umemi_gpu_given(gpu, status); /* a reset ended its work, too */
+  umemStatusType status = umemi_gpu_given(gpu, settle_inside(gpu, error));
   umemStatusType closed =
       umemi_gpu_close(gpu, status == umemOK ? error : &later);
   return status == umemOK ? closed : status;
 }
 
-umemStatusType umemi_gpu_settle_others(struct umemiGpu *gpu, umemError *error) {
-  umemStatusType status = umemOK;
-  for (int i = 0; status == umemOK && i < gpu->count; i++)
-    if (i != gpu->number)
-      status = settle_one(gpu->ops, i, error);
+static umemStatusType settle_one(struct umemiGpuOps const *ops, int number,
+                                 umemError *error) {
+  struct umemiGpu *gpu = umemi_gpu_use(number);
+  umemStatusType status =
+      gpu ? settle_used(gpu, error) : settle_stranger(ops, number, error);
+  size_t const used = strlen(error->text);
+  if (status != umemOK)
+    snprintf(error->text + used, sizeof error->text - used,
+             ", of device %d, whose work comes first", number);
   return status;
 }
 
+/* All of them, whichever fails: the first failure is the result. */
+static umemStatusType settle_each(struct umemiGpu *gpu, uint64_t numbers,
+                                  umemError *error) {
+  umemStatusType first = umemOK;
+  umemError later;
+  for (int i = 0; i < gpu->count; i++) {
+    if (i == gpu->number || !(numbers >> i & 1))
+      continue;
+    umemStatusType status =
+        settle_one(gpu->ops, i, first == umemOK ? error : &later);
+    first = first == umemOK ? status : first;
+  }
+  return first;
+}
+
+umemStatusType umemi_gpu_settle_others(struct umemiGpu *gpu, umemError *error) {
+  return settle_each(gpu, UINT64_MAX, error);
+}
+
 umemStatusType umemi_gpu_settle_peers(struct umemiGpu *gpu, umemError *error) {
-  uint64_t const peers = atomic_load(&gpu->reached_by);
-  umemStatusType status = umemOK;
-  for (int i = 0; status == umemOK && i < gpu->count; i++)
-    if (peers >> i & 1)
-      status = settle_one(gpu->ops, i, error);
-  return status;
+  return settle_each(gpu, atomic_load(&gpu->reached_by), error);
 }

@@ -81,7 +81,6 @@ static inline void open_handles_within(void) {
 static inline int cuda_teardown(void **state) {
   (void)state;
   faults_reset();
-  umemi_gpus_drop();
   if (!is_simulated())
     return 0;
   client.sim.set_ipc_within(0);

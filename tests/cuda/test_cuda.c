@@ -1533,7 +1533,6 @@ static void threads__that_open_a_device_first_all_get_it(void **state) {
     in_threads(open_first, openers, sizeof *openers);
     for (size_t i = 0; i < THREADS; i++)
       assert_ok(openers[i].status);
-    umemi_gpus_drop();
     if (is_simulated())
       assert_int_equal(client.sim.live(SIMCU_RETAINS), 0);
   }

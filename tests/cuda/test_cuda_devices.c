@@ -99,6 +99,30 @@ static void host_memory__is_on_the_device_of_its_stream(void **state) {
   program_leave(1);
 }
 
+/* The question where a stream is needs no device but that of the thread; and if
+   that has none, any one that answers. */
+static void host_memory__depends_on_no_device_but_its_streams(void **state) {
+  (void)state;
+  cuStream stream;
+  cuContext context;
+  program_enter(1);
+  must(StreamCreate(&stream, UMEMI_CU_STREAM_DEFAULT));
+  umemCudaHostOptions options = {.size = sizeof options, .stream = stream};
+  client.sim.forget();
+  assert_ok(umemCudaHost_ctor_ex(&pinned, &options));
+  assert_int_equal(client.sim.calls("cuDevicePrimaryCtxRetain"), 1);
+  assert_ok(umem_dtor(&pinned));
+  must(CtxPopCurrent(&context));
+  client.sim.inject("cuDevicePrimaryCtxRetain", 1,
+                    UMEMI_CUDA_ERROR_DEVICE_UNAVAILABLE, SIMCU_ONCE);
+  assert_ok(umemCudaHost_ctor_ex(&pinned, &options));
+  assert_false(has_context(0));
+  assert_ok(umem_dtor(&pinned));
+  must(CtxPushCurrent(context));
+  must(StreamDestroy(stream));
+  program_leave(1);
+}
+
 /* As where device 0 is for one process at a time, and another has it. */
 static void host_memory__is_elsewhere_if_a_device_refuses(void **state) {
   (void)state;
@@ -247,6 +271,7 @@ int main(int argc, char **argv) {
       life_test(host_memory__is_on_a_device_of_the_program),
       life_test(host_memory__is_on_the_device_that_is_asked_for),
       life_test(host_memory__is_on_the_device_of_its_stream),
+      life_test(host_memory__depends_on_no_device_but_its_streams),
       life_test(host_memory__is_elsewhere_if_a_device_refuses),
       life_test(devices__are_kept_as_long_as_they_are_used),
       life_test(devices__of_the_program_outlive_the_library),

@@ -185,7 +185,47 @@ static void contexts__of_an_earlier_life_do_not_touch_the_next(void **state) {
   assert_true(all_bytes_are(copy, LITTLE, 5));
   assert_works(&after);
   assert_ok(umem_dtor(&after));
-  umemi_gpus_drop();
+  release_what_is_left();
+}
+
+/* --- what copies are staged through --------------------------------------- */
+
+enum { STAGED = 8 * MIB, BLOCKS = 32 };
+
+static void assert_untouched(void *const *blocks) {
+  for (size_t i = 0; i < BLOCKS; i++)
+    assert_true(all_bytes_are(blocks[i], MIB, 17));
+}
+
+/* The driver gives the addresses of what a reset freed to the program. */
+static void staging__of_an_earlier_life_is_not_used(void **state) {
+  (void)state;
+  umemCuda cuda;
+  umemFile file;
+  cuContext context;
+  void *blocks[BLOCKS];
+  assert_ok(umemCuda_ctor(&cuda, 0));
+  assert_ok(umemFile_ctor(&file, temp_path("staged"), "w+"));
+  uintptr_t at = allocated(&cuda, STAGED), in = allocated(&file, STAGED);
+  assert_ok(umem_try_set(&file, in, 3, STAGED));
+  assert_ok(umem_copy_to(&file, in, &cuda, at, STAGED));
+  reset(0);
+  must(DevicePrimaryCtxRetain(&context, 0));
+  must(CtxPushCurrent(context));
+  for (size_t i = 0; i < BLOCKS; i++) {
+    must(MemHostAlloc(&blocks[i], MIB, UMEMI_CU_MEMHOSTALLOC_PORTABLE));
+    memset(blocks[i], 17, MIB);
+  }
+  assert_fails(&file, umem_copy_to(&file, in, &cuda, at, STAGED),
+               umemRuntimeError, "was reset");
+  assert_untouched(blocks);
+  for (size_t i = 0; i < BLOCKS; i++)
+    must(MemFreeHost(blocks[i]));
+  must(CtxPopCurrent(&context));
+  must(DevicePrimaryCtxRelease(0));
+  umem_clean_status(&file);
+  assert_ok(umem_dtor(&cuda));
+  assert_ok(umem_dtor(&file));
   release_what_is_left();
 }
 
@@ -203,6 +243,7 @@ int main(void) {
       lives_test(lives__of_other_threads_are_new_ones),
       lives_test(contexts__of_an_earlier_life_end_without_harm),
       lives_test(contexts__of_an_earlier_life_do_not_touch_the_next),
+      lives_test(staging__of_an_earlier_life_is_not_used),
   };
   client_load(&client, "libcuda.so.1");
   rig_shorten_ways();
@@ -211,5 +252,5 @@ int main(void) {
   if (absent)
     return absent;
   random_bytes(bytes, MUCH, 1);
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return cmocka_run_group_tests(tests, temp_setup, temp_teardown);
 }

@@ -74,6 +74,35 @@ static void pinned__memory_waits_for_all_devices(void **state) {
   }
 }
 
+/* Given to a context of another device. */
+static void pinned__addresses_wait_for_all_devices(void **state) {
+  (void)state;
+  static unsigned char bytes[N];
+  size_t where;
+  umemCudaHost pinned;
+  order_begin(true);
+  assert_ok(umemCudaHost_ctor(&pinned, 0));
+  uintptr_t const adr = allocated(&pinned, N), copy = allocated(&first, N);
+  write_later((void *)adr, 'a');
+  assert_true(holds(&first, adr, 'a', N));
+  write_later((void *)adr, 'b');
+  assert_ok(umem_copy_to(&first, adr, &first, copy, N));
+  assert_true(holds(&first, copy, 'b', N));
+  write_later((void *)adr, 'c');
+  assert_ok(umem_copy_2d(&first, adr, 64, &host, (uintptr_t)bytes, 64, 64, 8));
+  assert_true(all_bytes_are(bytes, 64 * 8, 'c'));
+  write_later((void *)adr, 'd');
+  memset(bytes, 'd', N);
+  assert_ok(umem_compare(&first, adr, &host, (uintptr_t)bytes, N, &where));
+  assert_int_equal(where, N);
+  write_later((void *)adr, 'e');
+  assert_ok(umem_try_set(&first, adr, 'f', N));
+  client.sim.finish();
+  assert_true(all_bytes_are((void *)adr, N, 'f'));
+  assert_ok(umem_dtor(&pinned));
+  order_end();
+}
+
 static void managed__memory_waits_for_all_devices(void **state) {
   (void)state;
   for (uint32_t flags = 0; flags < 2; flags++) {
@@ -211,6 +240,10 @@ static void other_devices__that_fail_are_told(void **state) {
                     SIMCU_ONCE);
   assert_fails(&pinned, umem_try_set(&pinned, adr, 1, N), umemRuntimeError,
                "cuEventSynchronize");
+  client.sim.inject("cuEventSynchronize", 1, UMEMI_CUDA_ERROR_UNKNOWN,
+                    SIMCU_ONCE);
+  assert_fails(&pinned, umem_try_set(&pinned, adr, 1, N), umemRuntimeError,
+               "of device 1");
   client.sim.inject("cuEventDestroy_v2", 1, UMEMI_CUDA_ERROR_UNKNOWN,
                     SIMCU_AFTER);
   assert_fails(&pinned, umem_try_set(&pinned, adr, 1, N), umemRuntimeError,
@@ -218,6 +251,49 @@ static void other_devices__that_fail_are_told(void **state) {
   umem_clean_status(&pinned);
   assert_ok(umem_dtor(&pinned));
   order_end();
+}
+
+/* The device answers the error to all that follows. */
+static void break_device(int number) {
+  program_enter(number);
+  client.sim.inject("cuMemsetD8_v2", 1, UMEMI_CUDA_ERROR_ILLEGAL_ADDRESS,
+                    SIMCU_ONCE);
+  assert_int_equal(client.cu.MemsetD8(0x1000, 0, 4),
+                   UMEMI_CUDA_ERROR_ILLEGAL_ADDRESS);
+  must(CtxPopCurrent(&(cuContext){NULL}));
+}
+
+/* Device 1 is broken, and device 2 works. */
+static int role_broken(void) {
+  umemCudaHost pinned;
+  umemCudaHostOptions options = {.size = sizeof options,
+                                 .flags = UMEM_CUDA_HOST_ON_DEVICE};
+  client.sim.set_devices(3);
+  assert_ok(umemCudaHost_ctor_ex(&pinned, &options));
+  void *page = aligned_alloc(4096, N);
+  uintptr_t const adr = allocated(&pinned, N);
+  assert_ok(umem_pin(&pinned, (uintptr_t)page, N));
+  break_device(1);
+  program_enter(2);
+  must(MemAlloc(&there, N));
+  write_later((void *)adr, 'a');
+  assert_true(holds(&pinned, adr, 'a', N));
+  write_later((void *)adr, 'b');
+  assert_ok(umem_free(&pinned, adr));
+  write_later(page, 'c');
+  assert_ok(umem_unpin(&pinned, (uintptr_t)page));
+  assert_true(all_bytes_are(page, N, 'c'));
+  must(MemFree(there));
+  program_leave(2);
+  assert_ok(umem_dtor(&pinned));
+  free(page);
+  assert_no_violations();
+  return 0;
+}
+
+static void devices__are_waited_for_whichever_is_broken(void **state) {
+  (void)state;
+  assert_role_succeeds("broken", NULL);
 }
 
 /* A stream of the program's is all that a context with one waits for. */
@@ -253,19 +329,22 @@ static void stream__of_pinned_memory_is_all_that_is_waited_for(void **state) {
   program_leave(0);
 }
 
-static struct role const roles[] = {{"exclusive", role_exclusive}};
+static struct role const roles[] = {{"exclusive", role_exclusive},
+                                    {"broken", role_broken}};
 
 #define order_test(f) cmocka_unit_test_teardown(f, cuda_teardown)
 
 int main(int argc, char **argv) {
   struct CMUnitTest const tests[] = {
       order_test(pinned__memory_waits_for_all_devices),
+      order_test(pinned__addresses_wait_for_all_devices),
       order_test(managed__memory_waits_for_all_devices),
       order_test(managed__memory_that_is_exclusive_is_left_to_the_driver),
       order_test(unpin__waits_for_all_devices),
       order_test(free__waits_for_copies_of_another_device),
       order_test(devices__of_the_program_stay_as_they_are),
       order_test(other_devices__that_fail_are_told),
+      order_test(devices__are_waited_for_whichever_is_broken),
       order_test(stream__of_pinned_memory_is_all_that_is_waited_for),
   };
   return program_main(tests, LENGTH(tests), roles, LENGTH(roles), argc, argv);

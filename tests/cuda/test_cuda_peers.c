@@ -70,6 +70,30 @@ static void peers__that_use_memory_are_waited_for(void **state) {
   program_leave(1);
 }
 
+/* The library lets one of the devices go, and the program does not. */
+static void peers__are_waited_for_after_the_library_let_them_go(void **state) {
+  (void)state;
+  umemCuda a, b;
+  for (int lets = 0; lets < 2; lets++) {
+    program_enter(0);
+    program_enter(1);
+    open_flags(&a, 0, UMEM_CUDA_PEER);
+    open_flags(&b, 1, UMEM_CUDA_PEER);
+    copy_across(&b, &a); /* device 1 reaches device 0 */
+    assert_ok(umem_dtor(&b));
+    if (lets) { /* of the other one, too */
+      assert_ok(umem_dtor(&a));
+      open_flags(&a, 0, 0);
+    }
+    uintptr_t const adr = allocated(&a, N);
+    must(MemsetD8Async(adr, 'k', N, NULL)); /* as a kernel of device 1 does */
+    assert_true(holds(&a, adr, 'k', N));
+    assert_ok(umem_dtor(&a));
+    program_leave(1);
+    program_leave(0);
+  }
+}
+
 /* --- pointers of another device ------------------------------------------- */
 
 static void pointers__of_another_device_are_used_there(void **state) {
@@ -108,10 +132,35 @@ static void pointers__of_the_programs_device_are_used_there(void **state) {
   must(MemAlloc(&far, N));
   must(MemsetD8Async(far, 'p', N, NULL));
   assert_true(holds(&first, (uintptr_t)far, 'p', N));
+  client.sim.forget();
+  for (int i = 0; i < 3; i++) /* as the pieces of a copy */
+    assert_ok(umem_try_set(&first, (uintptr_t)far, 'q', N));
+  assert_int_equal(client.sim.calls("cuDevicePrimaryCtxRetain"), 0);
+  assert_int_equal(client.sim.calls("cuStreamCreate"), 0);
   must(MemFree(far));
-  assert_int_equal(client.sim.live(SIMCU_RETAINS), 2);
-  program_leave(1);
+  assert_int_equal(client.sim.live(SIMCU_RETAINS), 3);
   assert_ok(umem_dtor(&first));
+  assert_int_equal(client.sim.live(SIMCU_RETAINS), 1);
+  program_leave(1);
+}
+
+/* Of which the first life was in use, too. */
+static void pointers__of_a_device_that_was_reset_are_used_there(void **state) {
+  (void)state;
+  umemCuda first;
+  cuAddress far;
+  open_flags(&first, 0, 0);
+  for (int life = 0; life < 2; life++) {
+    program_enter(1);
+    must(MemAlloc(&far, N));
+    assert_ok(umem_try_set(&first, (uintptr_t)far, 'r', N));
+    assert_true(holds(&first, (uintptr_t)far, 'r', N));
+    must(CtxPopCurrent(&(cuContext){NULL}));
+    must(DevicePrimaryCtxReset(1));
+  }
+  assert_ok(umem_dtor(&first));
+  while (client.sim.live(SIMCU_RETAINS))
+    must(DevicePrimaryCtxRelease(1));
 }
 
 /* --- imports -------------------------------------------------------------- */
@@ -212,6 +261,43 @@ static void imports__on_another_device_need_peer_access(void **state) {
   assert_ok(umem_dtor(&exporter));
 }
 
+/* A failure that passes loses no handle. */
+static void imports__are_closed_at_the_second_attempt(void **state) {
+  (void)state;
+  umemCuda a;
+  export_block('n');
+  open_flags(&a, 0, 0);
+  import_block(&a);
+  client.sim.inject("cuIpcCloseMemHandle", 1, UMEMI_CUDA_ERROR_UNKNOWN,
+                    SIMCU_ONCE);
+  assert_ok(umem_dtor(&a));
+  assert_int_equal(client.sim.live(SIMCU_IMPORTED), 0);
+  assert_ok(umem_dtor(&exporter));
+}
+
+/* Exported in a context of another device: the handle is of the block's. */
+static void exports__are_of_the_device_that_has_the_memory(void **state) {
+  (void)state;
+  umemCuda other, here;
+  uintptr_t adr;
+  size_t nbytes;
+  export_block('o');
+  open_flags(&other, 1, 0);
+  uintptr_t const far = allocated(&other, N);
+  assert_ok(umem_try_set(&other, far, 'p', N));
+  length = sizeof handle;
+  assert_ok(umem_export_handle(&exporter, far, N, handle, &length));
+  assert_fails(&exporter,
+               umem_import_handle(&exporter, handle, length, &adr, &nbytes),
+               umemValueError, "UMEM_CUDA_PEER");
+  umem_clean_status(&exporter);
+  open_flags(&here, 1, 0);
+  assert_true(holds(&here, import_block(&here), 'p', N));
+  assert_ok(umem_dtor(&here));
+  assert_ok(umem_dtor(&other));
+  assert_ok(umem_dtor(&exporter));
+}
+
 static void imports__without_memory_leave_nothing(void **state) {
   (void)state;
   umemCuda a;
@@ -239,12 +325,16 @@ int main(int argc, char **argv) {
       peer_test(peers__copy_through_the_host_unless_asked),
       peer_test(peers__reach_each_other_if_asked),
       peer_test(peers__that_use_memory_are_waited_for),
+      peer_test(peers__are_waited_for_after_the_library_let_them_go),
       peer_test(pointers__of_another_device_are_used_there),
       peer_test(pointers__of_the_programs_device_are_used_there),
+      peer_test(pointers__of_a_device_that_was_reset_are_used_there),
       peer_test(imports__of_one_handle_are_opened_once),
       peer_test(imports__past_the_library_are_told),
       peer_test(imports__do_not_need_to_be_known_to_the_driver),
       peer_test(imports__on_another_device_need_peer_access),
+      peer_test(imports__are_closed_at_the_second_attempt),
+      peer_test(exports__are_of_the_device_that_has_the_memory),
       peer_test(imports__without_memory_leave_nothing),
   };
   return program_main(tests, LENGTH(tests), NULL, 0, argc, argv);

@@ -183,6 +183,29 @@ static void pin__replaces_what_was_unpinned_past_it(void **state) {
   munmap(pages, 2 * PAGE);
 }
 
+static void pin__replaces_all_that_was_unpinned_past_it(void **state) {
+  (void)state;
+  char *pages = pages_new(3 * PAGE, PROT_READ | PROT_WRITE);
+  uintptr_t const at = (uintptr_t)pages;
+  size_t const retains = client.sim.live(SIMCU_RETAINS);
+  for (int i = 0; i < 3; i++)
+    assert_ok(umem_pin(&ctx, at + i * PAGE, PAGE));
+  must(CtxPushCurrent(
+      ((struct umemiGpuState *)umemi_context(&ctx)->state)->gpu->context));
+  for (int i = 0; i < 3; i++)
+    must(MemHostUnregister(pages + i * PAGE));
+  must(CtxPopCurrent(&(cuContext){NULL}));
+  assert_ok(umem_pin(&ctx, at, 3 * PAGE));
+  for (int i = 1; i < 3; i++)
+    assert_status(umem_unpin(&ctx, at + i * PAGE), umemRuntimeError);
+  umem_clean_status(&ctx);
+  assert_ok(umem_unpin(&ctx, at));
+  assert_ok(umem_dtor(&ctx)); /* the last use of the device */
+  assert_int_equal(client.sim.live(SIMCU_RETAINS), retains - 1);
+  assert_ok(umemCuda_ctor(&ctx, 0));
+  munmap(pages, 3 * PAGE);
+}
+
 static void pin__without_memory_pins_nothing(void **state) {
   (void)state;
   char *pages = pages_new(PAGE, PROT_READ | PROT_WRITE);
@@ -212,6 +235,7 @@ int main(int argc, char **argv) {
       pin_test(unpin__goes_on_after_a_failure),
       pin_test(unpin__is_for_what_was_pinned),
       pin_test(pin__replaces_what_was_unpinned_past_it),
+      pin_test(pin__replaces_all_that_was_unpinned_past_it),
       pin_test(pin__without_memory_pins_nothing),
   };
   return program_main(tests, LENGTH(tests), NULL, 0, argc, argv);

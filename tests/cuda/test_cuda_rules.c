@@ -305,7 +305,6 @@ static int role_failing(void) {
     for (long nth = 1; nth <= 2 && !restores(failing[i]); nth++) {
       client.sim.inject(failing[i], nth, UMEMI_CUDA_ERROR_UNKNOWN, SIMCU_ONCE);
       step_failing();
-      umemi_gpus_drop();
       client.sim.forget();
     }
   return 0;
@@ -1008,7 +1007,6 @@ static void fail_to_construct(long nth, bool *reached_out) {
   char const *failed = client.sim.injected();
   client.sim.forget();
   assert_ok(umem_dtor(&ctx));
-  umemi_gpus_drop();
   int const found = find_lives();
   if (!failed || !restores(failed))
     assert_int_equal(found, -1);
@@ -1042,7 +1040,6 @@ static void ctor__without_memory_leaves_nothing(void **state) {
     faults_reset();
     assert_true(status == umemOK || status == umemMemoryError);
     assert_ok(umem_dtor(&ctx));
-    umemi_gpus_drop();
     if (is_simulated())
       assert_nothing_lives();
   }
