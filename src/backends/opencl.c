@@ -11,23 +11,31 @@ static umemStatusType opencl_result(clInt code, char const *function,
 /* --- methods -------------------------------------------------------------- */
 
 /* What was put into it is through then. */
-static umemStatusType opencl_give_queue(struct umemiOpenCl *opencl,
+static umemStatusType opencl_give_queue(struct umemiCl const *cl, clQueue queue,
+                                        umemStatusType status,
                                         umemError *error) {
-  clQueue queue = atomic_load(&opencl->queue);
-  umemStatusType status = umemi_cl_wait_for_user(opencl, error);
-  umemi_cl_space_leave(opencl);
-  clInt code = UMEMI_CL_SUCCESS;
-  if (queue)
-    code = opencl->space->cl->clReleaseCommandQueue(queue);
+  clInt code = queue ? cl->clReleaseCommandQueue(queue) : UMEMI_CL_SUCCESS;
   return status == umemOK ? opencl_result(code, "clReleaseCommandQueue", error)
                           : status;
+}
+
+/* Others wait for its queue until it has waited itself. */
+static umemStatusType opencl_leave_space(struct umemiOpenCl *opencl,
+                                         bool driver, umemError *error) {
+  umemStatusType status =
+      driver ? umemi_cl_wait_for_user(opencl, error) : umemOK;
+  umemi_cl_space_leave(opencl);
+  if (driver)
+    status = opencl_give_queue(opencl->space->cl, atomic_load(&opencl->queue),
+                               status, error);
+  return status;
 }
 
 static umemStatusType opencl_dtor(void *state, umemError *error) {
   struct umemiOpenCl *opencl = state;
   umemError later;
   bool driver = umemi_cl_is_usable();
-  umemStatusType status = driver ? opencl_give_queue(opencl, error) : umemOK;
+  umemStatusType status = opencl_leave_space(opencl, driver, error);
   umemStatusType closed = umemi_cl_space_close(
       opencl->space, driver, status == umemOK ? error : &later);
   free(opencl);
