@@ -12,7 +12,9 @@
  * after what was put into the context's queue before. umem_free(), and with it
  * umem_dtor() and umem_disconnect(), wait for the queues of all contexts for
  * the device, in every tier. Only what you put into queues that no context has
- * must be through before a block that it uses is copied, set or freed.
+ * must be through before a block that it uses is copied, set or freed. If
+ * one of the queues cannot be waited for, umem_free() says so, and what cannot
+ * be known to be unused stays allocated on the device.
  *
  * In a child of fork(2) drivers do not work: there, contexts of the parent
  * answer umemRuntimeError, umem_free() and umem_dtor() succeed and leave the

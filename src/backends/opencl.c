@@ -56,7 +56,7 @@ static umemStatusType opencl_alloc(void *state, size_t nbytes, size_t alignment,
 }
 
 /* After all that may use it in the queues of the space, in every tier: drivers
-   wait in some of them only. If waiting fails the device does nothing more. */
+   wait in some of them only. What fails once may do so for want of memory. */
 static umemStatusType opencl_free(void *state, uintptr_t adr, size_t nbytes,
                                   umemError *error) {
   struct umemiOpenCl *opencl = state;
@@ -64,10 +64,14 @@ static umemStatusType opencl_free(void *state, uintptr_t adr, size_t nbytes,
   umemStatusType status = umemOK;
   (void)nbytes;
   if (umemi_cl_is_usable())
-    status = umemi_cl_wait_for_users(opencl->space, error);
-  umemStatusType given =
-      umemi_cl_space_free(opencl, adr, status == umemOK ? error : &later);
-  return status == umemOK ? given : status;
+    status = umemi_cl_wait_for_users(opencl, error);
+  if (status == umemOK)
+    return umemi_cl_space_free(opencl, adr, error);
+  if (umemi_cl_wait_for_users(opencl, &later) == umemOK)
+    umemi_cl_space_free(opencl, adr, &later);
+  else
+    umemi_cl_space_abandon(opencl, adr);
+  return status;
 }
 
 /* The place of a range, if it may be used. */

@@ -322,6 +322,10 @@ umemStatusType umemi_cl_space_free(struct umemiOpenCl *opencl, uintptr_t adr,
   return status;
 }
 
+void umemi_cl_space_abandon(struct umemiOpenCl *opencl, uintptr_t adr) {
+  free(blocks_take(opencl->space, adr));
+}
+
 umemStatusType umemi_cl_space_find(struct umemiClSpace *space, uintptr_t adr,
                                    size_t nbytes, struct umemiClPlace *at_out,
                                    umemError *error) {
