@@ -220,8 +220,6 @@ static umemStatusType opencl_copy_peer(void *src_state, uintptr_t src_adr,
   if (src_adr == dest_adr)
     return umemOK;
   umemStatusType status = opencl_find(src, src_adr, nbytes, &from, error);
-  if (status == umemOK && src != dest) /* whose own is waited for below */
-    status = umemi_cl_wait_for_user(src, error);
   if (status == umemOK)
     status = opencl_find(dest, dest_adr, nbytes, &to, error);
   return status == umemOK ? opencl_copy_within(dest, &from, &to, nbytes, error)
@@ -333,7 +331,8 @@ static umemStatusType opencl_take_queue(struct umemiOpenCl *opencl,
     atomic_store(&opencl->queue, given);
     return opencl_result(code, "clRetainCommandQueue", error);
   }
-  umemStatusType status = umemi_cl_turn_begin(opencl, &turn, error);
+  umemStatusType status =
+      umemi_cl_turn_begin_at_once(opencl->space, &turn, error);
   if (status == umemOK)
     umemi_cl_turn_end(&turn, UMEMI_CL_SUCCESS);
   return status;

@@ -168,7 +168,11 @@ umemStatusType umemi_cl_wait_for_user(struct umemiOpenCl const *opencl,
    of the others; also of those behind one that fails. */
 umemStatusType umemi_cl_wait_for_users(struct umemiOpenCl const *opencl,
                                        umemError *error);
-/* After the context's queue. */
+/* For what uses no block that there is already. */
+umemStatusType umemi_cl_turn_begin_at_once(struct umemiClSpace *space,
+                                           struct umemiClTurn *turn,
+                                           umemError *error);
+/* After the queues of all contexts of its space. */
 umemStatusType umemi_cl_turn_begin(struct umemiOpenCl *opencl,
                                    struct umemiClTurn *turn, umemError *error);
 /* `code` is what came of it. */

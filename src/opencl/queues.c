@@ -65,19 +65,24 @@ umemStatusType umemi_cl_wait_for_users(struct umemiOpenCl const *opencl,
                          error);
 }
 
-umemStatusType umemi_cl_turn_begin(struct umemiOpenCl *opencl,
-                                   struct umemiClTurn *turn, umemError *error) {
-  struct umemiClSpace *space = opencl->space;
+umemStatusType umemi_cl_turn_begin_at_once(struct umemiClSpace *space,
+                                           struct umemiClTurn *turn,
+                                           umemError *error) {
   clInt code = UMEMI_CL_SUCCESS;
-  umemStatusType status = umemi_cl_wait_for_user(opencl, error);
-  if (status != umemOK)
-    return status;
   turn->space = space;
   turn->queue = umemi_kept_take(space->queues, UMEMI_CL_QUEUES);
   if (!turn->queue)
     turn->queue = space->cl->clCreateCommandQueue(space->context, space->device,
                                                   0, &code);
   return umemi_cl_failed(umemRuntimeError, code, "clCreateCommandQueue", error);
+}
+
+umemStatusType umemi_cl_turn_begin(struct umemiOpenCl *opencl,
+                                   struct umemiClTurn *turn, umemError *error) {
+  umemStatusType status = umemi_cl_wait_for_users(opencl, error);
+  return status == umemOK
+             ? umemi_cl_turn_begin_at_once(opencl->space, turn, error)
+             : status;
 }
 
 /* One in which a command failed may be good for nothing more. */

@@ -277,7 +277,8 @@ static umemStatusType space_alloc(struct umemiOpenCl *opencl,
                                   struct umemiClBlock *block,
                                   umemError *error) {
   struct umemiClTurn turn;
-  umemStatusType status = umemi_cl_turn_begin(opencl, &turn, error);
+  umemStatusType status =
+      umemi_cl_turn_begin_at_once(opencl->space, &turn, error);
   if (status != umemOK)
     return status;
   status = turn.space->tier->alloc(&turn, block, error);

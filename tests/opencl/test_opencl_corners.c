@@ -431,7 +431,7 @@ static void copy__waits_for_both_queues_or_moves_nothing(void **state) {
     shim->fail_call("clFinish", k, UMEMI_CL_OUT_OF_RESOURCES, false);
     assert_fails(&dest, umem_copy_to(&ctx, from, &dest, to, SMALL),
                  umemRuntimeError, "clFinish: CL_OUT_OF_RESOURCES (-5)");
-    assert_int_equal(shim->calls("clFinish"), k);
+    assert_int_equal(shim->calls("clFinish"), 2);
     assert_int_equal(shim->calls("clEnqueueCopyBuffer"), 0);
   }
   assert_holds(&dest, to, SMALL, 2);
@@ -499,6 +499,45 @@ static void free__leaves_the_memory_of_a_queue_that_never_ends(void **state) {
     assert_int_equal(rawcl()->clReleaseMemObject(mem), UMEMI_CL_SUCCESS);
     users_end(users);
   }
+}
+
+/* As each may use the blocks of the others. */
+static void calls__wait_for_the_queues_of_all_contexts(void **state) {
+  (void)state;
+  umemOpenCL users[USERS];
+  char bytes[SMALL];
+  uintptr_t adr;
+  void *mem;
+  users_begin(users, &adr, &mem);
+  assert_ok(umem_try_set(&users[0], adr, 7, SMALL));
+  assert_int_equal(shim->calls("clFinish"), USERS);
+  shim->clear();
+  assert_holds(&users[0], adr, SMALL, 7);
+  assert_int_equal(shim->calls("clFinish"), USERS);
+  shim->clear();
+  memset(bytes, 8, sizeof bytes);
+  assert_ok(
+      umem_copy_to(&host, (uintptr_t)bytes, &users[0], adr, sizeof bytes));
+  assert_int_equal(shim->calls("clFinish"), USERS);
+  shim->clear();
+  assert_ok(umem_copy_to(&users[0], adr, &users[0], adr + 5000, 5000));
+  assert_int_equal(shim->calls("clFinish"), USERS);
+  users_end(users);
+}
+
+/* A user may wait for us before he lets his commands go on. */
+static void ctor__and_alloc_wait_for_no_queue(void **state) {
+  (void)state;
+  umemOpenCL users[USERS];
+  uintptr_t adr, other;
+  void *mem;
+  users_begin(users, &adr, &mem);
+  open_tier(&ctx, umemOpenCLBuffers);
+  other = allocated(&users[0], SMALL);
+  assert_int_equal(shim->calls("clFinish"), 0);
+  assert_ok(umem_free(&users[0], other));
+  assert_ok(umem_dtor(&ctx));
+  users_end(users);
 }
 
 /* --- blocks that go away -------------------------------------------------- */
@@ -670,6 +709,8 @@ int main(void) {
       corner_test(copy__waits_for_both_queues_or_moves_nothing),
       corner_test(free__goes_on_where_a_queue_cannot_be_waited_for),
       corner_test(free__leaves_the_memory_of_a_queue_that_never_ends),
+      corner_test(calls__wait_for_the_queues_of_all_contexts),
+      corner_test(ctor__and_alloc_wait_for_no_queue),
       corner_test(write__to_a_block_freed_meanwhile_stops),
       corner_test(copy__of_a_block_freed_meanwhile_stops),
       corner_test(set__of_a_block_freed_meanwhile_stops),
