@@ -96,7 +96,7 @@ static umemStatusType rectangle_copy_rows(struct umemiRectangle *r,
         umemi_transfer_reach(r->src.ctx, r->src.adr + r->src.span - 1, error);
   if (status != umemOK)
     return status;
-  if (one_space && rectangle_overlaps(r))
+  if (one_space && rectangle_rows_touch(r))
     return rows_overlapping(r, error);
   if (r->row >= ROW_LONG)
     return rows_in_order(r, one_space, error);

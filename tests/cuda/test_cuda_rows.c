@@ -229,6 +229,20 @@ static void columns__of_one_matrix_change_places_on_the_device(void **state) {
   place_end(&device, DEVICE);
 }
 
+static void columns__of_memory_of_the_host_change_places_in_one_go(void **s) {
+  (void)s;
+  struct shape const few = {16, 3, 64, 64}, many = {16, 10000, 64, 64};
+  need_simulation();
+  for (enum kind kind = PINNED; kind <= MANAGED; kind++) {
+    struct place p;
+    place_begin(&p, kind, "");
+    calls_of(&p.ctx, p.adr, &p.ctx, p.adr + 32, &few);
+    long calls = calls_of(&p.ctx, p.adr, &p.ctx, p.adr + 32, &few);
+    assert_int_equal(calls_of(&p.ctx, p.adr, &p.ctx, p.adr + 32, &many), calls);
+    place_end(&p, kind);
+  }
+}
+
 /* --- order ---------------------------------------------------------------- */
 
 /* Rows of a block that the program makes in a stream of its own, while the
@@ -332,6 +346,7 @@ int main(void) {
       rows_test(rows__of_any_number_take_few_calls),
       rows_test(rows__between_contexts_take_as_many_calls_as_few_rows),
       rows_test(columns__of_one_matrix_change_places_on_the_device),
+      rows_test(columns__of_memory_of_the_host_change_places_in_one_go),
       rows_test(rows__come_after_the_work_of_both_contexts),
       rows_test(rows__come_after_the_default_stream),
       rows_test(rows__that_leave_the_block_are_index_errors),
