@@ -738,9 +738,15 @@ struct umemiRectangle {
 
 /* "source" or "destination". */
 char const *umemi_plane_role(umemAccess access);
-/* Two rows and more, none of which touches one of the other side, by one call
-   of a kind. UMEM_DECLINED, and nothing is done, where no kind has one. */
-umemStatusType umemi_rows_at_once(struct umemiRectangle *r, umemError *error);
+/* Two rows and more, by one call of a kind. If rows of one side touch rows of
+   the other, `touch`, it is a kind that reads all of them first. UMEM_DECLINED,
+   and nothing is done, where no kind has such a call. */
+umemStatusType umemi_rows_at_once(struct umemiRectangle *r, bool touch,
+                                  umemError *error);
+/* Does a row of one side overlap a row of the other? Of rows in one space; yes,
+   where it may be so and the pitches differ. */
+bool umemi_rows_touch(struct umemRows const *rows, uintptr_t src,
+                      uintptr_t dest);
 /* Rows of less than 32 KiB. */
 umemStatusType umemi_rows_packed(struct umemiRectangle *r, umemError *error);
 

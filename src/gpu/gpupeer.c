@@ -67,61 +67,122 @@ static umemStatusType peer_scratch_give(struct umemiGpuTurn const *turn,
   return status;
 }
 
-/* In pieces through a block that lies elsewhere, from the end where the
-   destination lies behind: no byte is overwritten before it is read. */
-static umemStatusType peer_move(struct umemiGpuTurn const *turn, uintptr_t src,
-                                uintptr_t dest, size_t nbytes,
+/* In pieces of so many bytes through a block that lies elsewhere, from the end
+   where the destination lies behind: no byte is overwritten before it is
+   read. */
+static umemStatusType peer_move(struct umemiGpuTurn const *turn,
+                                struct umemiGpuRows const *row,
                                 uintptr_t scratch, size_t piece,
                                 umemError *error) {
   struct umemiGpuOps const *ops = turn->visit.gpu->ops;
   umemiGpuStream stream = turn->lane->stream;
   umemStatusType status = umemOK;
-  for (size_t done = 0; status == umemOK && done < nbytes; done += piece) {
-    if (piece > nbytes - done)
-      piece = nbytes - done;
-    size_t at = dest > src ? nbytes - done - piece : done;
-    status = ops->copy(src + at, scratch, piece, stream, error);
+  for (size_t done = 0; status == umemOK && done < row->row; done += piece) {
+    if (piece > row->row - done)
+      piece = row->row - done;
+    size_t at = row->dest > row->src ? row->row - done - piece : done;
+    status = ops->copy(row->src + at, scratch, piece, stream, error);
     if (status == umemOK)
-      status = ops->copy(scratch, dest + at, piece, stream, error);
+      status = ops->copy(scratch, row->dest + at, piece, stream, error);
   }
   return status;
 }
 
+static umemStatusType peer_rows_run(struct umemiGpuTurn const *turn,
+                                    struct umemiGpuRows const *rows,
+                                    umemError *error) {
+  umemStatusType status = umemi_gpu_rows(turn, rows, error);
+  return umemi_gpu_each_row(turn, rows, status, error);
+}
+
+/* The same of so many rows, which lie together in the block. */
+static umemStatusType peer_move_some(struct umemiGpuTurn const *turn,
+                                     struct umemiGpuRows const *rows,
+                                     uintptr_t scratch, size_t piece,
+                                     umemError *error) {
+  umemStatusType status = umemOK;
+  for (size_t done = 0; status == umemOK && done < rows->rows; done += piece) {
+    if (piece > rows->rows - done)
+      piece = rows->rows - done;
+    size_t first = rows->dest > rows->src ? rows->rows - done - piece : done;
+    struct umemiGpuRows out = *rows, in = *rows;
+    out.rows = in.rows = piece;
+    out.dest_pitch = in.src_pitch = rows->row;
+    out.src += first * rows->src_pitch;
+    in.dest += first * rows->dest_pitch;
+    out.dest = in.src = scratch;
+    status = peer_rows_run(turn, &out, error);
+    if (status == umemOK)
+      status = peer_rows_run(turn, &in, error);
+  }
+  return status;
+}
+
+typedef umemStatusType peerMove(struct umemiGpuTurn const *turn,
+                                struct umemiGpuRows const *rows,
+                                uintptr_t scratch, size_t piece,
+                                umemError *error);
+
 /* What CUDA leaves undefined. */
-static umemStatusType peer_copy_overlapping(struct umemiGpuTurn const *turn,
-                                            umemiGpuPool pool, uintptr_t src,
-                                            uintptr_t dest, size_t nbytes,
-                                            umemError *error) {
-  enum { SCRATCH = 16 << 20 };
-  size_t size = nbytes < SCRATCH ? nbytes : SCRATCH;
+static umemStatusType peer_by_scratch(struct umemiGpuTurn const *turn,
+                                      umemiGpuPool pool, size_t nbytes,
+                                      struct umemiGpuRows const *rows,
+                                      peerMove *move, size_t piece,
+                                      umemError *error) {
   uintptr_t scratch;
   umemError later;
-  if (peer_scratch_take(turn, pool, size, &scratch, &later) != umemOK)
+  if (peer_scratch_take(turn, pool, nbytes, &scratch, &later) != umemOK)
     return UMEM_DECLINED; /* through the host, then */
-  umemStatusType status =
-      peer_move(turn, src, dest, nbytes, scratch, size, error);
+  umemStatusType status = move(turn, rows, scratch, piece, error);
   umemStatusType given =
       peer_scratch_give(turn, pool, scratch, status == umemOK ? error : &later);
   return status == umemOK ? given : status;
 }
 
+enum { PEER_SCRATCH = 16 << 20 };
+
+static umemStatusType peer_copy_overlapping(struct umemiGpuTurn const *turn,
+                                            umemiGpuPool pool,
+                                            struct umemiGpuRows const *row,
+                                            umemError *error) {
+  size_t piece = row->row < PEER_SCRATCH ? row->row : PEER_SCRATCH;
+  return peer_by_scratch(turn, pool, piece, row, peer_move, piece, error);
+}
+
+/* Of rows some of which go up and others down all are read first. */
+static umemStatusType peer_rows_overlapping(struct umemiGpuTurn const *turn,
+                                            umemiGpuPool pool,
+                                            struct umemiGpuRows const *rows,
+                                            umemError *error) {
+  size_t most = PEER_SCRATCH / rows->row;
+  size_t piece = rows->rows < most ? rows->rows : most;
+  if (piece == 0 || (piece < rows->rows && rows->src_pitch != rows->dest_pitch))
+    return UMEM_DECLINED;
+  return peer_by_scratch(turn, pool, piece * rows->row, rows, peer_move_some,
+                         piece, error);
+}
+
+static umemStatusType peer_end(struct umemiGpuTurn *turn, umemStatusType status,
+                               umemError *error) {
+  bool declined = status == UMEM_DECLINED;
+  status = umemi_gpu_end(turn, declined ? umemOK : status, error);
+  return declined && status == umemOK ? UMEM_DECLINED : status;
+}
+
 static umemStatusType peer_copy_within(struct umemiGpuState *from,
-                                       uintptr_t src, struct umemiGpuState *to,
-                                       uintptr_t dest, size_t nbytes,
+                                       struct umemiGpuState *to,
+                                       struct umemiGpuRows const *row,
                                        umemError *error) {
   struct umemiGpuTurn turn;
-  if (src == dest)
+  if (row->src == row->dest)
     return umemOK;
   umemStatusType status = peer_begin_within(from, to, &turn, error);
   if (status != umemOK)
     return status;
-  status =
-      umemi_apart(src, dest) < nbytes
-          ? peer_copy_overlapping(&turn, to->pool, src, dest, nbytes, error)
-          : to->gpu->ops->copy(src, dest, nbytes, turn.lane->stream, error);
-  bool declined = status == UMEM_DECLINED;
-  status = umemi_gpu_end(&turn, declined ? umemOK : status, error);
-  return declined && status == umemOK ? UMEM_DECLINED : status;
+  status = umemi_apart(row->src, row->dest) < row->row
+               ? peer_copy_overlapping(&turn, to->pool, row, error)
+               : umemi_gpu_rows(&turn, row, error);
+  return peer_end(&turn, status, error);
 }
 
 /* From one device to another, after what both contexts come after. */
@@ -167,7 +228,7 @@ static umemStatusType peer_copy_one(struct umemiGpuState *src,
                                     umemError *error) {
   umemStatusType status = UMEM_DECLINED;
   if (src->gpu == dest->gpu)
-    status = peer_copy_within(src, row->src, dest, row->dest, row->row, error);
+    status = peer_copy_within(src, dest, row, error);
   else if (umemi_apart(row->src, row->dest) >= row->row) /* else memory of one
                                                      of them, known to both */
     status = peer_copy_between(src, row->src, dest, row->dest, row->row, error);
@@ -223,6 +284,12 @@ umemStatusType umemi_gpu_write_2d(void *state, uintptr_t adr, void const *in,
                            peer_span(rows, rows->dest_pitch), error);
 }
 
+static bool peer_rows_touch(struct umemiGpuRows const *rows) {
+  struct umemRows shape = {rows->row, rows->rows, rows->src_pitch,
+                           rows->dest_pitch};
+  return umemi_rows_touch(&shape, rows->src, rows->dest);
+}
+
 static umemStatusType peer_rows_within(struct umemiGpuState *src,
                                        struct umemiGpuState *dest,
                                        struct umemiGpuRows const *rows,
@@ -231,9 +298,10 @@ static umemStatusType peer_rows_within(struct umemiGpuState *src,
   umemStatusType status = peer_begin_within(src, dest, &turn, error);
   if (status != umemOK)
     return status;
-  status = umemi_gpu_rows(&turn, rows, error);
-  status = umemi_gpu_each_row(&turn, rows, status, error);
-  return umemi_gpu_end(&turn, status, error);
+  status = peer_rows_touch(rows)
+               ? peer_rows_overlapping(&turn, dest->pool, rows, error)
+               : peer_rows_run(&turn, rows, error);
+  return peer_end(&turn, status, error);
 }
 
 static umemStatusType peer_rows_between(struct umemiGpuState *src,
@@ -255,7 +323,9 @@ static umemStatusType peer_copy_placed(struct umemiGpuState *src,
                                        umemError *error) {
   if (rows->rows == 1)
     return peer_copy_one(src, dest, rows, error);
-  return src->gpu == dest->gpu ? peer_rows_within(src, dest, rows, error)
+  if (src->gpu == dest->gpu)
+    return peer_rows_within(src, dest, rows, error);
+  return peer_rows_touch(rows) ? UMEM_DECLINED
                                : peer_rows_between(src, dest, rows, error);
 }
 
