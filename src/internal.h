@@ -105,6 +105,19 @@ static inline uintptr_t umemi_apart(uintptr_t a, uintptr_t b) {
   return a < b ? b - a : a - b;
 }
 
+/* May a row of one side overlap a row of the other? Not if they are columns
+   that lie between each other. */
+static inline bool umemi_rows_touch(struct umemRows const *rows, uintptr_t src,
+                                    uintptr_t dest) {
+  size_t pitch = src < dest ? rows->src_pitch : rows->dest_pitch;
+  size_t span = (rows->rows - 1) * pitch + rows->row_bytes;
+  uintptr_t apart = umemi_apart(src, dest);
+  if (apart >= span || rows->src_pitch != rows->dest_pitch)
+    return apart < span;
+  return apart % pitch < rows->row_bytes ||
+         pitch - apart % pitch < rows->row_bytes;
+}
+
 /* Lowers a number to `value` if it is larger. */
 static inline void umemi_lower(atomic_size_t *number, size_t value) {
   size_t now = atomic_load(number);
@@ -743,10 +756,6 @@ char const *umemi_plane_role(umemAccess access);
    and nothing is done, where no kind has such a call. */
 umemStatusType umemi_rows_at_once(struct umemiRectangle *r, bool touch,
                                   umemError *error);
-/* Does a row of one side overlap a row of the other? Of rows in one space; yes,
-   where it may be so and the pitches differ. */
-bool umemi_rows_touch(struct umemRows const *rows, uintptr_t src,
-                      uintptr_t dest);
 /* Rows of less than 32 KiB. */
 umemStatusType umemi_rows_packed(struct umemiRectangle *r, umemError *error);
 

@@ -286,21 +286,3 @@ umemStatusType umemi_rows_at_once(struct umemiRectangle *r, bool touch,
     status = rows_by_read(r, error);
   return status;
 }
-
-/* --- do they touch? ------------------------------------------------------- */
-
-static bool rows_overlap(struct umemRows const *rows, uintptr_t src,
-                         uintptr_t dest) {
-  size_t pitch = src < dest ? rows->src_pitch : rows->dest_pitch;
-  return umemi_apart(src, dest) < (rows->rows - 1) * pitch + rows->row_bytes;
-}
-
-/* Not if they are columns that lie between each other. */
-bool umemi_rows_touch(struct umemRows const *rows, uintptr_t src,
-                      uintptr_t dest) {
-  size_t pitch = rows->src_pitch;
-  if (!rows_overlap(rows, src, dest) || pitch != rows->dest_pitch)
-    return rows_overlap(rows, src, dest);
-  uintptr_t apart = umemi_apart(src, dest) % pitch;
-  return apart < rows->row_bytes || pitch - apart < rows->row_bytes;
-}

@@ -284,6 +284,36 @@ static void columns__that_touch_are_moved_in_few_calls(void **state) {
   }
 }
 
+/* Which only the driver may touch. */
+static void rows__of_exclusive_managed_memory_take_few_calls(void **state) {
+  (void)state;
+  struct shape const rows = {16, 10000, 32, 40}, columns = {16, 10000, 64, 64};
+  int const what = UMEMI_CU_DEVICE_ATTRIBUTE_CONCURRENT_MANAGED_ACCESS;
+  enum { MANY = 10 * CALLS_MAX }; /* of several devices */
+  struct place managed, device;
+  unsigned char *bytes = noise(7);
+  uintptr_t in = (uintptr_t)bytes;
+  need_simulation();
+  client.sim.set_attribute(0, what, 0);
+  place_begin(&managed, MANAGED, "");
+  place_begin(&device, DEVICE, "");
+  uintptr_t at = managed.adr, half = at + ROOM / 2;
+  void *ctx = &managed.ctx;
+  assert_in_range(calls_of(&host, in, ctx, at, &rows), 1, MANY);
+  assert_in_range(calls_of(ctx, at, &host, in, &rows), 1, MANY);
+  assert_in_range(calls_of(ctx, at, ctx, half, &rows), 1, MANY);
+  assert_in_range(calls_of(ctx, at, ctx, at + 32, &columns), 1, MANY);
+  assert_in_range(calls_of(ctx, at, ctx, at + 8, &columns), 1, MANY);
+  assert_in_range(calls_of(ctx, at, &device.ctx, device.adr, &rows), 1, MANY);
+  assert_in_range(calls_of(&device.ctx, device.adr, ctx, at, &rows), 1, MANY);
+  expect_rows(&managed, &device, &shapes[2]);
+  expect_rows(&device, &managed, &shapes[2]);
+  place_end(&device, DEVICE);
+  place_end(&managed, MANAGED);
+  client.sim.set_attribute(0, what, 1);
+  free(bytes);
+}
+
 /* --- order ---------------------------------------------------------------- */
 
 /* Rows of a block that the program makes in a stream of its own, while the
@@ -388,6 +418,7 @@ int main(void) {
       rows_test(rows__between_contexts_take_as_many_calls_as_few_rows),
       rows_test(columns__of_one_matrix_change_places_on_the_device),
       rows_test(columns__of_memory_of_the_host_change_places_in_one_go),
+      rows_test(rows__of_exclusive_managed_memory_take_few_calls),
       rows_test(columns__that_touch_are_moved_in_few_calls),
       rows_test(rows__come_after_the_work_of_both_contexts),
       rows_test(rows__come_after_the_default_stream),
