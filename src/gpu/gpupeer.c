@@ -199,20 +199,68 @@ static umemStatusType peer_begin_between(struct umemiGpuState const *src,
   return status == umemOK ? umemOK : umemi_gpu_end(turn, status, error);
 }
 
+/* The context that the driver knows memory by. */
+struct peer_home {
+  umemiGpuContext context;
+  struct umemiGpu *opened; /* another device, in use for this alone; or NULL */
+};
+
+/* What was imported is the memory of the device that exported it. */
+static umemStatusType peer_home_open(struct umemiGpu *gpu, uintptr_t adr,
+                                     struct peer_home *home, umemError *error) {
+  int number = gpu->number;
+  umemError ignored;
+  home->context = gpu->context;
+  if (!umemi_gpu_has_imported(gpu, adr) ||
+      gpu->ops->device_of(adr, &number, &ignored) != umemOK || number < 0 ||
+      number == gpu->number)
+    return umemOK;
+  umemStatusType status =
+      umemi_gpu_open(gpu->ops, number, &home->opened, error);
+  if (status == umemOK)
+    home->context = home->opened->context;
+  return status;
+}
+
+static umemStatusType peer_home_close(struct peer_home const *home,
+                                      umemStatusType status, umemError *error) {
+  umemError later;
+  if (!home->opened)
+    return status;
+  umemStatusType closed =
+      umemi_gpu_close(home->opened, status == umemOK ? error : &later);
+  return status == umemOK ? closed : status;
+}
+
 /* The driver goes the way there is: directly with peer access, which the
    program or a context with UMEM_CUDA_PEER enabled, else through the host. */
-static umemStatusType peer_copy_between(struct umemiGpuState *from,
-                                        uintptr_t src, struct umemiGpuState *to,
-                                        uintptr_t dest, size_t nbytes,
-                                        umemError *error) {
+static umemStatusType
+peer_copy_named(struct umemiGpuState *from, umemiGpuContext src,
+                struct umemiGpuState *to, umemiGpuContext dest,
+                struct umemiGpuRows const *rows, umemError *error) {
   struct umemiGpuTurn turn;
   umemStatusType status = peer_begin_between(from, to, &turn, error);
   if (status != umemOK)
     return status;
-  status =
-      from->gpu->ops->copy_peer(src, from->gpu->context, dest, to->gpu->context,
-                                nbytes, turn.lane->stream, error);
+  status = rows->rows > 1
+               ? umemi_gpu_rows_peer(&turn, rows, src, dest, error)
+               : from->gpu->ops->copy_peer(rows->src, src, rows->dest, dest,
+                                           rows->row, turn.lane->stream, error);
   return umemi_gpu_end(&turn, status, error);
+}
+
+static umemStatusType peer_copy_between(struct umemiGpuState *from,
+                                        struct umemiGpuState *to,
+                                        struct umemiGpuRows const *rows,
+                                        umemError *error) {
+  struct peer_home src = {NULL, NULL}, dest = {NULL, NULL};
+  umemStatusType status = peer_home_open(from->gpu, rows->src, &src, error);
+  if (status == umemOK)
+    status = peer_home_open(to->gpu, rows->dest, &dest, error);
+  if (status == umemOK)
+    status = peer_copy_named(from, src.context, to, dest.context, rows, error);
+  status = peer_home_close(&dest, status, error);
+  return peer_home_close(&src, status, error);
 }
 
 /* What goes another way reads the source after the destination's work, too. */
@@ -231,7 +279,7 @@ static umemStatusType peer_copy_one(struct umemiGpuState *src,
     status = peer_copy_within(src, dest, row, error);
   else if (umemi_apart(row->src, row->dest) >= row->row) /* else memory of one
                                                      of them, known to both */
-    status = peer_copy_between(src, row->src, dest, row->dest, row->row, error);
+    status = peer_copy_between(src, dest, row, error);
   return status == UMEM_DECLINED ? peer_declined(dest, error) : status;
 }
 
@@ -304,18 +352,6 @@ static umemStatusType peer_rows_within(struct umemiGpuState *src,
   return peer_end(&turn, status, error);
 }
 
-static umemStatusType peer_rows_between(struct umemiGpuState *src,
-                                        struct umemiGpuState *dest,
-                                        struct umemiGpuRows const *rows,
-                                        umemError *error) {
-  struct umemiGpuTurn turn;
-  umemStatusType status = peer_begin_between(src, dest, &turn, error);
-  if (status != umemOK)
-    return status;
-  status = umemi_gpu_rows_peer(&turn, rows, dest->gpu->context, error);
-  return umemi_gpu_end(&turn, status, error);
-}
-
 /* Each address is worked with on the device that has it. */
 static umemStatusType peer_copy_placed(struct umemiGpuState *src,
                                        struct umemiGpuState *dest,
@@ -326,7 +362,7 @@ static umemStatusType peer_copy_placed(struct umemiGpuState *src,
   if (src->gpu == dest->gpu)
     return peer_rows_within(src, dest, rows, error);
   return peer_rows_touch(rows) ? UMEM_DECLINED
-                               : peer_rows_between(src, dest, rows, error);
+                               : peer_copy_between(src, dest, rows, error);
 }
 
 static umemStatusType peer_copy_found(struct umemiGpuState *src,
