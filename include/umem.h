@@ -1034,8 +1034,9 @@ typedef struct umemDeviceInfo {
  *
  * A driver of GPUs or of OpenCL that this process has not started is asked by a
  * child process, once, for at most 60 seconds: children that are forked later
- * can use it. The program sees no SIGCHLD and no child to wait for. A GPU that
- * fails is counted, too.
+ * can use it. The program sees no SIGCHLD and no child to wait for. Where no
+ * child can be had (a limit, a filter of system calls), this process asks. A
+ * GPU that fails is counted, too.
  */
 UMEM_API size_t umem_device_count(umemDeviceType type);
 

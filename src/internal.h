@@ -509,7 +509,8 @@ uint64_t umemi_nodes(void);
 uint64_t umemi_bits_of(char const *list);
 /* aside.c: work in a child process, which the program does not notice. It has
    60 seconds, and writes its answer to `nbytes` of zeroed memory, which is the
-   caller's to munmap() on success. Never where a lock of ours is held. */
+   caller's to munmap() on success. UMEM_DECLINED: this process may have no
+   children. Never where a lock of ours is held. */
 typedef void umemiAsideWork(void *answer, void const *arg);
 umemStatusType umemi_aside(umemiAsideWork *work, void const *arg, size_t nbytes,
                            void **answer_out, umemError *error);
