@@ -1048,7 +1048,8 @@ typedef struct umemDeviceInfo {
  * can use it. The program sees no SIGCHLD and no child to wait for. Its
  * handlers of pthread_atfork() run, outside of the 60 seconds: hold no lock
  * that they take. Until then the calling thread handles no signal; those that
- * end a program without a handler do. A GPU that fails is counted, too.
+ * end a program without a handler do. Where no child can be had (a limit, a
+ * filter of system calls), this process asks. A GPU that fails is counted, too.
  */
 UMEM_API size_t umem_device_count(umemDeviceType type);
 

@@ -118,6 +118,8 @@ static umemStatusType aside_result(struct aside const *aside,
   static char const what[] = "the driver is asked in a child process, so that "
                              "later ones can use it";
   int status = aside->status;
+  if (aside->call && aside->code != ENOMEM)
+    return UMEM_DECLINED;
   if (aside->call)
     return umem_error_fill(error, umemRuntimeError, aside->code, 0, "%s: %s",
                            aside->call, what);

@@ -64,19 +64,9 @@ static umemStatusType rows_overlapping(struct umemiRectangle const *r,
 
 /* --- which way ------------------------------------------------------------ */
 
-static bool rectangle_overlaps(struct umemiRectangle const *r) {
-  struct umemiPlane const *src = &r->src, *dest = &r->dest;
-  return src->adr < dest->adr ? dest->adr - src->adr < src->span
-                              : src->adr - dest->adr < dest->span;
-}
-
-/* Not if they are columns that lie between each other. */
 static bool rectangle_rows_touch(struct umemiRectangle const *r) {
-  size_t pitch = r->src.pitch;
-  if (!rectangle_overlaps(r) || pitch != r->dest.pitch)
-    return rectangle_overlaps(r);
-  uintptr_t apart = umemi_apart(r->src.adr, r->dest.adr) % pitch;
-  return apart < r->row || pitch - apart < r->row;
+  struct umemRows rows = {r->row, r->rows, r->src.pitch, r->dest.pitch};
+  return umemi_rows_touch(&rows, r->src.adr, r->dest.adr);
 }
 
 /* Rows without gaps on both sides are one long row. */
@@ -89,14 +79,15 @@ static void rectangle_join_rows(struct umemiRectangle *r) {
 
 /* Rows of which some cannot be moved at once. */
 static umemStatusType rectangle_copy_rows(struct umemiRectangle *r,
-                                          bool one_space, umemError *error) {
+                                          bool one_space, bool touch,
+                                          umemError *error) {
   umemStatusType status = umemOK;
   if (one_space)
     status =
         umemi_transfer_reach(r->src.ctx, r->src.adr + r->src.span - 1, error);
   if (status != umemOK)
     return status;
-  if (one_space && rectangle_overlaps(r))
+  if (touch)
     return rows_overlapping(r, error);
   if (r->row >= ROW_LONG)
     return rows_in_order(r, one_space, error);
@@ -106,16 +97,16 @@ static umemStatusType rectangle_copy_rows(struct umemiRectangle *r,
 static umemStatusType rectangle_copy(struct umemiRectangle *r,
                                      umemError *error) {
   bool one_space = umemi_share_space(r->src.ctx, r->dest.ctx);
-  umemStatusType status = UMEM_DECLINED;
   if (r->row == 0 || r->rows == 0)
     return umemOK;
   rectangle_join_rows(r);
   if (r->rows == 1)
     return rows_in_order(r, one_space, error);
-  if (!one_space || !rectangle_rows_touch(r))
-    status = umemi_rows_at_once(r, error);
-  return status == UMEM_DECLINED ? rectangle_copy_rows(r, one_space, error)
-                                 : status;
+  bool touch = one_space && rectangle_rows_touch(r);
+  umemStatusType status = umemi_rows_at_once(r, touch, error);
+  return status == UMEM_DECLINED
+             ? rectangle_copy_rows(r, one_space, touch, error)
+             : status;
 }
 
 /* --- checks --------------------------------------------------------------- */

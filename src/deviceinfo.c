@@ -248,39 +248,49 @@ static void list_keep(struct deviceKind const *kind, struct deviceList *list) {
     munmap(list, sizeof *list);
 }
 
-static bool list_tell(struct deviceList const *list, size_t index,
+static void list_tell(struct deviceList const *list, size_t index,
                       umemDeviceInfo *info, size_t *count_out) {
   *count_out = list->count;
   *info = list->infos[index < list->count ? index : 0];
-  return index < list->count;
 }
 
+/* False: this process has to ask. */
 static bool list_ask(struct deviceKind const *kind, size_t index,
                      umemDeviceInfo *info, size_t *count_out) {
   struct deviceList *list = atomic_load(&lists[kind - kinds]);
+  umemStatusType status = umemOK;
   umemError error;
   void *answer;
-  if (list)
-    return list_tell(list, index, info, count_out);
-  if (umemi_aside(list_fill, kind, sizeof *list, &answer, &error) != umemOK) {
+  if (list) {
+    list_tell(list, index, info, count_out);
+    return true;
+  }
+  status = umemi_aside(list_fill, kind, sizeof *list, &answer, &error);
+  if (status == umemOK) {
+    list_tell(answer, index, info, count_out);
+    list_keep(kind, answer);
+  } else if (status != UMEM_DECLINED) {
     kind_clear(kind, index, info);
     kind_say_why(info, &error);
     *count_out = 0;
-    return false;
   }
-  bool there = list_tell(answer, index, info, count_out);
-  list_keep(kind, answer);
-  return there;
+  return status != UMEM_DECLINED;
 }
 
 /* --- either way ----------------------------------------------------------- */
 
+/* False: it is to be asked by this process. If that may have no children, none
+   can find the driver started. */
+static bool kind_is_asked_aside(struct deviceKind const *kind, size_t index,
+                                umemDeviceInfo *info, size_t *count_out) {
+  return kind->is_started && !kind->is_started() &&
+         list_ask(kind, index, info, count_out);
+}
+
 static size_t kind_count(struct deviceKind const *kind) {
   size_t count = 0;
   umemDeviceInfo info;
-  if (kind->is_started && !kind->is_started())
-    list_ask(kind, 0, &info, &count);
-  else
+  if (!kind_is_asked_aside(kind, 0, &info, &count))
     while (kind_describe(kind, count, &info))
       count++;
   return count;
@@ -289,8 +299,8 @@ static size_t kind_count(struct deviceKind const *kind) {
 static bool kind_tell(struct deviceKind const *kind, size_t index,
                       umemDeviceInfo *info) {
   size_t count;
-  return kind->is_started && !kind->is_started()
-             ? list_ask(kind, index, info, &count)
+  return kind_is_asked_aside(kind, index, info, &count)
+             ? index < count
              : kind_describe(kind, index, info);
 }
 

@@ -113,6 +113,19 @@ static inline uintptr_t umemi_apart(uintptr_t a, uintptr_t b) {
   return a < b ? b - a : a - b;
 }
 
+/* May a row of one side overlap a row of the other? Not if they are columns
+   that lie between each other. */
+static inline bool umemi_rows_touch(struct umemRows const *rows, uintptr_t src,
+                                    uintptr_t dest) {
+  size_t pitch = src < dest ? rows->src_pitch : rows->dest_pitch;
+  size_t span = (rows->rows - 1) * pitch + rows->row_bytes;
+  uintptr_t apart = umemi_apart(src, dest);
+  if (apart >= span || rows->src_pitch != rows->dest_pitch)
+    return apart < span;
+  return apart % pitch < rows->row_bytes ||
+         pitch - apart % pitch < rows->row_bytes;
+}
+
 /* Lowers a number to `value` if it is larger. */
 static inline void umemi_lower(atomic_size_t *number, size_t value) {
   size_t now = atomic_load(number);
@@ -508,7 +521,8 @@ uint64_t umemi_nodes(void);
 uint64_t umemi_bits_of(char const *list);
 /* aside.c: work in a child process, which the program does not notice. It has
    60 seconds, and writes its answer to `nbytes` of zeroed memory, which is the
-   caller's to munmap() on success. Never where a lock of ours is held. */
+   caller's to munmap() on success. UMEM_DECLINED: this process may have no
+   children. Never where a lock of ours is held. */
 typedef void umemiAsideWork(void *answer, void const *arg);
 umemStatusType umemi_aside(umemiAsideWork *work, void const *arg, size_t nbytes,
                            void **answer_out, umemError *error);
@@ -757,9 +771,11 @@ struct umemiRectangle {
 
 /* "source" or "destination". */
 char const *umemi_plane_role(umemAccess access);
-/* Two rows and more, none of which touches one of the other side, by one call
-   of a kind. UMEM_DECLINED, and nothing is done, where no kind has one. */
-umemStatusType umemi_rows_at_once(struct umemiRectangle *r, umemError *error);
+/* Two rows and more, by one call of a kind. If rows of one side touch rows of
+   the other, `touch`, it is a kind that reads all of them first. UMEM_DECLINED,
+   and nothing is done, where no kind has such a call. */
+umemStatusType umemi_rows_at_once(struct umemiRectangle *r, bool touch,
+                                  umemError *error);
 /* Rows of less than 32 KiB. */
 umemStatusType umemi_rows_packed(struct umemiRectangle *r, umemError *error);
 

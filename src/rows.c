@@ -277,11 +277,12 @@ static umemStatusType rows_by_read(struct umemiRectangle *r, umemError *error) {
   return plane_end(&r->dest, umemWrite, status, error);
 }
 
-umemStatusType umemi_rows_at_once(struct umemiRectangle *r, umemError *error) {
+umemStatusType umemi_rows_at_once(struct umemiRectangle *r, bool touch,
+                                  umemError *error) {
   umemStatusType status = rows_by_peer(r, error);
-  if (status == UMEM_DECLINED)
+  if (status == UMEM_DECLINED && !touch)
     status = rows_by_write(r, error);
-  if (status == UMEM_DECLINED)
+  if (status == UMEM_DECLINED && !touch)
     status = rows_by_read(r, error);
   return status;
 }

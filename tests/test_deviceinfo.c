@@ -532,26 +532,54 @@ static void asking__can_be_ended_where_a_handler_of_fork_hangs(void **state) {
   assert_int_equal(WTERMSIG(status), SIGTERM);
 }
 
-static void asking__without_a_process_or_memory_says_so(void **state) {
+static void asking__without_memory_says_so(void **state) {
   (void)state;
   static struct {
     enum fault_call call;
     unsigned k;
-    int code;
     char const *why;
-  } const cases[] = {{FAULT_clone, 1, EAGAIN, "EAGAIN"},
-                     {FAULT_fork, 1, EAGAIN, "fork: the driver is asked"},
-                     {FAULT_mmap, 1, ENOMEM, "a child process"},
-                     {FAULT_mmap, 2, ENOMEM, "a child process"},
-                     {FAULT_mmap, 3, ENOMEM, "a child process"}};
+  } const cases[] = {{FAULT_clone, 1, "clone: the driver is asked"},
+                     {FAULT_fork, 1, "fork: the driver is asked"},
+                     {FAULT_mmap, 1, "a child process"},
+                     {FAULT_mmap, 2, "a child process"},
+                     {FAULT_mmap, 3, "a child process"}};
   for (size_t i = 0; i < LENGTH(cases); i++) {
     umemi_device_lists_drop();
     faults_install();
-    faults_fail(cases[i].call, cases[i].k, cases[i].code);
+    faults_fail(cases[i].call, cases[i].k, ENOMEM);
     umemDeviceInfo info = info_of(umemOpenCLDevice, 0);
     assert_int_equal(info.usable, 0);
     assert_has(info.reason, cases[i].why);
     faults_reset();
+  }
+}
+
+/* In a process of its own, which loads the driver. */
+static bool finds_the_device(enum fault_call refused, int code) {
+  static int const two = 2;
+  umemDeviceInfo info = {.size = sizeof info};
+  faults_install();
+  cl_begin(&two, 1);
+  faults_fail_from(refused, 1, code);
+  return umem_device_count(umemOpenCLDevice) == 2 &&
+         umem_device_info(umemOpenCLDevice, 1, &info) == umemOK && info.usable;
+}
+
+static void asking__where_no_child_can_be_had_is_done_here(void **state) {
+  (void)state;
+  static struct {
+    enum fault_call call;
+    int code;
+  } const refusals[] = {
+      {FAULT_clone, EPERM}, {FAULT_clone, EAGAIN}, {FAULT_fork, EAGAIN}};
+  for (size_t i = 0; i < LENGTH(refusals); i++) {
+    int status = 0;
+    pid_t child = fork();
+    if (child == 0)
+      _exit(finds_the_device(refusals[i].call, refusals[i].code) ? 42 : 1);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 42);
   }
 }
 
@@ -599,7 +627,8 @@ int main(void) {
       faulty_test(asking__a_driver_that_ends_the_process_says_so),
       faulty_test(asking__goes_on_after_a_stop),
       faulty_test(asking__can_be_ended_where_a_handler_of_fork_hangs),
-      faulty_test(asking__without_a_process_or_memory_says_so),
+      faulty_test(asking__without_memory_says_so),
+      faulty_test(asking__where_no_child_can_be_had_is_done_here),
       shown_test(info__is_written_as_far_as_asked),
   };
   return cmocka_run_group_tests(tests, temp_setup, temp_teardown);

@@ -253,8 +253,9 @@ struct umemVtbl {
   umemStatusType (*write_2d)(void *state, uintptr_t adr, void const *in,
                              struct umemRows const *rows, umemError *error);
 
-  /** copy_peer() of rows, likewise; no row of one side overlaps a row of the
-      other. Default: declined; as between two kinds. */
+  /** copy_peer() of rows, likewise. Where rows of one side overlap rows of the
+      other, all are read before one of them is written: decline what cannot be
+      done so. Default: declined; as between two kinds. */
   umemStatusType (*copy_peer_2d)(void *src_state, uintptr_t src_adr,
                                  void *dest_state, uintptr_t dest_adr,
                                  struct umemRows const *rows, umemError *error);

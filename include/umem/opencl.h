@@ -8,11 +8,12 @@
  * are `void *` here: pass and take your cl_context, cl_command_queue, cl_mem
  * and cl_kernel as they are. They have to come from the same libOpenCL.so.1.
  *
- * All calls on such a context are through when they return, and are ordered
- * after what was put into the context's queue before. umem_free(), and with it
- * umem_dtor() and umem_disconnect(), wait for the queues of all contexts for
- * the device, in every tier. Only what you put into queues that no context has
- * must be through before a block that it uses is copied, set or freed.
+ * All calls on such a context are through when they return. Those that copy,
+ * set or free memory wait for what was put before into the queues of all
+ * contexts for the device, in every tier. Only what you put into queues that no
+ * context has must be through before a block that it uses is copied, set or
+ * freed. If a queue cannot be waited for, the call fails; umem_free() then
+ * leaves the memory allocated on the device, as something may still use it.
  *
  * In a child of fork(2) drivers do not work: there, contexts of the parent
  * answer umemRuntimeError, umem_free() and umem_dtor() succeed and leave the

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Memory of CUDA that the host can use: page-locked, and managed. */
-#include "../gpu/gpu.h"
+#include "../gpu/gpupeer.h"
 
 /* --- pointers ------------------------------------------------------------- */
 
@@ -108,13 +108,13 @@ static umemStatusType host_free(void *state, uintptr_t adr, size_t nbytes,
   .export_handle = umemi_no_export_handle,                                     \
   .import_handle = umemi_no_import_handle,                                     \
   .stage_alloc = umemi_no_stage_alloc, .stage_free = umemi_no_stage_free,      \
-  .can_reach = umemi_no_can_reach, .punch = umemi_no_punch, UMEMI_NO_ROWS
+  .can_reach = umemi_no_can_reach, .punch = umemi_no_punch
 
 #define POINTER_METHODS                                                        \
-  KIND_METHODS, .read = pointer_read, .write = pointer_write,                  \
-                .copy_peer = pointer_copy_peer,                                \
-                .view_begin = pointer_view_begin, .set = pointer_set,          \
-                .limits = pointer_limits
+  KIND_METHODS, UMEMI_NO_ROWS, .read = pointer_read, .write = pointer_write,   \
+                               .copy_peer = pointer_copy_peer,                 \
+                               .view_begin = pointer_view_begin,               \
+                               .set = pointer_set, .limits = pointer_limits
 
 static struct umemVtbl const host_vtbl = {
     POINTER_METHODS,     .type = umemCudaHostDevice, .name = "CudaHost",
@@ -185,7 +185,9 @@ static umemStatusType exclusive_set(void *state, uintptr_t adr, int c,
 static void exclusive_limits(void *state, unsigned access, uintptr_t adr,
                              size_t nbytes, struct umemLimits *out) {
   (void)state, (void)adr, (void)nbytes;
-  out->method = access == umemRead ? "cuMemcpyDtoH" : "cuMemcpyHtoD";
+  out->method = access == umemRead    ? "cuMemcpyDtoH"
+                : access == umemWrite ? "cuMemcpyHtoD"
+                                      : "cuMemcpyDtoD";
 }
 
 /* Not the process's: no call of the library may use the address as a pointer.
@@ -198,19 +200,22 @@ static size_t exclusive_spaces(void *state, umemSpace out[UMEM_SPACES_MAX]) {
   return 3;
 }
 
-static struct umemVtbl const exclusive_vtbl = {KIND_METHODS,
-                                               .type = umemCudaManagedDevice,
-                                               .name = "CudaManaged",
-                                               .alloc = managed_alloc,
-                                               .free = managed_free,
-                                               .spaces = exclusive_spaces,
-                                               .read = exclusive_read,
-                                               .write = exclusive_write,
-                                               .set = exclusive_set,
-                                               .copy_peer = umemi_no_copy_peer,
-                                               .view_begin =
-                                                   umemi_no_view_begin,
-                                               .limits = exclusive_limits};
+static struct umemVtbl const exclusive_vtbl = {
+    KIND_METHODS,
+    .type = umemCudaManagedDevice,
+    .name = "CudaManaged",
+    .alloc = managed_alloc,
+    .free = managed_free,
+    .spaces = exclusive_spaces,
+    .read = exclusive_read,
+    .write = exclusive_write,
+    .set = exclusive_set,
+    .copy_peer = umemi_gpu_copy_peer,
+    .view_begin = umemi_no_view_begin,
+    .limits = exclusive_limits,
+    .read_2d = umemi_gpu_read_2d,
+    .write_2d = umemi_gpu_write_2d,
+    .copy_peer_2d = umemi_gpu_copy_peer_2d};
 
 /* --- construct ------------------------------------------------------------ */
 

@@ -11,23 +11,31 @@ static umemStatusType opencl_result(clInt code, char const *function,
 /* --- methods -------------------------------------------------------------- */
 
 /* What was put into it is through then. */
-static umemStatusType opencl_give_queue(struct umemiOpenCl *opencl,
+static umemStatusType opencl_give_queue(struct umemiCl const *cl, clQueue queue,
+                                        umemStatusType status,
                                         umemError *error) {
-  clQueue queue = atomic_load(&opencl->queue);
-  umemStatusType status = umemi_cl_wait_for_user(opencl, error);
-  umemi_cl_space_leave(opencl);
-  clInt code = UMEMI_CL_SUCCESS;
-  if (queue)
-    code = opencl->space->cl->clReleaseCommandQueue(queue);
+  clInt code = queue ? cl->clReleaseCommandQueue(queue) : UMEMI_CL_SUCCESS;
   return status == umemOK ? opencl_result(code, "clReleaseCommandQueue", error)
                           : status;
+}
+
+/* Others wait for its queue until it has waited itself. */
+static umemStatusType opencl_leave_space(struct umemiOpenCl *opencl,
+                                         bool driver, umemError *error) {
+  umemStatusType status =
+      driver ? umemi_cl_wait_for_user(opencl, error) : umemOK;
+  umemi_cl_space_leave(opencl);
+  if (driver)
+    status = opencl_give_queue(opencl->space->cl, atomic_load(&opencl->queue),
+                               status, error);
+  return status;
 }
 
 static umemStatusType opencl_dtor(void *state, umemError *error) {
   struct umemiOpenCl *opencl = state;
   umemError later;
   bool driver = umemi_cl_is_usable();
-  umemStatusType status = driver ? opencl_give_queue(opencl, error) : umemOK;
+  umemStatusType status = opencl_leave_space(opencl, driver, error);
   umemStatusType closed = umemi_cl_space_close(
       opencl->space, driver, status == umemOK ? error : &later);
   free(opencl);
@@ -48,7 +56,7 @@ static umemStatusType opencl_alloc(void *state, size_t nbytes, size_t alignment,
 }
 
 /* After all that may use it in the queues of the space, in every tier: drivers
-   wait in some of them only. If waiting fails the device does nothing more. */
+   wait in some of them only. What fails once may do so for want of memory. */
 static umemStatusType opencl_free(void *state, uintptr_t adr, size_t nbytes,
                                   umemError *error) {
   struct umemiOpenCl *opencl = state;
@@ -56,10 +64,14 @@ static umemStatusType opencl_free(void *state, uintptr_t adr, size_t nbytes,
   umemStatusType status = umemOK;
   (void)nbytes;
   if (umemi_cl_is_usable())
-    status = umemi_cl_wait_for_users(opencl->space, error);
-  umemStatusType given =
-      umemi_cl_space_free(opencl, adr, status == umemOK ? error : &later);
-  return status == umemOK ? given : status;
+    status = umemi_cl_wait_for_users(opencl, error);
+  if (status == umemOK)
+    return umemi_cl_space_free(opencl, adr, error);
+  if (umemi_cl_wait_for_users(opencl, &later) == umemOK)
+    umemi_cl_space_free(opencl, adr, &later);
+  else
+    umemi_cl_space_abandon(opencl, adr);
+  return status;
 }
 
 /* The place of a range, if it may be used. */
@@ -208,8 +220,6 @@ static umemStatusType opencl_copy_peer(void *src_state, uintptr_t src_adr,
   if (src_adr == dest_adr)
     return umemOK;
   umemStatusType status = opencl_find(src, src_adr, nbytes, &from, error);
-  if (status == umemOK && src != dest) /* whose own is waited for below */
-    status = umemi_cl_wait_for_user(src, error);
   if (status == umemOK)
     status = opencl_find(dest, dest_adr, nbytes, &to, error);
   return status == umemOK ? opencl_copy_within(dest, &from, &to, nbytes, error)
@@ -321,7 +331,8 @@ static umemStatusType opencl_take_queue(struct umemiOpenCl *opencl,
     atomic_store(&opencl->queue, given);
     return opencl_result(code, "clRetainCommandQueue", error);
   }
-  umemStatusType status = umemi_cl_turn_begin(opencl, &turn, error);
+  umemStatusType status =
+      umemi_cl_turn_begin_at_once(opencl->space, &turn, error);
   if (status == umemOK)
     umemi_cl_turn_end(&turn, UMEMI_CL_SUCCESS);
   return status;

@@ -325,9 +325,10 @@ umemStatusType umemi_gpu_rows(struct umemiGpuTurn const *turn,
 umemStatusType umemi_gpu_each_row(struct umemiGpuTurn const *turn,
                                   struct umemiGpuRows const *rows,
                                   umemStatusType status, umemError *error);
-/* Both, to another device than the turn's. */
+/* Both, from one device to another. */
 umemStatusType umemi_gpu_rows_peer(struct umemiGpuTurn const *turn,
                                    struct umemiGpuRows const *rows,
+                                   umemiGpuContext src_context,
                                    umemiGpuContext dest_context,
                                    umemError *error);
 

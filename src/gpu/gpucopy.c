@@ -65,19 +65,20 @@ umemStatusType umemi_gpu_each_row(struct umemiGpuTurn const *turn,
 
 umemStatusType umemi_gpu_rows_peer(struct umemiGpuTurn const *turn,
                                    struct umemiGpuRows const *rows,
+                                   umemiGpuContext src_context,
                                    umemiGpuContext dest_context,
                                    umemError *error) {
-  struct umemiGpu *gpu = turn->visit.gpu;
+  struct umemiGpuOps const *ops = turn->visit.gpu->ops;
   umemiGpuStream stream = turn->lane->stream;
   umemStatusType status =
-      gpu->ops->copy_rows_peer(rows, gpu->context, dest_context, stream, error);
+      ops->copy_rows_peer(rows, src_context, dest_context, stream, error);
   if (!rows_are_refused(status))
     return status;
   status = umemOK;
   for (size_t i = 0; status == umemOK && i < rows->rows; i++)
-    status = gpu->ops->copy_peer(rows->src + i * rows->src_pitch, gpu->context,
-                                 rows->dest + i * rows->dest_pitch,
-                                 dest_context, rows->row, stream, error);
+    status = ops->copy_peer(rows->src + i * rows->src_pitch, src_context,
+                            rows->dest + i * rows->dest_pitch, dest_context,
+                            rows->row, stream, error);
   return status;
 }
 

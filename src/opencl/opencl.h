@@ -146,6 +146,9 @@ umemStatusType umemi_cl_space_alloc(struct umemiOpenCl *state, size_t nbytes,
                                     umemError *error);
 umemStatusType umemi_cl_space_free(struct umemiOpenCl *state, uintptr_t adr,
                                    umemError *error);
+/* The block is none of the space's any more, but its memory stays: a queue that
+   cannot be waited for may use it. */
+void umemi_cl_space_abandon(struct umemiOpenCl *state, uintptr_t adr);
 /* The place of a range, which has to lie in one live block. */
 umemStatusType umemi_cl_space_find(struct umemiClSpace *space, uintptr_t adr,
                                    size_t nbytes, struct umemiClPlace *at_out,
@@ -161,11 +164,15 @@ void umemi_cl_space_leave(struct umemiOpenCl *state);
 /* Waits for what the user has put into the context's queue. */
 umemStatusType umemi_cl_wait_for_user(struct umemiOpenCl const *opencl,
                                       umemError *error);
-/* Waits for the queues of all contexts of the space, as each may use the blocks
-   of the others. */
-umemStatusType umemi_cl_wait_for_users(struct umemiClSpace *space,
+/* Waits for the queues of all contexts of its space, as each may use the blocks
+   of the others; also of those behind one that fails. */
+umemStatusType umemi_cl_wait_for_users(struct umemiOpenCl const *opencl,
                                        umemError *error);
-/* After the context's queue. */
+/* For what uses no block that there is already. */
+umemStatusType umemi_cl_turn_begin_at_once(struct umemiClSpace *space,
+                                           struct umemiClTurn *turn,
+                                           umemError *error);
+/* After the queues of all contexts of its space. */
 umemStatusType umemi_cl_turn_begin(struct umemiOpenCl *opencl,
                                    struct umemiClTurn *turn, umemError *error);
 /* `code` is what came of it. */

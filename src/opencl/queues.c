@@ -12,56 +12,77 @@ umemStatusType umemi_cl_wait_for_user(struct umemiOpenCl const *opencl,
   return umemi_cl_failed(umemRuntimeError, code, "clFinish", error);
 }
 
-/* The queue, retained, of the first context whose number is above `*number`;
-   NULL: none has one. Another thread may destroy the context meanwhile. */
-static clQueue queues_next(struct umemiClSpace *space, uint64_t *number,
+/* The queue of the first context whose number is above `*number`, and what came
+   of retaining it; NULL: no other one than `opencl` has any. Another thread may
+   destroy the context meanwhile. */
+static clQueue queues_next(struct umemiOpenCl const *opencl, uint64_t *number,
                            clInt *code_out) {
+  struct umemiClSpace *space = opencl->space;
   clQueue queue = NULL;
   umemi_lock(space->id);
-  struct umemiOpenCl *opencl = space->contexts;
-  while (opencl && (opencl->number <= *number || !atomic_load(&opencl->queue)))
-    opencl = opencl->next;
-  if (opencl) {
-    *number = opencl->number;
-    queue = atomic_load(&opencl->queue);
+  struct umemiOpenCl *other = space->contexts;
+  while (other && (other == opencl || other->number <= *number ||
+                   !atomic_load(&other->queue)))
+    other = other->next;
+  if (other) {
+    *number = other->number;
+    queue = atomic_load(&other->queue);
     *code_out = space->cl->clRetainCommandQueue(queue);
   }
   umemi_unlock(space->id);
   return queue;
 }
 
-umemStatusType umemi_cl_wait_for_users(struct umemiClSpace *space,
-                                       umemError *error) {
-  uint64_t number = 0;
-  clInt code = UMEMI_CL_SUCCESS;
-  for (clQueue queue; (queue = queues_next(space, &number, &code));) {
-    if (code != UMEMI_CL_SUCCESS)
-      return umemi_cl_failed(umemRuntimeError, code, "clRetainCommandQueue",
-                             error);
-    code = space->cl->clFinish(queue);
-    clInt released = space->cl->clReleaseCommandQueue(queue);
-    if (code != UMEMI_CL_SUCCESS)
-      return umemi_cl_failed(umemRuntimeError, code, "clFinish", error);
-    if (released != UMEMI_CL_SUCCESS)
-      return umemi_cl_failed(umemRuntimeError, released,
-                             "clReleaseCommandQueue", error);
-  }
-  return umemOK;
+struct queues_failure {
+  clInt code; /* of the first one */
+  char const *function;
+};
+
+static void queues_note(struct queues_failure *failure, clInt code,
+                        char const *function) {
+  if (failure->code == UMEMI_CL_SUCCESS)
+    *failure = (struct queues_failure){code, function};
 }
 
-umemStatusType umemi_cl_turn_begin(struct umemiOpenCl *opencl,
-                                   struct umemiClTurn *turn, umemError *error) {
-  struct umemiClSpace *space = opencl->space;
+umemStatusType umemi_cl_wait_for_users(struct umemiOpenCl const *opencl,
+                                       umemError *error) {
+  struct umemiCl const *cl = opencl->space->cl;
+  struct queues_failure failure = {UMEMI_CL_SUCCESS, NULL};
+  uint64_t number = 0;
+  clInt retained = UMEMI_CL_SUCCESS;
+  clQueue queue = atomic_load(&opencl->queue);
+  if (queue)
+    queues_note(&failure, cl->clFinish(queue), "clFinish");
+  while ((queue = queues_next(opencl, &number, &retained))) {
+    queues_note(&failure, retained, "clRetainCommandQueue");
+    if (retained != UMEMI_CL_SUCCESS)
+      continue;
+    queues_note(&failure, cl->clFinish(queue), "clFinish");
+    queues_note(&failure, cl->clReleaseCommandQueue(queue),
+                "clReleaseCommandQueue");
+  }
+  return umemi_cl_failed(umemRuntimeError, failure.code, failure.function,
+                         error);
+}
+
+umemStatusType umemi_cl_turn_begin_at_once(struct umemiClSpace *space,
+                                           struct umemiClTurn *turn,
+                                           umemError *error) {
   clInt code = UMEMI_CL_SUCCESS;
-  umemStatusType status = umemi_cl_wait_for_user(opencl, error);
-  if (status != umemOK)
-    return status;
   turn->space = space;
   turn->queue = umemi_kept_take(space->queues, UMEMI_CL_QUEUES);
   if (!turn->queue)
     turn->queue = space->cl->clCreateCommandQueue(space->context, space->device,
                                                   0, &code);
   return umemi_cl_failed(umemRuntimeError, code, "clCreateCommandQueue", error);
+}
+
+umemStatusType umemi_cl_turn_begin(struct umemiOpenCl *opencl,
+                                   struct umemiClTurn *turn, umemError *error) {
+  umemStatusType status = umemi_cl_wait_for_users(opencl, error);
+  return status == umemOK
+             ? umemi_cl_turn_begin_at_once(opencl->space, turn, error)
+             : status;
 }
 
 /* One in which a command failed may be good for nothing more. */

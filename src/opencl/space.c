@@ -277,7 +277,8 @@ static umemStatusType space_alloc(struct umemiOpenCl *opencl,
                                   struct umemiClBlock *block,
                                   umemError *error) {
   struct umemiClTurn turn;
-  umemStatusType status = umemi_cl_turn_begin(opencl, &turn, error);
+  umemStatusType status =
+      umemi_cl_turn_begin_at_once(opencl->space, &turn, error);
   if (status != umemOK)
     return status;
   status = turn.space->tier->alloc(&turn, block, error);
@@ -320,6 +321,10 @@ umemStatusType umemi_cl_space_free(struct umemiOpenCl *opencl, uintptr_t adr,
     status = opencl->space->tier->free(opencl->space, block, error);
   free(block);
   return status;
+}
+
+void umemi_cl_space_abandon(struct umemiOpenCl *opencl, uintptr_t adr) {
+  free(blocks_take(opencl->space, adr));
 }
 
 umemStatusType umemi_cl_space_find(struct umemiClSpace *space, uintptr_t adr,

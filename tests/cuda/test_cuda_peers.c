@@ -298,6 +298,42 @@ static void exports__are_of_the_device_that_has_the_memory(void **state) {
   assert_ok(umem_dtor(&exporter));
 }
 
+/* Both ways, in one piece and in rows. */
+static void expect_exchange(umemCuda const *a, uintptr_t in_a,
+                            umemCuda const *b, uintptr_t in_b) {
+  enum { ROW = 10, ROWS = N / 20, PITCH = 20 };
+  assert_ok(umem_try_set(a, in_a, '1', N));
+  assert_ok(umem_try_set(b, in_b, '2', N));
+  assert_ok(umem_copy_to(a, in_a, b, in_b, N));
+  assert_true(holds(b, in_b, '1', N));
+  assert_ok(umem_try_set(b, in_b, '3', N));
+  assert_ok(umem_copy_to(b, in_b, a, in_a, N));
+  assert_true(holds(a, in_a, '3', N));
+  assert_ok(umem_try_set(a, in_a, '4', N));
+  assert_ok(umem_copy_2d(a, in_a, PITCH, b, in_b, PITCH, ROW, ROWS));
+  assert_true(holds(b, in_b + PITCH, '4', ROW));
+  assert_true(holds(b, in_b + PITCH + ROW, '3', ROW));
+  assert_ok(umem_try_set(b, in_b, '5', N));
+  assert_ok(umem_copy_2d(b, in_b, PITCH, a, in_a, PITCH, ROW, ROWS));
+  assert_true(holds(a, in_a + PITCH, '5', ROW));
+  assert_true(holds(a, in_a + PITCH + ROW, '4', ROW));
+}
+
+static void imports__are_copied_to_and_from_every_device(void **state) {
+  (void)state;
+  umemCuda other, beside;
+  export_block('k');
+  open_flags(&other, 1, UMEM_CUDA_PEER);
+  uintptr_t adr = import_block(&other);
+  for (int device = 0; device < 2; device++) {
+    open_flags(&beside, device, 0);
+    expect_exchange(&other, adr, &beside, allocated(&beside, N));
+    assert_ok(umem_dtor(&beside));
+  }
+  assert_ok(umem_dtor(&other));
+  assert_ok(umem_dtor(&exporter));
+}
+
 static void imports__without_memory_leave_nothing(void **state) {
   (void)state;
   umemCuda a;
@@ -335,6 +371,7 @@ int main(int argc, char **argv) {
       peer_test(imports__on_another_device_need_peer_access),
       peer_test(imports__are_closed_at_the_second_attempt),
       peer_test(exports__are_of_the_device_that_has_the_memory),
+      peer_test(imports__are_copied_to_and_from_every_device),
       peer_test(imports__without_memory_leave_nothing),
   };
   return program_main(tests, LENGTH(tests), NULL, 0, argc, argv);

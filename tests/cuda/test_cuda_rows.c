@@ -62,11 +62,15 @@ static void place_end(struct place *place, enum kind kind) {
   assert_ok(umem_dtor(&place->ctx));
 }
 
-static unsigned char *noise(uint64_t seed) {
-  unsigned char *bytes = malloc(ROOM);
+static unsigned char *random_block(size_t nbytes, uint64_t seed) {
+  unsigned char *bytes = malloc(nbytes);
   assert_non_null(bytes);
-  random_bytes(bytes, ROOM, seed);
+  random_bytes(bytes, nbytes, seed);
   return bytes;
+}
+
+static unsigned char *noise(uint64_t seed) {
+  return random_block(ROOM, seed);
 }
 
 static umemStatusType copy(void const *src, uintptr_t from, void const *dest,
@@ -134,22 +138,44 @@ static void rows__that_the_driver_refuses_are_moved(void **state) {
   }
 }
 
-static void rows__that_overlap_are_read_before_they_are_written(void **state) {
-  (void)state;
-  enum { ROW = 60, ROWS = 100, PITCH = 100, BY = 350, ALL = 20000 };
+static void expect_overlap(struct shape const *s, size_t from, size_t to,
+                           size_t all) {
   struct place place;
-  unsigned char *in = noise(3), *got = malloc(ROOM);
-  assert_non_null(got);
-  place_begin(&place, DEVICE, "");
-  assert_ok(umem_copy_to(&host, (uintptr_t)in, &place.ctx, place.adr, ALL));
-  assert_ok(copy(&place.ctx, place.adr, &place.ctx, place.adr + BY,
-                 &(struct shape){ROW, ROWS, PITCH, PITCH}));
-  assert_ok(umem_copy_to(&place.ctx, place.adr, &host, (uintptr_t)got, ALL));
-  for (size_t i = 0; i < ROWS; i++)
-    assert_memory_equal(got + BY + i * PITCH, in + i * PITCH, ROW);
+  unsigned char *in = random_block(all, 3), *want = random_block(all, 3);
+  unsigned char *got = random_block(all, 4);
+  assert_ok(umemCuda_ctor(&place.ctx.cuda, 0));
+  place.adr = allocated(&place.ctx, all);
+  assert_ok(umem_copy_to(&host, (uintptr_t)in, &place.ctx, place.adr, all));
+  assert_ok(copy(&place.ctx, place.adr + from, &place.ctx, place.adr + to, s));
+  assert_ok(umem_copy_to(&place.ctx, place.adr, &host, (uintptr_t)got, all));
+  for (size_t i = 0; i < s->rows; i++)
+    memcpy(want + to + i * s->dest_pitch, in + from + i * s->src_pitch, s->row);
+  bool same = memcmp(got, want, all) == 0;
   place_end(&place, DEVICE);
   free(got);
+  free(want);
   free(in);
+  assert_true(same);
+}
+
+/* Up, down, and both; in one piece, in several, and with rows too long for
+   that. */
+static void rows__that_overlap_are_read_before_they_are_written(void **state) {
+  (void)state;
+  struct shape const equal = {60, 100, 100, 100}, some = {60, 100, 100, 90},
+                     large = {3 * MIB, 8, 3 * MIB + 64, 3 * MIB + 64},
+                     both = {3 * MIB, 8, 3 * MIB, 4 * MIB},
+                     lines = {17 * MIB, 2, 18 * MIB, 18 * MIB};
+  expect_overlap(&equal, 0, 350, 20000);
+  expect_overlap(&equal, 350, 0, 20000);
+  expect_overlap(&equal, 100, 130, 20000);
+  expect_overlap(&equal, 100, 100, 20000);
+  expect_overlap(&some, 0, 400, 20000);
+  expect_overlap(&some, 500, 100, 20000);
+  expect_overlap(&large, 0, MIB, 32 * MIB);
+  expect_overlap(&large, MIB, 0, 32 * MIB);
+  expect_overlap(&both, 4 * MIB, 0, 33 * MIB);
+  expect_overlap(&lines, 0, 100, 40 * MIB);
 }
 
 /* --- calls of the driver -------------------------------------------------- */
@@ -227,6 +253,65 @@ static void columns__of_one_matrix_change_places_on_the_device(void **state) {
       calls_of(&device.ctx, device.adr, &device.ctx, device.adr + 50, &s), 1,
       CALLS_MAX);
   place_end(&device, DEVICE);
+}
+
+static void columns__of_memory_of_the_host_change_places_in_one_go(void **s) {
+  (void)s;
+  struct shape const few = {16, 3, 64, 64}, many = {16, 10000, 64, 64};
+  need_simulation();
+  for (enum kind kind = PINNED; kind <= MANAGED; kind++) {
+    struct place p;
+    place_begin(&p, kind, "");
+    calls_of(&p.ctx, p.adr, &p.ctx, p.adr + 32, &few);
+    long calls = calls_of(&p.ctx, p.adr, &p.ctx, p.adr + 32, &few);
+    assert_int_equal(calls_of(&p.ctx, p.adr, &p.ctx, p.adr + 32, &many), calls);
+    place_end(&p, kind);
+  }
+}
+
+static void columns__that_touch_are_moved_in_few_calls(void **state) {
+  (void)state;
+  struct shape const s = {32, 10000, 64, 64};
+  need_simulation();
+  for (enum kind kind = DEVICE; kind <= POOL; kind++) {
+    struct place p;
+    place_begin(&p, kind, "");
+    for (int i = 0; i < 2; i++)
+      calls_of(&p.ctx, p.adr + 16, &p.ctx, p.adr, &s);
+    assert_in_range(calls_of(&p.ctx, p.adr, &p.ctx, p.adr + 16, &s), 1,
+                    CALLS_MAX + 4); /* and a block to move them through */
+    place_end(&p, kind);
+  }
+}
+
+/* Which only the driver may touch. */
+static void rows__of_exclusive_managed_memory_take_few_calls(void **state) {
+  (void)state;
+  struct shape const rows = {16, 10000, 32, 40}, columns = {16, 10000, 64, 64};
+  int const what = UMEMI_CU_DEVICE_ATTRIBUTE_CONCURRENT_MANAGED_ACCESS;
+  enum { MANY = 10 * CALLS_MAX }; /* of several devices */
+  struct place managed, device;
+  unsigned char *bytes = noise(7);
+  uintptr_t in = (uintptr_t)bytes;
+  need_simulation();
+  client.sim.set_attribute(0, what, 0);
+  place_begin(&managed, MANAGED, "");
+  place_begin(&device, DEVICE, "");
+  uintptr_t at = managed.adr, half = at + ROOM / 2;
+  void *ctx = &managed.ctx;
+  assert_in_range(calls_of(&host, in, ctx, at, &rows), 1, MANY);
+  assert_in_range(calls_of(ctx, at, &host, in, &rows), 1, MANY);
+  assert_in_range(calls_of(ctx, at, ctx, half, &rows), 1, MANY);
+  assert_in_range(calls_of(ctx, at, ctx, at + 32, &columns), 1, MANY);
+  assert_in_range(calls_of(ctx, at, ctx, at + 8, &columns), 1, MANY);
+  assert_in_range(calls_of(ctx, at, &device.ctx, device.adr, &rows), 1, MANY);
+  assert_in_range(calls_of(&device.ctx, device.adr, ctx, at, &rows), 1, MANY);
+  expect_rows(&managed, &device, &shapes[2]);
+  expect_rows(&device, &managed, &shapes[2]);
+  place_end(&device, DEVICE);
+  place_end(&managed, MANAGED);
+  client.sim.set_attribute(0, what, 1);
+  free(bytes);
 }
 
 /* --- order ---------------------------------------------------------------- */
@@ -332,6 +417,9 @@ int main(void) {
       rows_test(rows__of_any_number_take_few_calls),
       rows_test(rows__between_contexts_take_as_many_calls_as_few_rows),
       rows_test(columns__of_one_matrix_change_places_on_the_device),
+      rows_test(columns__of_memory_of_the_host_change_places_in_one_go),
+      rows_test(rows__of_exclusive_managed_memory_take_few_calls),
+      rows_test(columns__that_touch_are_moved_in_few_calls),
       rows_test(rows__come_after_the_work_of_both_contexts),
       rows_test(rows__come_after_the_default_stream),
       rows_test(rows__that_leave_the_block_are_index_errors),

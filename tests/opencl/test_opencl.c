@@ -1065,6 +1065,39 @@ static void threads__construct_and_destroy_at_once(void **state) {
       assert_threads_succeed(NULL, tiers[i]);
 }
 
+static pthread_key_t last_words;
+
+static void destroy_at_last(void *ctx) {
+  umem_dtor(ctx);
+}
+
+/* The thread has used the driver, whose thread-local objects end first. */
+static void *leave_a_context(void *ctx) {
+  umem_free(ctx, umem_alloc(ctx, 1));
+  pthread_setspecific(last_words, ctx);
+  return NULL;
+}
+
+static void run_without_one_that_ended_late(umemOpenCL *ctx) {
+  umemOpenCL beside;
+  pthread_t thread;
+  void *queue;
+  uintptr_t adr = allocated(ctx, 100);
+  open_tier(&beside, umemOpenCL_get_tier(ctx));
+  assert_ok(umemOpenCL_get_objects(&beside, NULL, NULL, &queue));
+  assert_int_equal(pthread_create(&thread, NULL, leave_a_context, &beside), 0);
+  assert_int_equal(pthread_join(thread, NULL), 0);
+  assert_ok(umem_free(ctx, adr));
+}
+
+/* Where the driver may not be used any more. */
+static void threads__that_end_may_destroy_a_context_last(void **state) {
+  (void)state;
+  assert_int_equal(pthread_key_create(&last_words, destroy_at_last), 0);
+  each_tier(run_without_one_that_ended_late);
+  assert_int_equal(pthread_key_delete(last_words), 0);
+}
+
 struct asker {
   umemOpenCL *ctx;
   pthread_barrier_t *start;
@@ -1162,6 +1195,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(threads__share_a_context),
       cmocka_unit_test(threads__construct_and_destroy_at_once),
       cmocka_unit_test(threads__that_ask_for_the_queue_first_get_the_same),
+      cmocka_unit_test(threads__that_end_may_destroy_a_context_last),
   };
   first.size = sizeof first;
   assert_ok(umemHost_ctor(&host));

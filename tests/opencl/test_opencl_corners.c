@@ -431,7 +431,7 @@ static void copy__waits_for_both_queues_or_moves_nothing(void **state) {
     shim->fail_call("clFinish", k, UMEMI_CL_OUT_OF_RESOURCES, false);
     assert_fails(&dest, umem_copy_to(&ctx, from, &dest, to, SMALL),
                  umemRuntimeError, "clFinish: CL_OUT_OF_RESOURCES (-5)");
-    assert_int_equal(shim->calls("clFinish"), k);
+    assert_int_equal(shim->calls("clFinish"), 2);
     assert_int_equal(shim->calls("clEnqueueCopyBuffer"), 0);
   }
   assert_holds(&dest, to, SMALL, 2);
@@ -440,6 +440,104 @@ static void copy__waits_for_both_queues_or_moves_nothing(void **state) {
   umem_clean_status(&ctx);
   assert_ok(umem_dtor(&dest));
   assert_ok(umem_dtor(&ctx));
+}
+
+enum { USERS = 3 };
+
+/* Contexts with a queue each; gives the object behind a block of the first. */
+static void users_begin(umemOpenCL users[USERS], uintptr_t *adr_out,
+                        void **mem_out) {
+  void *queue;
+  size_t offset;
+  for (size_t i = 0; i < USERS; i++) {
+    open_tier(&users[i], umemOpenCLBuffers);
+    assert_ok(umemOpenCL_get_objects(&users[i], NULL, NULL, &queue));
+  }
+  *adr_out = allocated(&users[0], SMALL);
+  assert_ok(umemOpenCL_get_mem(&users[0], *adr_out, mem_out, &offset));
+  shim->clear();
+}
+
+static void users_end(umemOpenCL users[USERS]) {
+  for (size_t i = 0; i < USERS; i++) {
+    umem_clean_status(&users[i]);
+    assert_ok(umem_dtor(&users[i]));
+  }
+}
+
+static void free__goes_on_where_a_queue_cannot_be_waited_for(void **state) {
+  (void)state;
+  static char const *const calls[] = {"clFinish", "clRetainCommandQueue"};
+  umemOpenCL users[USERS];
+  uintptr_t adr;
+  void *mem;
+  for (size_t i = 0; i < LENGTH(calls); i++) {
+    users_begin(users, &adr, &mem);
+    shim->fail_call(calls[i], 1, UMEMI_CL_OUT_OF_RESOURCES, false);
+    assert_fails(&users[0], umem_free(&users[0], adr), umemRuntimeError,
+                 "CL_OUT_OF_RESOURCES (-5)");
+    assert_int_equal(shim->calls("clFinish"), 2 * USERS - i);
+    assert_int_equal(shim->live(SHIM_MEM), live[SHIM_MEM]);
+    users_end(users);
+  }
+}
+
+/* What is in the queue may use it still. */
+static void free__leaves_the_memory_of_a_queue_that_never_ends(void **state) {
+  (void)state;
+  static char const *const calls[] = {"clFinish", "clRetainCommandQueue"};
+  umemOpenCL users[USERS];
+  uintptr_t adr;
+  void *mem;
+  for (size_t i = 0; i < LENGTH(calls); i++) {
+    users_begin(users, &adr, &mem);
+    shim->fail_call(calls[i], 1, UMEMI_CL_OUT_OF_RESOURCES, true);
+    assert_fails(&users[0], umem_free(&users[0], adr), umemRuntimeError,
+                 "CL_OUT_OF_RESOURCES (-5)");
+    assert_int_equal(shim->live(SHIM_MEM), live[SHIM_MEM] + 1);
+    shim->clear();
+    assert_int_equal(rawcl()->clReleaseMemObject(mem), UMEMI_CL_SUCCESS);
+    users_end(users);
+  }
+}
+
+/* As each may use the blocks of the others. */
+static void calls__wait_for_the_queues_of_all_contexts(void **state) {
+  (void)state;
+  umemOpenCL users[USERS];
+  char bytes[SMALL];
+  uintptr_t adr;
+  void *mem;
+  users_begin(users, &adr, &mem);
+  assert_ok(umem_try_set(&users[0], adr, 7, SMALL));
+  assert_int_equal(shim->calls("clFinish"), USERS);
+  shim->clear();
+  assert_holds(&users[0], adr, SMALL, 7);
+  assert_int_equal(shim->calls("clFinish"), USERS);
+  shim->clear();
+  memset(bytes, 8, sizeof bytes);
+  assert_ok(
+      umem_copy_to(&host, (uintptr_t)bytes, &users[0], adr, sizeof bytes));
+  assert_int_equal(shim->calls("clFinish"), USERS);
+  shim->clear();
+  assert_ok(umem_copy_to(&users[0], adr, &users[0], adr + 5000, 5000));
+  assert_int_equal(shim->calls("clFinish"), USERS);
+  users_end(users);
+}
+
+/* A user may wait for us before he lets his commands go on. */
+static void ctor__and_alloc_wait_for_no_queue(void **state) {
+  (void)state;
+  umemOpenCL users[USERS];
+  uintptr_t adr, other;
+  void *mem;
+  users_begin(users, &adr, &mem);
+  open_tier(&ctx, umemOpenCLBuffers);
+  other = allocated(&users[0], SMALL);
+  assert_int_equal(shim->calls("clFinish"), 0);
+  assert_ok(umem_free(&users[0], other));
+  assert_ok(umem_dtor(&ctx));
+  users_end(users);
 }
 
 /* --- blocks that go away -------------------------------------------------- */
@@ -609,6 +707,10 @@ int main(void) {
       corner_test(queue__that_two_threads_ask_for_is_one),
       corner_test(contexts__of_the_users_objects_are_apart_from_ours),
       corner_test(copy__waits_for_both_queues_or_moves_nothing),
+      corner_test(free__goes_on_where_a_queue_cannot_be_waited_for),
+      corner_test(free__leaves_the_memory_of_a_queue_that_never_ends),
+      corner_test(calls__wait_for_the_queues_of_all_contexts),
+      corner_test(ctor__and_alloc_wait_for_no_queue),
       corner_test(write__to_a_block_freed_meanwhile_stops),
       corner_test(copy__of_a_block_freed_meanwhile_stops),
       corner_test(set__of_a_block_freed_meanwhile_stops),
