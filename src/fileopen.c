@@ -64,8 +64,8 @@ static umemStatusType kind_check_fd(struct opening *o, umemError *error) {
   if (refused)
     return kind_tell(o, refused, error);
   file->is_block = S_ISBLK(o->st.st_mode);
-  file->device = file->is_block ? o->st.st_rdev : o->st.st_dev;
-  file->inode = file->is_block ? 0 : o->st.st_ino;
+  file->claim.device = file->is_block ? o->st.st_rdev : o->st.st_dev;
+  file->claim.inode = file->is_block ? 0 : o->st.st_ino;
   file->size = (uint64_t)o->st.st_size;
   if (file->is_block && umemi_os.ioctl(file->io.fd, BLKGETSIZE64, &file->size))
     return umemi_file_failed(o->file, errno, "size of block device", error);
@@ -354,9 +354,9 @@ static umemStatusType settle_empty(struct umemiOpenFile *file, bool alone,
 /* Comes last in a constructor: one that fails has not emptied the file. */
 umemStatusType umemi_file_settle(struct umemiOpenFile *file, umemError *error) {
   bool empties = file->mode.truncates && !file->is_block && !file->is_atomic;
-  bool alone = umemi_claim_enter(file, empties);
+  bool alone = umemi_claim_enter(&file->claim, empties);
   umemStatusType status = empties ? settle_empty(file, alone, error) : umemOK;
-  umemi_claim_emptied(file);
+  umemi_claim_emptied(&file->claim);
   if (!file->has_new_name && !file->is_atomic)
     umemi_place_close(&file->place); /* needed no more */
   return status;
@@ -370,7 +370,7 @@ static void open_init(struct umemiOpenFile *file, uint32_t flags) {
                                  .proc_fd = -1,
                                  .lock_fd = -1,
                                  .has_no_lock = flags & UMEM_FILE_NO_LOCK,
-                                 .owner = umemi_process()};
+                                 .claim = {.owner = umemi_process()}};
 }
 
 umemStatusType umemi_file_open(struct umemiOpenFile *file, char const *filename,

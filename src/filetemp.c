@@ -104,7 +104,7 @@ static int temp_unlink(struct umemiOpenFile const *file) {
 }
 
 int umemi_temp_discard(struct umemiOpenFile *file) {
-  if (umemi_process() != file->owner ||
+  if (umemi_process() != file->claim.owner ||
       !atomic_exchange(&file->temp_exists, false) || file->proc_fd >= 0)
     return 0;
   int failed = temp_unlink(file);
@@ -161,7 +161,7 @@ static umemStatusType temp_sync(struct umemiOpenFile const *file,
 
 umemStatusType umemi_temp_publish(struct umemiOpenFile *file,
                                   umemError *error) {
-  if (!file->temp_exists || umemi_process() != file->owner)
+  if (!file->temp_exists || umemi_process() != file->claim.owner)
     return umemOK;
   umemStatusType status = temp_sync(file, error);
   if (status != umemOK)

@@ -980,6 +980,14 @@ umemStatusType umemi_file_check_options(struct umemiFileMode const *mode,
 
 /* fileopen.c: opening files, and what may be opened ------------------------*/
 
+/* An open file in the list of this process (fileclaim.c). */
+struct umemiClaim {
+  uint64_t device, inode;  /* identity; of a block device st_rdev and 0 */
+  uint64_t owner;          /* the process that constructed the context */
+  struct umemiClaim *next; /* under the lock of the list, as is: */
+  bool is_entered, empties, allocates;
+};
+
 struct umemiOpenFile {
   struct umemiFileIo io;
   struct umemiFileMode mode;
@@ -987,9 +995,7 @@ struct umemiOpenFile {
   bool created;            /* by us, for certain */
   bool shares_offset;      /* with whoever else has the descriptor */
   uint64_t size;           /* when it was opened, after truncation */
-  uint64_t device, inode;  /* identity; of a block device st_rdev and 0 */
   char *name;              /* as the user gave it */
-  uint64_t owner;          /* the process that constructed it */
   struct umemiPlace place; /* of a new name, or an ATOMIC file; else empty */
   bool has_new_name;       /* that the directory has to be synced for */
   /* ATOMIC */
@@ -998,9 +1004,7 @@ struct umemiOpenFile {
   char *temp_name;         /* in the same directory */
   int proc_fd;             /* /proc/self/fd, if it has no name; or -1 */
   atomic_bool temp_exists; /* and is to be published or removed */
-  /* fileclaim.c */
-  struct umemiOpenFile *next; /* under the lock of the list, as is: */
-  bool is_entered, empties, allocates;
+  struct umemiClaim claim;
   bool has_no_lock;       /* NO_LOCK */
   int lock_fd;            /* instead of io.fd; or -1 */
   atomic_bool is_claimed; /* allocates, and is locked if it can be */
@@ -1032,13 +1036,17 @@ void umemi_file_abandon(struct umemiOpenFile *file);
 /* Enters a file into the list of this process. Returns whether no other context
    there has it. If so and it is to be emptied, others wait in here until
    umemi_claim_emptied(). */
-bool umemi_claim_enter(struct umemiOpenFile *file, bool empties);
-void umemi_claim_emptied(struct umemiOpenFile *file);
+bool umemi_claim_enter(struct umemiClaim *claim, bool empties);
+void umemi_claim_emptied(struct umemiClaim *claim);
+/* Does nothing if it was not entered. */
+void umemi_claim_leave(struct umemiClaim *claim);
+/* Does no other context of this process have the file? */
+bool umemi_claim_is_alone(struct umemiClaim const *claim);
 /* Makes this context the one that allocates in the file: IOError EAGAIN if
    another one does, RuntimeError in a forked child. Nothing to do from the
    second time on. */
 umemStatusType umemi_file_claim(struct umemiOpenFile *file, umemError *error);
-/* Undoes both. */
+/* Undoes that, and leaves the list. */
 void umemi_file_unclaim(struct umemiOpenFile *file);
 
 /* filerights.c: who may use a file -----------------------------------------*/
@@ -1183,6 +1191,7 @@ enum {
 
 struct umemiSegment {
   struct umemiFileIo io;
+  struct umemiClaim claim; /* so that no File empties it */
   char const *path;        /* of its name; borrowed; NULL: it has none */
   uint64_t total;          /* bytes of it, of which the last */
   uint64_t nbytes;         /* are for blocks, */
