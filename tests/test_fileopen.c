@@ -447,6 +447,60 @@ static void ctor__that_fails_removes_the_file_that_it_created(void **state) {
   }
 }
 
+/* What happens to the file between its creation and the failure. */
+static void (*meanwhile)(void);
+static char const *created_name;
+static umemFile other_context;
+
+static int failing_fstat(int fd, struct stat *st) {
+  if (meanwhile) {
+    void (*happens)(void) = meanwhile;
+    meanwhile = NULL;
+    happens();
+    errno = EIO;
+    return -1;
+  }
+  return fstat(fd, st);
+}
+
+static void file_is_opened(void) {
+  file_open(&other_context, created_name, "r+");
+}
+
+static void name_becomes_anothers(void) {
+  assert_int_equal(unlink(created_name), 0);
+  file_put(created_name, "", 0);
+}
+
+static void check_created_is_left(void (*happens)(void)) {
+  umemFile f;
+  created_name = new_path();
+  meanwhile = happens;
+  umemi_os.fstat = failing_fstat;
+  assert_ctor_fails(&f, umemFile_ctor(&f, created_name, "w"), umemIOError,
+                    "fstat");
+  assert_true(file_exists(created_name));
+}
+
+static void ctor__that_fails_leaves_what_others_have_by_now(void **state) {
+  (void)state;
+  check_created_is_left(name_becomes_anothers);
+  check_created_is_left(file_is_opened);
+  assert_ok(write_text(&other_context, 0, "theirs"));
+  assert_ok(umem_dtor(&other_context));
+  assert_file_is(created_name, "theirs");
+}
+
+static void ctor__that_fails_cannot_see_whose_the_name_is(void **state) {
+  (void)state;
+  umemFile f;
+  char const *name = new_path();
+  faults_fail(FAULT_fstat, 1, EIO);
+  faults_fail(FAULT_fstatat, 2, EACCES);
+  assert_ctor_fails(&f, umemFile_ctor(&f, name, "w"), umemIOError, "fstat");
+  assert_true(file_exists(name));
+}
+
 static void ctor__w_empties_only_when_all_else_succeeded(void **state) {
   (void)state;
   char const *name = file_with("sample");
@@ -1114,6 +1168,8 @@ int main(void) {
       faulty_test(ctor__that_fails_leaves_everything_as_it_was),
       named_test(ctor__that_fails_leaves_everything_as_it_was),
       faulty_test(ctor__that_fails_removes_the_file_that_it_created),
+      faulty_test(ctor__that_fails_leaves_what_others_have_by_now),
+      faulty_test(ctor__that_fails_cannot_see_whose_the_name_is),
       faulty_test(ctor__w_empties_only_when_all_else_succeeded),
       faulty_test(take_fd__is_owned_once_constructed),
       faulty_test(take_fd__stays_the_callers_after_a_failure),
