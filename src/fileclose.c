@@ -31,13 +31,20 @@ umemStatusType umemi_file_close(struct umemiOpenFile *file, bool publish,
   return status;
 }
 
+/* Is the file `st` the one that is open? It is if it was created a moment ago,
+   and its descriptor could not be kept. */
+static bool close_is_ours(struct umemiOpenFile const *file,
+                          struct stat const *st) {
+  return file->io.fd < 0 || umemi_is_same_file(file->io.fd, st);
+}
+
 /* Removes the file that a constructor created, unless the name is another's by
    now, or others have the file or have written to it. */
 static void close_remove_created(struct umemiOpenFile *file) {
   struct umemiPlace const *place = &file->place;
   struct stat st;
   if (umemi_os.fstatat(place->dir, place->name, &st, AT_SYMLINK_NOFOLLOW) ||
-      !umemi_is_same_file(file->io.fd, &st) || st.st_size > 0)
+      !close_is_ours(file, &st) || st.st_size > 0)
     return;
   file->claim.device = st.st_dev; /* not known yet if it failed early */
   file->claim.inode = st.st_ino;
