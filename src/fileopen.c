@@ -91,36 +91,17 @@ static mode_t open_permissions(struct opening const *o) {
   return o->options.permissions ? (mode_t)o->options.permissions : 0666;
 }
 
-/* Waits until the holder of a lease gives it back, as open(2) does. The file is
-   held with O_PATH meanwhile: a FIFO that takes its name would be waited for
-   without end. Returns a descriptor, or -1. */
-static int open_waiting(struct opening const *o) {
-  struct umemiPlace const *place = &o->file->place;
-  int flags = open_flags(o) & ~O_NONBLOCK, fd = -1;
-  struct stat st;
-  int held = umemi_keep_fd(UMEMI_RETRY(umemi_os.openat(
-      place->dir, place->name, O_PATH | O_CLOEXEC | (flags & O_NOFOLLOW))));
-  if (held < 0)
-    return -1;
-  if (umemi_os.fstat(held, &st) == 0) {
-    errno = EAGAIN;
-    if (S_ISREG(st.st_mode))
-      fd = umemi_place_reopen(place, held, &st, flags & ~O_NOFOLLOW);
-  }
-  int failed = errno;
-  umemi_os.close(held);
-  errno = failed;
-  return fd;
-}
-
 /* Returns a descriptor, or -1. O_CREAT makes the system refuse files that other
    users have planted in directories like /tmp (fs.protected_regular). */
 static int open_existing(struct opening const *o) {
   struct umemiPlace const *place = &o->file->place;
   int flags = open_flags(o) | (o->file->mode.creates ? O_CREAT : 0);
-  int fd = umemi_keep_fd(UMEMI_RETRY(
-      umemi_os.openat(place->dir, place->name, flags, open_permissions(o))));
-  return fd < 0 && errno == EWOULDBLOCK ? open_waiting(o) : fd;
+  int fd;
+  do
+    fd = umemi_keep_fd(UMEMI_RETRY(
+        umemi_os.openat(place->dir, place->name, flags, open_permissions(o))));
+  while (fd < 0 && umemi_lease_wait(place->dir, place->name));
+  return fd;
 }
 
 /* Moves the place to where a dangling link leads. Returns 0 or errno. */

@@ -881,6 +881,11 @@ void umemi_extents_clear(struct umemiExtents *extents);
    move. */
 int umemi_keep_fd(int fd);
 
+/* After an open() of `name` that failed, with O_NONBLOCK: waits a moment and
+   returns true if it is to be made again, because another process has a lease
+   on a regular file and has to give it back (fcntl(2)). Else keeps errno. */
+bool umemi_lease_wait(int dir, char const *name);
+
 /* fileio.c: positional I/O that is complete or says why not ----------------*/
 
 struct umemiFileIo {

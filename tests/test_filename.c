@@ -423,14 +423,18 @@ static void lease__is_waited_for_in_every_mode(void **state) {
   }
 }
 
-/* As of a file with a lease, where there is no /proc. */
-static bool hides_proc;
+/* As of a file with a lease that is held for so many tries. There is no /proc,
+   and who blocks has lost: by then the file may be a FIFO. */
+static unsigned tries_until_given_back;
 static char const *becomes_fifo;
 
 static int openat_of_leased(int dir, char const *path, int flags, ...) {
-  if (!(flags & O_NONBLOCK))
+  if (flags & (O_PATH | O_DIRECTORY))
+    return openat(dir, path, flags);
+  assert_true(flags & O_NONBLOCK);
+  if (tries_until_given_back == 0)
     return openat(dir, path, flags, 0600);
-  if (becomes_fifo) {
+  if (--tries_until_given_back == 0 && becomes_fifo) {
     unlink(becomes_fifo);
     assert_int_equal(mkfifo(becomes_fifo, 0600), 0);
   }
@@ -438,9 +442,8 @@ static int openat_of_leased(int dir, char const *path, int flags, ...) {
   return -1;
 }
 
-static int open_of_leased(char const *path, int flags, ...) {
-  if (!hides_proc)
-    return open(path, flags, 0600);
+static int open_without_proc(char const *path, int flags, ...) {
+  (void)path, (void)flags;
   errno = ENOENT;
   return -1;
 }
@@ -449,22 +452,47 @@ static void lease__is_waited_for_without_proc(void **state) {
   (void)state;
   umemFile f;
   umemi_os.openat = openat_of_leased;
-  umemi_os.open = open_of_leased;
+  umemi_os.open = open_without_proc;
   becomes_fifo = NULL;
-  for (int i = 0; i < 2; i++) {
-    hides_proc = i;
-    file_open(&f, file_with("sample"), "r");
-    assert_ok(umem_dtor(&f));
-  }
+  tries_until_given_back = 5;
+  file_open(&f, file_with("sample"), "r");
+  assert_int_equal(tries_until_given_back, 0);
+  assert_ok(umem_dtor(&f));
 }
 
 static void lease__wait_is_never_for_a_FIFO(void **state) {
   (void)state;
+  static char const *const all[] = {"r", "r+", "w", "w+", "a", "a+"};
   umemFile f;
   umemi_os.openat = openat_of_leased;
-  becomes_fifo = file_with("sample");
-  assert_ctor_fails(&f, umemFile_ctor(&f, becomes_fifo, "r"), umemIOError,
-                    "EAGAIN (11)");
+  umemi_os.open = open_without_proc;
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+    becomes_fifo = file_with("sample");
+    tries_until_given_back = 3;
+    assert_ctor_fails(&f, umemFile_ctor(&f, becomes_fifo, all[i]), umemIOError,
+                      "");
+    assert_int_equal(tries_until_given_back, 0);
+  }
+}
+
+static void lease__of_a_segment_is_waited_for(void **state) {
+  (void)state;
+  char name[64], path[80];
+  umemShm shm;
+  snprintf(name, sizeof name, "/umem-lease-%d", (int)getpid());
+  snprintf(path, sizeof path, "/dev/shm%s", name);
+  umemShm_unlink(name);
+  assert_ok(umemShm_ctor(&shm, name, 1 << 16, UMEM_SHM_CREATE | UMEM_SHM_KEEP));
+  assert_ok(umem_dtor(&shm));
+  pid_t holder = lease(path);
+  umemStatusType status = umemShm_ctor(&shm, name, 0, UMEM_SHM_ATTACH);
+  umemShm_unlink(name);
+  if (holder >= 0) {
+    kill(holder, SIGKILL);
+    waitpid(holder, NULL, 0);
+  }
+  assert_status(status, umemOK);
+  assert_ok(umem_dtor(&shm));
 }
 
 /* --- DIRECT without /proc --------------------------------------------------
@@ -473,8 +501,7 @@ static void lease__wait_is_never_for_a_FIFO(void **state) {
 static void DIRECT__is_opened_by_name_without_proc(void **state) {
   (void)state;
   static uint32_t const flags[] = {0, UMEM_FILE_ATOMIC, UMEM_FILE_NOFOLLOW};
-  umemi_os.open = open_of_leased;
-  hides_proc = true;
+  umemi_os.open = open_without_proc;
   for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
     umemFile f;
     char const *name = file_with("old");
@@ -497,8 +524,7 @@ static void DIRECT__of_a_descriptor_says_that_it_needs_proc(void **state) {
                              .flags = UMEM_FILE_TAKE_FD | UMEM_FILE_DIRECT,
                              .fd = open(file_with("sample"), O_RDWR)};
   umemFile f;
-  umemi_os.open = open_of_leased;
-  hides_proc = true;
+  umemi_os.open = open_without_proc;
   assert_ctor_fails(&f, umemFile_ctor_ex(&f, NULL, "r+", &options), umemIOError,
                     "/proc/self/fd");
   close(options.fd);
@@ -518,9 +544,8 @@ static int openat_of_renamed(int dir, char const *path, int flags, ...) {
 static void DIRECT__never_opens_another_file(void **state) {
   (void)state;
   umemFile f;
-  umemi_os.open = open_of_leased;
+  umemi_os.open = open_without_proc;
   umemi_os.openat = openat_of_renamed;
-  hides_proc = true;
   renamed = file_with("sample");
   assert_ctor_fails(&f, open_flagged(&f, renamed, "r+", UMEM_FILE_DIRECT),
                     umemIOError, "ESTALE");
@@ -543,6 +568,7 @@ int main(void) {
       faulty_test(lease__is_waited_for_in_every_mode),
       faulty_test(lease__is_waited_for_without_proc),
       faulty_test(lease__wait_is_never_for_a_FIFO),
+      faulty_test(lease__of_a_segment_is_waited_for),
       faulty_test(DIRECT__is_opened_by_name_without_proc),
       faulty_test(DIRECT__of_a_descriptor_says_that_it_needs_proc),
       faulty_test(DIRECT__never_opens_another_file),

@@ -19,8 +19,12 @@ umemStatusType umemi_segment_path(char const *name,
 }
 
 int umemi_segment_open(char const *path, int flags) {
-  return umemi_keep_fd(UMEMI_RETRY(umemi_os.open(
-      path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | flags, 0600)));
+  int fd;
+  flags |= O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
+  do
+    fd = umemi_keep_fd(UMEMI_RETRY(umemi_os.open(path, flags, 0600)));
+  while (fd < 0 && umemi_lease_wait(AT_FDCWD, path));
+  return fd;
 }
 
 int umemi_segment_open_unnamed(void) {
