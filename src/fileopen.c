@@ -238,6 +238,7 @@ static bool atomic_is_alike(struct opening const *o) {
 static umemStatusType open_atomic(struct opening *o, umemError *error) {
   struct umemiOpenFile *file = o->file;
   file->is_atomic = true;
+  file->takes_rights = !o->options.permissions;
   file->exclusive = o->options.flags & UMEM_FILE_EXCL;
   umemStatusType status = atomic_look(o, error);
   if (status == umemOK)
@@ -246,7 +247,7 @@ static umemStatusType open_atomic(struct opening *o, umemError *error) {
     return status;
   umemi_place_prepare_sync(&file->place);
   status = umemi_temp_create(
-      file, o->access, atomic_is_alike(o) ? 0600 : open_permissions(o), error);
+      file, atomic_is_alike(o) ? 0600 : open_permissions(o), error);
   return status == umemOK ? kind_check_fd(o, error) : status;
 }
 

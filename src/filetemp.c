@@ -43,14 +43,14 @@ static bool temp_is_in(int proc, int fd) {
          umemi_is_same_file(fd, &st);
 }
 
-static bool temp_create_nameless(struct umemiOpenFile *file, int access,
+static bool temp_create_nameless(struct umemiOpenFile *file,
                                  mode_t permissions) {
   int proc = umemi_keep_fd(UMEMI_RETRY(
       umemi_os.open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC)));
   if (proc < 0)
     return false;
   int fd = umemi_keep_fd(UMEMI_RETRY(umemi_os.openat(
-      file->place.dir, ".", O_TMPFILE | access | O_CLOEXEC, permissions)));
+      file->place.dir, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, permissions)));
   bool works = fd >= 0 && temp_is_in(proc, fd);
   if (works) {
     file->io.fd = fd;
@@ -63,9 +63,9 @@ static bool temp_create_nameless(struct umemiOpenFile *file, int access,
   return false;
 }
 
-static umemStatusType temp_create_named(struct umemiOpenFile *file, int access,
+static umemStatusType temp_create_named(struct umemiOpenFile *file,
                                         mode_t permissions, umemError *error) {
-  int flags = access | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, fd = -1;
+  int flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, fd = -1;
   for (unsigned i = 0; fd < 0 && i < TEMP_NAMES; i++) {
     temp_invent_name(file);
     fd = UMEMI_RETRY(
@@ -81,14 +81,15 @@ static umemStatusType temp_create_named(struct umemiOpenFile *file, int access,
                                  error);
 }
 
-umemStatusType umemi_temp_create(struct umemiOpenFile *file, int access,
-                                 mode_t permissions, umemError *error) {
+/* Whatever the mode is, it can be read: see temp_copy(). */
+umemStatusType umemi_temp_create(struct umemiOpenFile *file, mode_t permissions,
+                                 umemError *error) {
   size_t size = TEMP_SIZE + strlen(file->place.name);
   file->temp_name = umemi_os.malloc(size);
   if (!file->temp_name)
     return umemi_no_memory(error, "a file name", size);
-  if (!temp_create_nameless(file, access, permissions))
-    return temp_create_named(file, access, permissions, error);
+  if (!temp_create_nameless(file, permissions))
+    return temp_create_named(file, permissions, error);
   file->temp_exists = true;
   return umemOK;
 }
@@ -141,11 +142,15 @@ static int temp_rename(struct umemiOpenFile *file) {
   int failed = file->proc_fd >= 0 ? temp_name_now(file) : 0;
   if (failed)
     return failed;
-  if (umemi_os.renameat(dir, file->temp_name, dir, file->place.name) == 0) {
+  if (file->takes_rights)
+    failed = umemi_rights_narrow(file);
+  if (!failed &&
+      umemi_os.renameat(dir, file->temp_name, dir, file->place.name) == 0) {
     atomic_store(&file->temp_exists, false);
     return 0;
   }
-  failed = errno;
+  if (!failed)
+    failed = errno;
   if (file->proc_fd >= 0)
     temp_unlink(file);
   return failed;

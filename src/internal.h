@@ -1005,6 +1005,7 @@ struct umemiOpenFile {
   bool has_new_name;       /* that the directory has to be synced for */
   /* ATOMIC */
   bool is_atomic;
+  bool takes_rights;       /* those of the file that it replaces, or fewer */
   bool exclusive;          /* EXCL: never replace a file that appeared */
   char *temp_name;         /* in the same directory */
   int proc_fd;             /* /proc/self/fd, if it has no name; or -1 */
@@ -1063,11 +1064,15 @@ umemStatusType umemi_rights_copy(struct umemiOpenFile const *file, int old_fd,
                                  struct stat const *old, bool with_mode,
                                  umemError *error);
 
+/* Takes from the temporary file what the file that has the name by now does not
+   grant. 0 or errno. */
+int umemi_rights_narrow(struct umemiOpenFile *file);
+
 /* filetemp.c: the temporary file of UMEM_FILE_ATOMIC -----------------------*/
 
 /* Opens one for the file at `place`. */
-umemStatusType umemi_temp_create(struct umemiOpenFile *file, int access,
-                                 mode_t permissions, umemError *error);
+umemStatusType umemi_temp_create(struct umemiOpenFile *file, mode_t permissions,
+                                 umemError *error);
 /* Gives it the name, durably, if there is one that this process created. */
 umemStatusType umemi_temp_publish(struct umemiOpenFile *file, umemError *error);
 /* Removes it likewise; 0 or errno. */
