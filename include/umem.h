@@ -236,6 +236,10 @@ enum {
    * that is killed leaves nothing behind; elsewhere it leaves a file
    * ".NAME.*.tmp".
    *
+   * If the process has another user by then (setuid(2)), the system may refuse
+   * to name the file of the first one: umem_dtor() copies it to one of the
+   * present user, who must be allowed to write in the directory.
+   *
    * The new file gets owner, group, mode, access list and `user.*` attributes
    * of the old one, as far as the system lets this process set them. Nobody
    * gets more access than before: without the old owner, group and others get

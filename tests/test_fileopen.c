@@ -1054,6 +1054,90 @@ static void atomic__each_failure_while_publishing(void **state) {
   }
 }
 
+/* fs.protected_hardlinks, to a process that has another user by now. */
+static int protected_linkat(int from, char const *old, int to, char const *new,
+                            int flags) {
+  if (!flags)
+    return linkat(from, old, to, new, flags);
+  errno = EPERM;
+  return -1;
+}
+
+static void atomic__file_that_may_not_be_linked_is_copied(void **state) {
+  (void)state;
+  static uint32_t const flags[] = {0, UMEM_FILE_EXCL};
+  umemi_os.linkat = protected_linkat;
+  for (size_t i = 0; i < 2; i++) {
+    umemFile f;
+    char first = 0;
+    snprintf(directory, sizeof directory, "%s", new_path());
+    assert_int_equal(mkdir(directory, 0700), 0);
+    char const *name = in_directory("file");
+    if (!flags[i])
+      file_put(name, "old", 3);
+    assert_ok(open_flagged(&f, name, "w", UMEM_FILE_ATOMIC | flags[i]));
+    assert_ok(write_text(&f, (uintptr_t)1 << 20, "new"));
+    assert_ok(umem_dtor(&f));
+    assert_int_equal(file_size(name), (1 << 20) + 3);
+    file_get(name, (1 << 20) + 2, &first, 1);
+    assert_int_equal(first, 'w');
+    assert_int_equal(names_in(directory), 1);
+  }
+}
+
+static void atomic__copy_that_fails_leaves_the_old_file(void **state) {
+  (void)state;
+  static struct publish_case const cases[] = {
+      {FAULT_ftruncate, 1, ENOSPC, umemIOError, "ENOSPC (28)", "old"},
+      {FAULT_pwrite, 1, EIO, umemIOError, "EIO (5)", "old"},
+      {FAULT_pread, 1, EIO, umemIOError, "EIO (5)", "old"},
+      {FAULT_fsync, 2, EIO, umemIOError, "EIO (5)", "old"},
+      {FAULT_openat, 1, EMFILE, umemIOError, "EMFILE (24)", "old"},
+      {FAULT_renameat, 1, EPERM, umemIOError, "EPERM (1)", "old"},
+      {FAULT_malloc, 1, ENOMEM, umemMemoryError, "ENOMEM (12)", "old"},
+  };
+  umemi_os.linkat = protected_linkat;
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    umemFile f;
+    char const *name = atomic_open(&f);
+    assert_ok(write_text(&f, 0, "new"));
+    faults_clear();
+    faults_fail(cases[i].call, cases[i].k, cases[i].error);
+    assert_status(umem_dtor(&f), cases[i].status);
+    faults_clear();
+    assert_has(umem_get_message(&f), cases[i].reason);
+    assert_only(name, cases[i].found);
+  }
+}
+
+/* Another user, in a directory that all may write in. */
+static void publish_as_another_user(void) {
+  umemFile f;
+  char const *name = in_directory("file");
+  assert_ok(open_flagged(&f, name, "w", UMEM_FILE_ATOMIC));
+  assert_ok(write_text(&f, 0, "new"));
+  assert_int_equal(setresgid(65534, 65534, 65534), 0);
+  assert_int_equal(setresuid(65534, 65534, 65534), 0);
+  assert_ok(umem_dtor(&f));
+}
+
+static void atomic__is_published_after_setuid(void **state) {
+  (void)state;
+  struct stat st;
+  if (geteuid() != 0)
+    skip();
+  snprintf(directory, sizeof directory, "%s", new_path());
+  assert_int_equal(mkdir(directory, 0700), 0);
+  assert_int_equal(chmod(directory, 0777), 0);
+  char const *name = in_directory("file");
+  file_put(name, "old", 3);
+  assert_int_equal(chmod(name, 0640), 0);
+  assert_child_succeeds(publish_as_another_user);
+  assert_only(name, "new");
+  assert_int_equal(stat(name, &st), 0);
+  assert_int_equal(st.st_mode & 07777, has_name() ? 0640 : 0600);
+}
+
 static void atomic__discard_that_cannot_remove_is_told(void **state) {
   (void)state;
   umemFile f;
@@ -1223,6 +1307,10 @@ int main(void) {
       named_test(atomic__the_first_failure_of_dtor_is_told),
       faulty_test(close__failure_is_reported_by_dtor),
       faulty_test(close__of_either_descriptor_is_reported),
+      faulty_test(atomic__file_that_may_not_be_linked_is_copied),
+      faulty_test(atomic__copy_that_fails_leaves_the_old_file),
+      faulty_test(atomic__is_published_after_setuid),
+      named_test(atomic__is_published_after_setuid),
   };
   return cmocka_run_group_tests(tests, temp_setup, temp_teardown);
 }
