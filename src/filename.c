@@ -6,6 +6,8 @@
  */
 #include "internal.h"
 
+#include <sys/fsuid.h>
+
 enum {
   PLACE_LINKS = 40, /* that are followed: as many as by the kernel */
   PLACE_FLAGS = O_PATH | O_DIRECTORY | O_CLOEXEC
@@ -58,18 +60,26 @@ void umemi_place_close(struct umemiPlace *place) {
   place->name = NULL;
 }
 
+/* True unless the system says that it does not protect links. */
+static bool place_protects_links(void) {
+  char text[4] = "";
+  umemi_read_text("/proc/sys/fs/protected_symlinks", text, sizeof text);
+  return text[0] != '0';
+}
+
 /* Refuses links that another user has put into a directory like /tmp. This is
    the rule of fs.protected_symlinks, which the kernel does not apply to
-   readlink(). */
+   readlink(). To let it judge the name would be a race: the link is open. */
 static int place_check_owner(struct umemiPlace const *place,
                              struct stat const *link) {
   struct stat dir;
   if (umemi_os.fstat(place->dir, &dir))
     return errno;
   bool is_shared = dir.st_mode & S_ISVTX && dir.st_mode & S_IWOTH;
-  return is_shared && link->st_uid != geteuid() && link->st_uid != dir.st_uid
-             ? EACCES
-             : 0;
+  if (!is_shared || link->st_uid == dir.st_uid || !place_protects_links())
+    return 0;
+  uid_t follower = (uid_t)setfsuid((uid_t)-1); /* changes nothing */
+  return link->st_uid == follower ? 0 : EACCES;
 }
 
 /* `fd` is the link itself. */

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <signal.h>
+#include <sys/fsuid.h>
 
 static umemStatusType open_flagged(umemFile *f, char const *name,
                                    char const *mode, uint32_t flags) {
@@ -231,10 +232,80 @@ static void links__to_missing_directories_are_ENOENT(void **state) {
   assert_int_equal(names_in(top), 1);
 }
 
+/* What the system says of the protection of links: a file. NULL: no
+   /proc. */
+static char const *protection;
+
+static int open_with_protection(char const *path, int flags, ...) {
+  if (strcmp(path, "/proc/sys/fs/protected_symlinks") != 0)
+    return open(path, flags, 0600);
+  errno = ENOENT;
+  return protection ? open(protection, O_RDONLY | O_CLOEXEC) : -1;
+}
+
+static int follow(char const *name) {
+  struct umemiPlace place = {.dir = -1};
+  struct stat st;
+  int fd;
+  assert_int_equal(umemi_place_open(&place, name), 0);
+  int failed = umemi_place_look(&place, true, &fd, &st);
+  if (fd >= 0)
+    close(fd);
+  umemi_place_close(&place);
+  return failed;
+}
+
+static char const *shared;
+
+static void follow_as_another_user_of_files(void) {
+  assert_int_equal(chown(shared, 777, 777), 0);
+  assert_int_equal(chmod(shared, 01777), 0);
+  assert_int_equal(chdir(shared), 0);
+  assert_int_equal(symlink("file", "roots"), 0);
+  assert_int_equal(symlink("file", "theirs"), 0);
+  assert_int_equal(lchown("theirs", 12345, 12345), 0);
+  assert_int_equal(follow("roots"), 0);
+  assert_int_equal(follow("theirs"), EACCES);
+  setfsuid(12345);
+  int theirs = follow("theirs"), roots = follow("roots");
+  setfsuid(0);
+  assert_int_equal(theirs, 0);
+  assert_int_equal(roots, EACCES);
+}
+
+static void links__are_judged_by_the_user_of_file_systems(void **state) {
+  (void)state;
+  if (geteuid() != 0)
+    skip();
+  protection = NULL;
+  shared = new_directory();
+  umemi_os.open = open_with_protection;
+  assert_child_succeeds(follow_as_another_user_of_files);
+}
+
+static void links__of_others_are_followed_where_the_system_does(void **state) {
+  (void)state;
+  static char const *const says[] = {"0\n", "1\n", NULL};
+  shared = new_directory();
+  if (geteuid() != 0)
+    skip();
+  assert_int_equal(symlink("file", in(shared, "theirs")), 0);
+  assert_int_equal(lchown(in(shared, "theirs"), 12345, 12345), 0);
+  assert_int_equal(chmod(shared, 01777), 0);
+  umemi_os.open = open_with_protection;
+  for (size_t i = 0; i < 3; i++) {
+    protection = says[i] ? file_with(says[i]) : NULL;
+    assert_int_equal(follow(in(shared, "theirs")), i ? EACCES : 0);
+  }
+}
+
 static void links__of_others_in_shared_directories_are_refused(void **state) {
   (void)state;
+  protection = file_with("1\n");
+  umemi_os.open = open_with_protection;
   umemFile f;
-  char const *shared = new_directory(), *home = new_directory();
+  char const *home = new_directory();
+  shared = new_directory();
   if (geteuid() != 0)
     skip();
   file_put(in(home, "file"), "old", 3);
@@ -560,6 +631,8 @@ int main(void) {
       faulty_test(links__to_nothing_leave_nothing_of_a_failure),
       faulty_test(links__that_go_round_are_ELOOP),
       faulty_test(links__to_missing_directories_are_ENOENT),
+      faulty_test(links__are_judged_by_the_user_of_file_systems),
+      faulty_test(links__of_others_are_followed_where_the_system_does),
       faulty_test(links__of_others_in_shared_directories_are_refused),
       faulty_test(directory__above_need_not_be_searchable),
       faulty_test(directory__that_cannot_be_synced_fails_nothing),
