@@ -52,6 +52,12 @@ int umemi_place_open(struct umemiPlace *place, char const *path) {
   return place_move(place, path);
 }
 
+int umemi_place_here(struct umemiPlace *place, char const *path) {
+  place->dir = AT_FDCWD;
+  place->name = umemi_os.strdup(path);
+  return place->name ? 0 : ENOMEM;
+}
+
 void umemi_place_close(struct umemiPlace *place) {
   if (place->dir >= 0)
     umemi_os.close(place->dir);

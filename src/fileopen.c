@@ -287,7 +287,10 @@ static umemStatusType open_direct(struct opening const *o, umemError *error) {
 }
 
 static umemStatusType open_place(struct opening *o, umemError *error) {
-  int failed = umemi_place_open(&o->file->place, o->file->name);
+  struct umemiOpenFile *file = o->file;
+  /* modes r and r+ have no new name to sync */
+  int failed = file->mode.creates ? umemi_place_open(&file->place, file->name)
+                                  : umemi_place_here(&file->place, file->name);
   if (failed)
     return open_refused(o, failed, "open", error);
   return o->options.flags & UMEM_FILE_ATOMIC ? open_atomic(o, error)

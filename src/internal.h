@@ -946,7 +946,7 @@ int umemi_file_reflink(struct umemiFileIo const *src, uint64_t src_at,
 /* filename.c: where a file is -----------------------------------------------*/
 
 struct umemiPlace {
-  int dir;       /* an open directory, or -1 */
+  int dir;       /* an open directory, AT_FDCWD, or -1 */
   char *name;    /* in it; or NULL */
   bool followed; /* symbolic links led here */
 };
@@ -954,6 +954,9 @@ struct umemiPlace {
 /* Opens the directory of `path`; no link is followed in its last component. 0
    or errno, and then there is nothing to close. */
 int umemi_place_open(struct umemiPlace *place, char const *path);
+/* The place of a file that is there, for as long as it is being opened: opens
+   no directory. */
+int umemi_place_here(struct umemiPlace *place, char const *path);
 void umemi_place_close(struct umemiPlace *place);
 /* Opens the named file with O_PATH, -1 if there is none; if `follow`, the place
    becomes the one that symbolic links lead to. 0 or errno. */

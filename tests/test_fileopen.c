@@ -517,6 +517,25 @@ static void ctor__w_empties_only_when_all_else_succeeded(void **state) {
   assert_ok(umem_dtor(&f));
 }
 
+static void ctor__of_a_file_that_is_there_needs_one_descriptor(void **state) {
+  (void)state;
+  static char const *const modes[] = {"r", "r+"};
+  char const *name = file_with("sample");
+  struct rlimit before, least;
+  umemFile f;
+  for (size_t i = 0; i < 2; i++) {
+    int next = dup(0);
+    assert_int_equal(close(next), 0);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    least = (struct rlimit){(rlim_t)next + 1, before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &least), 0);
+    umemStatusType status = umemFile_ctor(&f, name, modes[i]);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_status(status, umemOK);
+    assert_ok(umem_dtor(&f));
+  }
+}
+
 /* --- TAKE_FD -------------------------------------------------------------- */
 
 static umemStatusType take(umemFile *f, int fd, char const *mode) {
@@ -1311,6 +1330,7 @@ int main(void) {
       faulty_test(atomic__copy_that_fails_leaves_the_old_file),
       faulty_test(atomic__is_published_after_setuid),
       named_test(atomic__is_published_after_setuid),
+      faulty_test(ctor__of_a_file_that_is_there_needs_one_descriptor),
   };
   return cmocka_run_group_tests(tests, temp_setup, temp_teardown);
 }
