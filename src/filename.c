@@ -7,9 +7,12 @@
 #include "internal.h"
 
 #include <sys/fsuid.h>
+#include <time.h>
 
 enum {
-  PLACE_LINKS = 40, /* that are followed: as many as by the kernel */
+  PLACE_LINKS = 40,       /* that are followed: as many as by the kernel */
+  LEASE_TRIES = 6000,     /* a minute; the kernel takes leases away in 45 s */
+  LEASE_PAUSE = 10000000, /* nanoseconds */
   PLACE_FLAGS = O_PATH | O_DIRECTORY | O_CLOEXEC
 };
 
@@ -180,14 +183,58 @@ static int place_open_same(struct umemiPlace const *place,
   return -1;
 }
 
+/* Does the error of open() say that /proc leads nowhere? */
+static bool place_is_unreachable(int failed) {
+  return failed == ENOENT || failed == ENOTDIR || failed == EACCES ||
+         failed == EPERM || failed == ELOOP;
+}
+
 int umemi_place_reopen(struct umemiPlace const *place, int fd,
                        struct stat const *st, int flags) {
   char path[32];
   snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
   int again = umemi_keep_fd(UMEMI_RETRY(umemi_os.open(path, flags)));
-  bool is_unreachable = errno == ENOENT || errno == ENOTDIR ||
-                        errno == EACCES || errno == EPERM || errno == ELOOP;
-  if (again >= 0 || !is_unreachable || !place->name)
+  if (again >= 0 || !place_is_unreachable(errno) || !place->name)
     return again;
   return place_open_same(place, st, flags);
+}
+
+/* --- leases --------------------------------------------------------------- */
+
+/* Each try makes the kernel ask for the lease. */
+static int lease_poll(int dir, char const *name, int flags,
+                      mode_t permissions) {
+  struct timespec const pause = {0, LEASE_PAUSE};
+  int fd = -1;
+  errno = EWOULDBLOCK;
+  for (unsigned i = 0; fd < 0 && errno == EWOULDBLOCK && i < LEASE_TRIES; i++) {
+    nanosleep(&pause, NULL);
+    fd = UMEMI_RETRY(umemi_os.openat(dir, name, flags, permissions));
+  }
+  return umemi_keep_fd(fd);
+}
+
+/* What is held with O_PATH is waited for without end, as by open(2). Where
+   there is no /proc, only the name is left, which a FIFO may have by now. */
+int umemi_place_open_leased(int dir, char const *name, int flags,
+                            mode_t permissions) {
+  struct umemiPlace const nameless = {.dir = -1};
+  int const blocking = flags & ~(O_NOFOLLOW | O_NONBLOCK | O_CREAT);
+  struct stat st;
+  int held = umemi_keep_fd(UMEMI_RETRY(
+      umemi_os.openat(dir, name, O_PATH | O_CLOEXEC | (flags & O_NOFOLLOW))));
+  if (held < 0)
+    return -1;
+  int fd = -1, failed = umemi_os.fstat(held, &st) ? errno
+                        : S_ISREG(st.st_mode)     ? 0
+                                                  : EWOULDBLOCK;
+  if (!failed) {
+    fd = umemi_place_reopen(&nameless, held, &st, blocking);
+    if (fd < 0 && place_is_unreachable(errno))
+      fd = lease_poll(dir, name, flags, permissions);
+    failed = errno;
+  }
+  umemi_os.close(held);
+  errno = failed;
+  return fd;
 }

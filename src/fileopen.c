@@ -96,12 +96,12 @@ static mode_t open_permissions(struct opening const *o) {
 static int open_existing(struct opening const *o) {
   struct umemiPlace const *place = &o->file->place;
   int flags = open_flags(o) | (o->file->mode.creates ? O_CREAT : 0);
-  int fd;
-  do
-    fd = umemi_keep_fd(UMEMI_RETRY(
-        umemi_os.openat(place->dir, place->name, flags, open_permissions(o))));
-  while (fd < 0 && umemi_lease_wait(place->dir, place->name));
-  return fd;
+  int fd = umemi_keep_fd(UMEMI_RETRY(
+      umemi_os.openat(place->dir, place->name, flags, open_permissions(o))));
+  return fd < 0 && errno == EWOULDBLOCK
+             ? umemi_place_open_leased(place->dir, place->name, flags,
+                                       open_permissions(o))
+             : fd;
 }
 
 /* Moves the place to where a dangling link leads. Returns 0 or errno. */

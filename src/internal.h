@@ -881,11 +881,6 @@ void umemi_extents_clear(struct umemiExtents *extents);
    move. */
 int umemi_keep_fd(int fd);
 
-/* After an open() of `name` that failed, with O_NONBLOCK: waits a moment and
-   returns true if it is to be made again, because another process has a lease
-   on a regular file and has to give it back (fcntl(2)). Else keeps errno. */
-bool umemi_lease_wait(int dir, char const *name);
-
 /* fileio.c: positional I/O that is complete or says why not ----------------*/
 
 struct umemiFileIo {
@@ -971,6 +966,10 @@ int umemi_place_sync(struct umemiPlace const *place, int fd);
    or by its name (NULL: it has none). A descriptor, or -1 with errno. */
 int umemi_place_reopen(struct umemiPlace const *place, int fd,
                        struct stat const *st, int flags);
+/* After an openat() that failed with EWOULDBLOCK: waits until the holder of a
+   lease (fcntl(2)) gives it back, but never for a FIFO. A descriptor, or -1. */
+int umemi_place_open_leased(int dir, char const *name, int flags,
+                            mode_t permissions);
 bool umemi_is_same_file(int fd, struct stat const *st);
 
 /* filemode.c: modes and options --------------------------------------------*/

@@ -19,12 +19,11 @@ umemStatusType umemi_segment_path(char const *name,
 }
 
 int umemi_segment_open(char const *path, int flags) {
-  int fd;
   flags |= O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
-  do
-    fd = umemi_keep_fd(UMEMI_RETRY(umemi_os.open(path, flags, 0600)));
-  while (fd < 0 && umemi_lease_wait(AT_FDCWD, path));
-  return fd;
+  int fd = umemi_keep_fd(UMEMI_RETRY(umemi_os.open(path, flags, 0600)));
+  return fd < 0 && errno == EWOULDBLOCK
+             ? umemi_place_open_leased(AT_FDCWD, path, flags, 0600)
+             : fd;
 }
 
 int umemi_segment_open_unnamed(void) {
