@@ -239,12 +239,20 @@ enum {
    * that is killed leaves nothing behind; elsewhere it leaves a file
    * ".NAME.*.tmp".
    *
+   * If the process has another user by then (setuid(2)), the system may refuse
+   * to name the file of the first one: umem_dtor() copies it to one of the
+   * present user, who must be allowed to write in the directory.
+   *
    * The new file gets owner, group, mode, access list and `user.*` attributes
    * of the old one, as far as the system lets this process set them. Nobody
-   * gets more access than before: without the old group, group and others get
-   * the rights that both had; without the old access list, they get none; the
-   * setuid and setgid bits are dropped with owner and group. If `permissions`
-   * are given, the new file gets those instead of mode and access list.
+   * gets more access than before: without the old owner, group and others get
+   * no right that the owner did not have; without the old group, they get the
+   * rights that both had; without the old access list, they get none; the
+   * setuid and setgid bits are dropped with owner and group. umem_dtor() looks
+   * again: a right that the file of the name does not grant by then is taken
+   * from the new one, too; if the access list is another, group and others get
+   * no rights. If `permissions` are given, the new file gets those instead of
+   * mode and access list, whatever the old one has.
    */
   UMEM_FILE_ATOMIC = 1 << 4,
   /** Allocate without the lock that keeps other contexts from allocating in

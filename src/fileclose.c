@@ -31,12 +31,24 @@ umemStatusType umemi_file_close(struct umemiOpenFile *file, bool publish,
   return status;
 }
 
-/* Removes the file unless another process has written to it. */
-static void close_remove_created(struct umemiOpenFile const *file) {
+/* Is the file `st` the one that is open? It is if it was created a moment ago,
+   and its descriptor could not be kept. */
+static bool close_is_ours(struct umemiOpenFile const *file,
+                          struct stat const *st) {
+  return file->io.fd < 0 || umemi_is_same_file(file->io.fd, st);
+}
+
+/* Removes the file that a constructor created, unless the name is another's by
+   now, or others have the file or have written to it. */
+static void close_remove_created(struct umemiOpenFile *file) {
   struct umemiPlace const *place = &file->place;
   struct stat st;
   if (umemi_os.fstatat(place->dir, place->name, &st, AT_SYMLINK_NOFOLLOW) ||
-      st.st_size == 0)
+      !close_is_ours(file, &st) || st.st_size > 0)
+    return;
+  file->claim.device = st.st_dev; /* not known yet if it failed early */
+  file->claim.inode = st.st_ino;
+  if (umemi_claim_is_alone(&file->claim))
     umemi_os.unlinkat(place->dir, place->name, 0);
 }
 

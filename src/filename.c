@@ -6,8 +6,13 @@
  */
 #include "internal.h"
 
+#include <sys/fsuid.h>
+#include <time.h>
+
 enum {
-  PLACE_LINKS = 40, /* that are followed: as many as by the kernel */
+  PLACE_LINKS = 40,       /* that are followed: as many as by the kernel */
+  LEASE_TRIES = 6000,     /* a minute; the kernel takes leases away in 45 s */
+  LEASE_PAUSE = 10000000, /* nanoseconds */
   PLACE_FLAGS = O_PATH | O_DIRECTORY | O_CLOEXEC
 };
 
@@ -50,6 +55,12 @@ int umemi_place_open(struct umemiPlace *place, char const *path) {
   return place_move(place, path);
 }
 
+int umemi_place_here(struct umemiPlace *place, char const *path) {
+  place->dir = AT_FDCWD;
+  place->name = umemi_os.strdup(path);
+  return place->name ? 0 : ENOMEM;
+}
+
 void umemi_place_close(struct umemiPlace *place) {
   if (place->dir >= 0)
     umemi_os.close(place->dir);
@@ -58,18 +69,26 @@ void umemi_place_close(struct umemiPlace *place) {
   place->name = NULL;
 }
 
+/* True unless the system says that it does not protect links. */
+static bool place_protects_links(void) {
+  char text[4] = "";
+  umemi_read_text("/proc/sys/fs/protected_symlinks", text, sizeof text);
+  return text[0] != '0';
+}
+
 /* Refuses links that another user has put into a directory like /tmp. This is
    the rule of fs.protected_symlinks, which the kernel does not apply to
-   readlink(). */
+   readlink(). To let it judge the name would be a race: the link is open. */
 static int place_check_owner(struct umemiPlace const *place,
                              struct stat const *link) {
   struct stat dir;
   if (umemi_os.fstat(place->dir, &dir))
     return errno;
   bool is_shared = dir.st_mode & S_ISVTX && dir.st_mode & S_IWOTH;
-  return is_shared && link->st_uid != geteuid() && link->st_uid != dir.st_uid
-             ? EACCES
-             : 0;
+  if (!is_shared || link->st_uid == dir.st_uid || !place_protects_links())
+    return 0;
+  uid_t follower = (uid_t)setfsuid((uid_t)-1); /* changes nothing */
+  return link->st_uid == follower ? 0 : EACCES;
 }
 
 /* `fd` is the link itself. */
@@ -164,14 +183,58 @@ static int place_open_same(struct umemiPlace const *place,
   return -1;
 }
 
+/* Does the error of open() say that /proc leads nowhere? */
+static bool place_is_unreachable(int failed) {
+  return failed == ENOENT || failed == ENOTDIR || failed == EACCES ||
+         failed == EPERM || failed == ELOOP;
+}
+
 int umemi_place_reopen(struct umemiPlace const *place, int fd,
                        struct stat const *st, int flags) {
   char path[32];
   snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
   int again = umemi_keep_fd(UMEMI_RETRY(umemi_os.open(path, flags)));
-  bool is_unreachable = errno == ENOENT || errno == ENOTDIR ||
-                        errno == EACCES || errno == EPERM || errno == ELOOP;
-  if (again >= 0 || !is_unreachable || !place->name)
+  if (again >= 0 || !place_is_unreachable(errno) || !place->name)
     return again;
   return place_open_same(place, st, flags);
+}
+
+/* --- leases --------------------------------------------------------------- */
+
+/* Each try makes the kernel ask for the lease. */
+static int lease_poll(int dir, char const *name, int flags,
+                      mode_t permissions) {
+  struct timespec const pause = {0, LEASE_PAUSE};
+  int fd = -1;
+  errno = EWOULDBLOCK;
+  for (unsigned i = 0; fd < 0 && errno == EWOULDBLOCK && i < LEASE_TRIES; i++) {
+    nanosleep(&pause, NULL);
+    fd = UMEMI_RETRY(umemi_os.openat(dir, name, flags, permissions));
+  }
+  return umemi_keep_fd(fd);
+}
+
+/* What is held with O_PATH is waited for without end, as by open(2). Where
+   there is no /proc, only the name is left, which a FIFO may have by now. */
+int umemi_place_open_leased(int dir, char const *name, int flags,
+                            mode_t permissions) {
+  struct umemiPlace const nameless = {.dir = -1};
+  int const blocking = flags & ~(O_NOFOLLOW | O_NONBLOCK | O_CREAT);
+  struct stat st;
+  int held = umemi_keep_fd(UMEMI_RETRY(
+      umemi_os.openat(dir, name, O_PATH | O_CLOEXEC | (flags & O_NOFOLLOW))));
+  if (held < 0)
+    return -1;
+  int fd = -1, failed = umemi_os.fstat(held, &st) ? errno
+                        : S_ISREG(st.st_mode)     ? 0
+                                                  : EWOULDBLOCK;
+  if (!failed) {
+    fd = umemi_place_reopen(&nameless, held, &st, blocking);
+    if (fd < 0 && place_is_unreachable(errno))
+      fd = lease_poll(dir, name, flags, permissions);
+    failed = errno;
+  }
+  umemi_os.close(held);
+  errno = failed;
+  return fd;
 }

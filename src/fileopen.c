@@ -64,8 +64,8 @@ static umemStatusType kind_check_fd(struct opening *o, umemError *error) {
   if (refused)
     return kind_tell(o, refused, error);
   file->is_block = S_ISBLK(o->st.st_mode);
-  file->device = file->is_block ? o->st.st_rdev : o->st.st_dev;
-  file->inode = file->is_block ? 0 : o->st.st_ino;
+  file->claim.device = file->is_block ? o->st.st_rdev : o->st.st_dev;
+  file->claim.inode = file->is_block ? 0 : o->st.st_ino;
   file->size = (uint64_t)o->st.st_size;
   if (file->is_block && umemi_os.ioctl(file->io.fd, BLKGETSIZE64, &file->size))
     return umemi_file_failed(o->file, errno, "size of block device", error);
@@ -91,28 +91,6 @@ static mode_t open_permissions(struct opening const *o) {
   return o->options.permissions ? (mode_t)o->options.permissions : 0666;
 }
 
-/* Waits until the holder of a lease gives it back, as open(2) does. The file is
-   held with O_PATH meanwhile: a FIFO that takes its name would be waited for
-   without end. Returns a descriptor, or -1. */
-static int open_waiting(struct opening const *o) {
-  struct umemiPlace const *place = &o->file->place;
-  int flags = open_flags(o) & ~O_NONBLOCK, fd = -1;
-  struct stat st;
-  int held = umemi_keep_fd(UMEMI_RETRY(umemi_os.openat(
-      place->dir, place->name, O_PATH | O_CLOEXEC | (flags & O_NOFOLLOW))));
-  if (held < 0)
-    return -1;
-  if (umemi_os.fstat(held, &st) == 0) {
-    errno = EAGAIN;
-    if (S_ISREG(st.st_mode))
-      fd = umemi_place_reopen(place, held, &st, flags & ~O_NOFOLLOW);
-  }
-  int failed = errno;
-  umemi_os.close(held);
-  errno = failed;
-  return fd;
-}
-
 /* Returns a descriptor, or -1. O_CREAT makes the system refuse files that other
    users have planted in directories like /tmp (fs.protected_regular). */
 static int open_existing(struct opening const *o) {
@@ -120,7 +98,10 @@ static int open_existing(struct opening const *o) {
   int flags = open_flags(o) | (o->file->mode.creates ? O_CREAT : 0);
   int fd = umemi_keep_fd(UMEMI_RETRY(
       umemi_os.openat(place->dir, place->name, flags, open_permissions(o))));
-  return fd < 0 && errno == EWOULDBLOCK ? open_waiting(o) : fd;
+  return fd < 0 && errno == EWOULDBLOCK
+             ? umemi_place_open_leased(place->dir, place->name, flags,
+                                       open_permissions(o))
+             : fd;
 }
 
 /* Moves the place to where a dangling link leads. Returns 0 or errno. */
@@ -257,6 +238,7 @@ static bool atomic_is_alike(struct opening const *o) {
 static umemStatusType open_atomic(struct opening *o, umemError *error) {
   struct umemiOpenFile *file = o->file;
   file->is_atomic = true;
+  file->takes_rights = !o->options.permissions;
   file->exclusive = o->options.flags & UMEM_FILE_EXCL;
   umemStatusType status = atomic_look(o, error);
   if (status == umemOK)
@@ -265,7 +247,7 @@ static umemStatusType open_atomic(struct opening *o, umemError *error) {
     return status;
   umemi_place_prepare_sync(&file->place);
   status = umemi_temp_create(
-      file, o->access, atomic_is_alike(o) ? 0600 : open_permissions(o), error);
+      file, atomic_is_alike(o) ? 0600 : open_permissions(o), error);
   return status == umemOK ? kind_check_fd(o, error) : status;
 }
 
@@ -305,7 +287,10 @@ static umemStatusType open_direct(struct opening const *o, umemError *error) {
 }
 
 static umemStatusType open_place(struct opening *o, umemError *error) {
-  int failed = umemi_place_open(&o->file->place, o->file->name);
+  struct umemiOpenFile *file = o->file;
+  /* modes r and r+ have no new name to sync */
+  int failed = file->mode.creates ? umemi_place_open(&file->place, file->name)
+                                  : umemi_place_here(&file->place, file->name);
   if (failed)
     return open_refused(o, failed, "open", error);
   return o->options.flags & UMEM_FILE_ATOMIC ? open_atomic(o, error)
@@ -354,9 +339,9 @@ static umemStatusType settle_empty(struct umemiOpenFile *file, bool alone,
 /* Comes last in a constructor: one that fails has not emptied the file. */
 umemStatusType umemi_file_settle(struct umemiOpenFile *file, umemError *error) {
   bool empties = file->mode.truncates && !file->is_block && !file->is_atomic;
-  bool alone = umemi_claim_enter(file, empties);
+  bool alone = umemi_claim_enter(&file->claim, empties);
   umemStatusType status = empties ? settle_empty(file, alone, error) : umemOK;
-  umemi_claim_emptied(file);
+  umemi_claim_emptied(&file->claim);
   if (!file->has_new_name && !file->is_atomic)
     umemi_place_close(&file->place); /* needed no more */
   return status;
@@ -370,7 +355,7 @@ static void open_init(struct umemiOpenFile *file, uint32_t flags) {
                                  .proc_fd = -1,
                                  .lock_fd = -1,
                                  .has_no_lock = flags & UMEM_FILE_NO_LOCK,
-                                 .owner = umemi_process()};
+                                 .claim = {.owner = umemi_process()}};
 }
 
 umemStatusType umemi_file_open(struct umemiOpenFile *file, char const *filename,

@@ -133,19 +133,19 @@ static void rights_copy_owner(struct rights const *r, struct stat const *new) {
 }
 
 /*
- * If the group is lost, its members become "others", and the members of the new
- * group were "others" before: both get the rights that group and others had in
- * common. If the access list is lost, the users that it excluded are not known:
- * only the owner gets rights.
+ * If the owner is lost, he becomes one of the group or of the others: they get
+ * no right that he did not have. If the group is lost, its members become
+ * "others", and the members of the new group were "others" before: both get the
+ * rights that group and others had in common. If the access list is lost, the
+ * users that it excluded are not known: only the owner gets rights.
  */
 static mode_t rights_mode(struct rights const *r, struct stat const *new,
                           bool has_acl) {
-  mode_t mode = r->old->st_mode & 07777, group = mode >> 3 & 7;
-  bool has_group = new->st_gid == r->old->st_gid;
-  mode_t common = has_acl ? group & mode & 7 : 0;
+  mode_t mode = r->old->st_mode & 07777, owner = mode >> 6 & 7;
   if (new->st_uid != r->old->st_uid)
-    mode &= ~(mode_t)S_ISUID;
-  if (has_group && has_acl)
+    mode &= ~(mode_t)(S_ISUID | 077) | owner << 3 | owner;
+  mode_t common = has_acl ? mode >> 3 & mode & 7 : 0;
+  if (new->st_gid == r->old->st_gid && has_acl)
     return mode;
   return (mode & ~(mode_t)(S_ISGID | 077)) | common << 3 | common;
 }
@@ -190,4 +190,53 @@ umemStatusType umemi_rights_copy(struct umemiOpenFile const *file, int old_fd,
   return umemi_file_failed(
       file, failed,
       "give the rights of the old file to the temporary one:", error);
+}
+
+/* --- rights that are taken away meanwhile --------------------------------- */
+
+/* *same_out: neither has an access list, or both have the same. 0 or ENOMEM. */
+static int rights_compare_acl(struct rights const *r, bool *same_out) {
+  struct rights const new = {.old_fd = r->new_fd};
+  size_t old_size = 0, new_size = 0;
+  char *old_acl = rights_fetch(r, RIGHTS_ACL, &old_size);
+  int old_failed = old_acl ? 0 : errno;
+  char *new_acl = rights_fetch(&new, RIGHTS_ACL, &new_size);
+  int new_failed = new_acl ? 0 : errno;
+  if (old_acl && new_acl)
+    *same_out = old_size == new_size && memcmp(old_acl, new_acl, old_size) == 0;
+  else
+    *same_out = rights_has_none(old_failed) && rights_has_none(new_failed);
+  free(old_acl);
+  free(new_acl);
+  return old_failed == ENOMEM || new_failed == ENOMEM ? ENOMEM : 0;
+}
+
+/* 0 or errno */
+static int rights_narrow(struct rights const *r) {
+  struct stat new;
+  bool same_acl;
+  if (umemi_os.fstat(r->new_fd, &new))
+    return errno;
+  int failed = rights_compare_acl(r, &same_acl);
+  if (!failed && !same_acl)
+    failed = rights_remove_acl(r);
+  mode_t mode = new.st_mode & 07777;
+  mode_t narrow = mode & rights_mode(r, &new, same_acl);
+  return failed || narrow == mode ? failed : rights_set_mode(r, narrow);
+}
+
+int umemi_rights_narrow(struct umemiOpenFile *file) {
+  struct stat old;
+  int fd, failed = umemi_place_look(&file->place, false, &fd, &old);
+  if (fd < 0)
+    return failed;
+  struct rights r = {.old = &old, .new_fd = file->io.fd, .old_fd = -1};
+  if (!S_ISLNK(old.st_mode)) { /* links have no rights of their own */
+    rights_begin(&r, &file->place, fd);
+    failed = rights_narrow(&r);
+  }
+  if (r.old_fd >= 0)
+    umemi_os.close(r.old_fd);
+  umemi_os.close(fd);
+  return failed;
 }

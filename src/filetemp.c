@@ -11,8 +11,9 @@
 #include <time.h>
 
 enum {
-  TEMP_NAMES = 100, /* that are tried; random, so one is enough */
-  TEMP_SIZE = 32    /* how much longer than the name they are */
+  TEMP_NAMES = 100,     /* that are tried; random, so one is enough */
+  TEMP_PIECE = 1 << 18, /* bytes of a copy at a time */
+  TEMP_SIZE = 32        /* how much longer than the name they are */
 };
 
 /* Differs on each call and in each process. Secrecy is not needed: the file
@@ -43,14 +44,14 @@ static bool temp_is_in(int proc, int fd) {
          umemi_is_same_file(fd, &st);
 }
 
-static bool temp_create_nameless(struct umemiOpenFile *file, int access,
+static bool temp_create_nameless(struct umemiOpenFile *file,
                                  mode_t permissions) {
   int proc = umemi_keep_fd(UMEMI_RETRY(
       umemi_os.open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC)));
   if (proc < 0)
     return false;
   int fd = umemi_keep_fd(UMEMI_RETRY(umemi_os.openat(
-      file->place.dir, ".", O_TMPFILE | access | O_CLOEXEC, permissions)));
+      file->place.dir, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, permissions)));
   bool works = fd >= 0 && temp_is_in(proc, fd);
   if (works) {
     file->io.fd = fd;
@@ -63,9 +64,9 @@ static bool temp_create_nameless(struct umemiOpenFile *file, int access,
   return false;
 }
 
-static umemStatusType temp_create_named(struct umemiOpenFile *file, int access,
+static umemStatusType temp_create_named(struct umemiOpenFile *file,
                                         mode_t permissions, umemError *error) {
-  int flags = access | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, fd = -1;
+  int flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, fd = -1;
   for (unsigned i = 0; fd < 0 && i < TEMP_NAMES; i++) {
     temp_invent_name(file);
     fd = UMEMI_RETRY(
@@ -81,14 +82,15 @@ static umemStatusType temp_create_named(struct umemiOpenFile *file, int access,
                                  error);
 }
 
-umemStatusType umemi_temp_create(struct umemiOpenFile *file, int access,
-                                 mode_t permissions, umemError *error) {
+/* Whatever the mode is, it can be read: see temp_copy(). */
+umemStatusType umemi_temp_create(struct umemiOpenFile *file, mode_t permissions,
+                                 umemError *error) {
   size_t size = TEMP_SIZE + strlen(file->place.name);
   file->temp_name = umemi_os.malloc(size);
   if (!file->temp_name)
     return umemi_no_memory(error, "a file name", size);
-  if (!temp_create_nameless(file, access, permissions))
-    return temp_create_named(file, access, permissions, error);
+  if (!temp_create_nameless(file, permissions))
+    return temp_create_named(file, permissions, error);
   file->temp_exists = true;
   return umemOK;
 }
@@ -104,7 +106,7 @@ static int temp_unlink(struct umemiOpenFile const *file) {
 }
 
 int umemi_temp_discard(struct umemiOpenFile *file) {
-  if (umemi_process() != file->owner ||
+  if (umemi_process() != file->claim.owner ||
       !atomic_exchange(&file->temp_exists, false) || file->proc_fd >= 0)
     return 0;
   int failed = temp_unlink(file);
@@ -141,11 +143,15 @@ static int temp_rename(struct umemiOpenFile *file) {
   int failed = file->proc_fd >= 0 ? temp_name_now(file) : 0;
   if (failed)
     return failed;
-  if (umemi_os.renameat(dir, file->temp_name, dir, file->place.name) == 0) {
+  if (file->takes_rights)
+    failed = umemi_rights_narrow(file);
+  if (!failed &&
+      umemi_os.renameat(dir, file->temp_name, dir, file->place.name) == 0) {
     atomic_store(&file->temp_exists, false);
     return 0;
   }
-  failed = errno;
+  if (!failed)
+    failed = errno;
   if (file->proc_fd >= 0)
     temp_unlink(file);
   return failed;
@@ -159,25 +165,104 @@ static umemStatusType temp_sync(struct umemiOpenFile const *file,
              : umemOK;
 }
 
+/* --- copy ----------------------------------------------------------------- */
+
+static int temp_copy_range(struct umemiFileIo const *src,
+                           struct umemiFileIo const *dest, uint64_t at,
+                           uint64_t end, char *room) {
+  int failed = 0;
+  while (!failed && at < end) {
+    size_t done, nbytes = end - at < TEMP_PIECE ? end - at : TEMP_PIECE;
+    failed = umemi_file_read(src, at, room, nbytes, &done);
+    if (!failed)
+      failed = umemi_file_write(dest, at, room, nbytes, &done);
+    at += nbytes;
+  }
+  return failed;
+}
+
+/* Holes stay holes. 0 or errno. */
+static int temp_copy_bytes(struct umemiFileIo const *src,
+                           struct umemiFileIo const *dest, uint64_t size) {
+  char *room = umemi_os.malloc(TEMP_PIECE);
+  if (!room)
+    return ENOMEM;
+  int failed =
+      UMEMI_RETRY(umemi_os.ftruncate(dest->fd, (off_t)size)) ? errno : 0;
+  for (uint64_t at = 0, data, end; !failed && at < size; at = end) {
+    end = size;
+    failed = umemi_file_next_data(src, at, size, &data, &end);
+    if (!failed)
+      failed = temp_copy_range(src, dest, data, end, room);
+  }
+  free(room);
+  return failed;
+}
+
+/*
+ * Puts a file with a name in the place of the nameless one: the system does not
+ * let a process name a file of another user (fs.protected_hardlinks), as the
+ * nameless one is after setuid(2). Its rights stay, or are fewer.
+ */
+static umemStatusType temp_copy(struct umemiOpenFile *file, umemError *error) {
+  struct umemiFileIo const src = umemi_file_io(file->io.fd);
+  int proc = file->proc_fd;
+  struct stat st;
+  if (umemi_os.fstat(src.fd, &st))
+    return umemi_file_failed(file, errno, "fstat the temporary file of", error);
+  umemStatusType status = temp_create_named(file, 0600, error);
+  if (status != umemOK) {
+    file->io.fd = src.fd;
+    return status;
+  }
+  file->proc_fd = -1;
+  int failed = temp_copy_bytes(&src, &file->io, (uint64_t)st.st_size);
+  status = failed ? umemi_file_failed(file, failed,
+                                      "copy the temporary file of", error)
+                  : umemi_rights_copy(file, src.fd, &st, true, error);
+  umemi_os.close(src.fd); /* what it lacks is of no matter now */
+  umemi_os.close(proc);
+  return status == umemOK ? temp_sync(file, error) : status;
+}
+
+/* --- publish -------------------------------------------------------------- */
+
+/* A rename would replace a file that appeared meanwhile. A temporary name that
+   is left is removed when the file is closed. 0 or errno. */
+static int temp_name_it(struct umemiOpenFile *file) {
+  return file->exclusive ? temp_link(file, file->place.name)
+                         : temp_rename(file);
+}
+
+static umemStatusType temp_replace(struct umemiOpenFile *file,
+                                   umemError *error) {
+  int failed = temp_name_it(file);
+  if (failed == EPERM && file->proc_fd >= 0) {
+    umemStatusType status = temp_copy(file, error);
+    if (status != umemOK)
+      return status;
+    failed = temp_name_it(file);
+  }
+  return failed ? umemi_file_failed(file, failed,
+                                    "rename the temporary file to", error)
+                : umemOK;
+}
+
 umemStatusType umemi_temp_publish(struct umemiOpenFile *file,
                                   umemError *error) {
-  if (!file->temp_exists || umemi_process() != file->owner)
+  if (!file->temp_exists || umemi_process() != file->claim.owner)
     return umemOK;
   umemStatusType status = temp_sync(file, error);
   if (status != umemOK)
     return status;
-  /* a rename would replace a file that appeared meanwhile; a temporary name is
-     removed when the file is closed */
-  int failed =
-      file->exclusive ? temp_link(file, file->place.name) : temp_rename(file);
-  if (failed)
-    return umemi_file_failed(file, failed, "rename the temporary file to",
-                             error);
+  status = temp_replace(file, error);
+  if (status != umemOK)
+    return status;
   /* once more: the first sync recorded a file without a name */
   status = file->proc_fd >= 0 ? temp_sync(file, error) : umemOK;
   if (status != umemOK)
     return status;
-  failed = umemi_place_sync(&file->place, file->io.fd);
+  int failed = umemi_place_sync(&file->place, file->io.fd);
   return failed
              ? umemi_file_failed(file, failed, "fsync the directory of", error)
              : umemOK;

@@ -976,7 +976,7 @@ int umemi_file_reflink(struct umemiFileIo const *src, uint64_t src_at,
 /* filename.c: where a file is -----------------------------------------------*/
 
 struct umemiPlace {
-  int dir;       /* an open directory, or -1 */
+  int dir;       /* an open directory, AT_FDCWD, or -1 */
   char *name;    /* in it; or NULL */
   bool followed; /* symbolic links led here */
 };
@@ -984,6 +984,9 @@ struct umemiPlace {
 /* Opens the directory of `path`; no link is followed in its last component. 0
    or errno, and then there is nothing to close. */
 int umemi_place_open(struct umemiPlace *place, char const *path);
+/* The place of a file that is there, for as long as it is being opened: opens
+   no directory. */
+int umemi_place_here(struct umemiPlace *place, char const *path);
 void umemi_place_close(struct umemiPlace *place);
 /* Opens the named file with O_PATH, -1 if there is none; if `follow`, the place
    becomes the one that symbolic links lead to. 0 or errno. */
@@ -998,6 +1001,10 @@ int umemi_place_sync(struct umemiPlace const *place, int fd);
    or by its name (NULL: it has none). A descriptor, or -1 with errno. */
 int umemi_place_reopen(struct umemiPlace const *place, int fd,
                        struct stat const *st, int flags);
+/* After an openat() that failed with EWOULDBLOCK: waits until the holder of a
+   lease (fcntl(2)) gives it back, but never for a FIFO. A descriptor, or -1. */
+int umemi_place_open_leased(int dir, char const *name, int flags,
+                            mode_t permissions);
 bool umemi_is_same_file(int fd, struct stat const *st);
 
 /* filemode.c: modes and options --------------------------------------------*/
@@ -1015,6 +1022,14 @@ umemStatusType umemi_file_check_options(struct umemiFileMode const *mode,
 
 /* fileopen.c: opening files, and what may be opened ------------------------*/
 
+/* An open file in the list of this process (fileclaim.c). */
+struct umemiClaim {
+  uint64_t device, inode;  /* identity; of a block device st_rdev and 0 */
+  uint64_t owner;          /* the process that constructed the context */
+  struct umemiClaim *next; /* under the lock of the list, as is: */
+  bool is_entered, empties, allocates;
+};
+
 struct umemiOpenFile {
   struct umemiFileIo io;
   struct umemiFileMode mode;
@@ -1022,20 +1037,17 @@ struct umemiOpenFile {
   bool created;            /* by us, for certain */
   bool shares_offset;      /* with whoever else has the descriptor */
   uint64_t size;           /* when it was opened, after truncation */
-  uint64_t device, inode;  /* identity; of a block device st_rdev and 0 */
   char *name;              /* as the user gave it */
-  uint64_t owner;          /* the process that constructed it */
   struct umemiPlace place; /* of a new name, or an ATOMIC file; else empty */
   bool has_new_name;       /* that the directory has to be synced for */
   /* ATOMIC */
   bool is_atomic;
+  bool takes_rights;       /* those of the file that it replaces, or fewer */
   bool exclusive;          /* EXCL: never replace a file that appeared */
   char *temp_name;         /* in the same directory */
   int proc_fd;             /* /proc/self/fd, if it has no name; or -1 */
   atomic_bool temp_exists; /* and is to be published or removed */
-  /* fileclaim.c */
-  struct umemiOpenFile *next; /* under the lock of the list, as is: */
-  bool is_entered, empties, allocates;
+  struct umemiClaim claim;
   bool has_no_lock;       /* NO_LOCK */
   int lock_fd;            /* instead of io.fd; or -1 */
   atomic_bool is_claimed; /* allocates, and is locked if it can be */
@@ -1067,13 +1079,17 @@ void umemi_file_abandon(struct umemiOpenFile *file);
 /* Enters a file into the list of this process. Returns whether no other context
    there has it. If so and it is to be emptied, others wait in here until
    umemi_claim_emptied(). */
-bool umemi_claim_enter(struct umemiOpenFile *file, bool empties);
-void umemi_claim_emptied(struct umemiOpenFile *file);
+bool umemi_claim_enter(struct umemiClaim *claim, bool empties);
+void umemi_claim_emptied(struct umemiClaim *claim);
+/* Does nothing if it was not entered. */
+void umemi_claim_leave(struct umemiClaim *claim);
+/* Does no other context of this process have the file? */
+bool umemi_claim_is_alone(struct umemiClaim const *claim);
 /* Makes this context the one that allocates in the file: IOError EAGAIN if
    another one does, RuntimeError in a forked child. Nothing to do from the
    second time on. */
 umemStatusType umemi_file_claim(struct umemiOpenFile *file, umemError *error);
-/* Undoes both. */
+/* Undoes that, and leaves the list. */
 void umemi_file_unclaim(struct umemiOpenFile *file);
 
 /* filerights.c: who may use a file -----------------------------------------*/
@@ -1085,11 +1101,15 @@ umemStatusType umemi_rights_copy(struct umemiOpenFile const *file, int old_fd,
                                  struct stat const *old, bool with_mode,
                                  umemError *error);
 
+/* Takes from the temporary file what the file that has the name by now does not
+   grant. 0 or errno. */
+int umemi_rights_narrow(struct umemiOpenFile *file);
+
 /* filetemp.c: the temporary file of UMEM_FILE_ATOMIC -----------------------*/
 
 /* Opens one for the file at `place`. */
-umemStatusType umemi_temp_create(struct umemiOpenFile *file, int access,
-                                 mode_t permissions, umemError *error);
+umemStatusType umemi_temp_create(struct umemiOpenFile *file, mode_t permissions,
+                                 umemError *error);
 /* Gives it the name, durably, if there is one that this process created. */
 umemStatusType umemi_temp_publish(struct umemiOpenFile *file, umemError *error);
 /* Removes it likewise; 0 or errno. */
@@ -1218,6 +1238,7 @@ enum {
 
 struct umemiSegment {
   struct umemiFileIo io;
+  struct umemiClaim claim; /* so that no File empties it */
   char const *path;        /* of its name; borrowed; NULL: it has none */
   uint64_t total;          /* bytes of it, of which the last */
   uint64_t nbytes;         /* are for blocks, */

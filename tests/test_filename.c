@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <signal.h>
+#include <sys/fsuid.h>
 
 static umemStatusType open_flagged(umemFile *f, char const *name,
                                    char const *mode, uint32_t flags) {
@@ -231,10 +232,80 @@ static void links__to_missing_directories_are_ENOENT(void **state) {
   assert_int_equal(names_in(top), 1);
 }
 
+/* What the system says of the protection of links: a file. NULL: no
+   /proc. */
+static char const *protection;
+
+static int open_with_protection(char const *path, int flags, ...) {
+  if (strcmp(path, "/proc/sys/fs/protected_symlinks") != 0)
+    return open(path, flags, 0600);
+  errno = ENOENT;
+  return protection ? open(protection, O_RDONLY | O_CLOEXEC) : -1;
+}
+
+static int follow(char const *name) {
+  struct umemiPlace place = {.dir = -1};
+  struct stat st;
+  int fd;
+  assert_int_equal(umemi_place_open(&place, name), 0);
+  int failed = umemi_place_look(&place, true, &fd, &st);
+  if (fd >= 0)
+    close(fd);
+  umemi_place_close(&place);
+  return failed;
+}
+
+static char const *shared;
+
+static void follow_as_another_user_of_files(void) {
+  assert_int_equal(chown(shared, 777, 777), 0);
+  assert_int_equal(chmod(shared, 01777), 0);
+  assert_int_equal(chdir(shared), 0);
+  assert_int_equal(symlink("file", "roots"), 0);
+  assert_int_equal(symlink("file", "theirs"), 0);
+  assert_int_equal(lchown("theirs", 12345, 12345), 0);
+  assert_int_equal(follow("roots"), 0);
+  assert_int_equal(follow("theirs"), EACCES);
+  setfsuid(12345);
+  int theirs = follow("theirs"), roots = follow("roots");
+  setfsuid(0);
+  assert_int_equal(theirs, 0);
+  assert_int_equal(roots, EACCES);
+}
+
+static void links__are_judged_by_the_user_of_file_systems(void **state) {
+  (void)state;
+  if (geteuid() != 0)
+    skip();
+  protection = NULL;
+  shared = new_directory();
+  umemi_os.open = open_with_protection;
+  assert_child_succeeds(follow_as_another_user_of_files);
+}
+
+static void links__of_others_are_followed_where_the_system_does(void **state) {
+  (void)state;
+  static char const *const says[] = {"0\n", "1\n", NULL};
+  shared = new_directory();
+  if (geteuid() != 0)
+    skip();
+  assert_int_equal(symlink("file", in(shared, "theirs")), 0);
+  assert_int_equal(lchown(in(shared, "theirs"), 12345, 12345), 0);
+  assert_int_equal(chmod(shared, 01777), 0);
+  umemi_os.open = open_with_protection;
+  for (size_t i = 0; i < 3; i++) {
+    protection = says[i] ? file_with(says[i]) : NULL;
+    assert_int_equal(follow(in(shared, "theirs")), i ? EACCES : 0);
+  }
+}
+
 static void links__of_others_in_shared_directories_are_refused(void **state) {
   (void)state;
+  protection = file_with("1\n");
+  umemi_os.open = open_with_protection;
   umemFile f;
-  char const *shared = new_directory(), *home = new_directory();
+  char const *home = new_directory();
+  shared = new_directory();
   if (geteuid() != 0)
     skip();
   file_put(in(home, "file"), "old", 3);
@@ -423,14 +494,18 @@ static void lease__is_waited_for_in_every_mode(void **state) {
   }
 }
 
-/* As of a file with a lease, where there is no /proc. */
-static bool hides_proc;
+/* As of a file with a lease that is held for so many tries. There is no /proc,
+   and who blocks has lost: by then the file may be a FIFO. */
+static unsigned tries_until_given_back;
 static char const *becomes_fifo;
 
 static int openat_of_leased(int dir, char const *path, int flags, ...) {
-  if (!(flags & O_NONBLOCK))
+  if (flags & (O_PATH | O_DIRECTORY))
+    return openat(dir, path, flags);
+  assert_true(flags & O_NONBLOCK);
+  if (tries_until_given_back == 0)
     return openat(dir, path, flags, 0600);
-  if (becomes_fifo) {
+  if (--tries_until_given_back == 0 && becomes_fifo) {
     unlink(becomes_fifo);
     assert_int_equal(mkfifo(becomes_fifo, 0600), 0);
   }
@@ -438,9 +513,8 @@ static int openat_of_leased(int dir, char const *path, int flags, ...) {
   return -1;
 }
 
-static int open_of_leased(char const *path, int flags, ...) {
-  if (!hides_proc)
-    return open(path, flags, 0600);
+static int open_without_proc(char const *path, int flags, ...) {
+  (void)path, (void)flags;
   errno = ENOENT;
   return -1;
 }
@@ -449,22 +523,47 @@ static void lease__is_waited_for_without_proc(void **state) {
   (void)state;
   umemFile f;
   umemi_os.openat = openat_of_leased;
-  umemi_os.open = open_of_leased;
+  umemi_os.open = open_without_proc;
   becomes_fifo = NULL;
-  for (int i = 0; i < 2; i++) {
-    hides_proc = i;
-    file_open(&f, file_with("sample"), "r");
-    assert_ok(umem_dtor(&f));
-  }
+  tries_until_given_back = 5;
+  file_open(&f, file_with("sample"), "r");
+  assert_int_equal(tries_until_given_back, 0);
+  assert_ok(umem_dtor(&f));
 }
 
 static void lease__wait_is_never_for_a_FIFO(void **state) {
   (void)state;
+  static char const *const all[] = {"r", "r+", "w", "w+", "a", "a+"};
   umemFile f;
   umemi_os.openat = openat_of_leased;
-  becomes_fifo = file_with("sample");
-  assert_ctor_fails(&f, umemFile_ctor(&f, becomes_fifo, "r"), umemIOError,
-                    "EAGAIN (11)");
+  umemi_os.open = open_without_proc;
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+    becomes_fifo = file_with("sample");
+    tries_until_given_back = 3;
+    assert_ctor_fails(&f, umemFile_ctor(&f, becomes_fifo, all[i]), umemIOError,
+                      "");
+    assert_int_equal(tries_until_given_back, 0);
+  }
+}
+
+static void lease__of_a_segment_is_waited_for(void **state) {
+  (void)state;
+  char name[64], path[80];
+  umemShm shm;
+  snprintf(name, sizeof name, "/umem-lease-%d", (int)getpid());
+  snprintf(path, sizeof path, "/dev/shm%s", name);
+  umemShm_unlink(name);
+  assert_ok(umemShm_ctor(&shm, name, 1 << 16, UMEM_SHM_CREATE | UMEM_SHM_KEEP));
+  assert_ok(umem_dtor(&shm));
+  pid_t holder = lease(path);
+  umemStatusType status = umemShm_ctor(&shm, name, 0, UMEM_SHM_ATTACH);
+  umemShm_unlink(name);
+  if (holder >= 0) {
+    kill(holder, SIGKILL);
+    waitpid(holder, NULL, 0);
+  }
+  assert_status(status, umemOK);
+  assert_ok(umem_dtor(&shm));
 }
 
 /* --- DIRECT without /proc --------------------------------------------------
@@ -473,8 +572,7 @@ static void lease__wait_is_never_for_a_FIFO(void **state) {
 static void DIRECT__is_opened_by_name_without_proc(void **state) {
   (void)state;
   static uint32_t const flags[] = {0, UMEM_FILE_ATOMIC, UMEM_FILE_NOFOLLOW};
-  umemi_os.open = open_of_leased;
-  hides_proc = true;
+  umemi_os.open = open_without_proc;
   for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
     umemFile f;
     char const *name = file_with("old");
@@ -497,8 +595,7 @@ static void DIRECT__of_a_descriptor_says_that_it_needs_proc(void **state) {
                              .flags = UMEM_FILE_TAKE_FD | UMEM_FILE_DIRECT,
                              .fd = open(file_with("sample"), O_RDWR)};
   umemFile f;
-  umemi_os.open = open_of_leased;
-  hides_proc = true;
+  umemi_os.open = open_without_proc;
   assert_ctor_fails(&f, umemFile_ctor_ex(&f, NULL, "r+", &options), umemIOError,
                     "/proc/self/fd");
   close(options.fd);
@@ -518,9 +615,8 @@ static int openat_of_renamed(int dir, char const *path, int flags, ...) {
 static void DIRECT__never_opens_another_file(void **state) {
   (void)state;
   umemFile f;
-  umemi_os.open = open_of_leased;
+  umemi_os.open = open_without_proc;
   umemi_os.openat = openat_of_renamed;
-  hides_proc = true;
   renamed = file_with("sample");
   assert_ctor_fails(&f, open_flagged(&f, renamed, "r+", UMEM_FILE_DIRECT),
                     umemIOError, "ESTALE");
@@ -535,6 +631,8 @@ int main(void) {
       faulty_test(links__to_nothing_leave_nothing_of_a_failure),
       faulty_test(links__that_go_round_are_ELOOP),
       faulty_test(links__to_missing_directories_are_ENOENT),
+      faulty_test(links__are_judged_by_the_user_of_file_systems),
+      faulty_test(links__of_others_are_followed_where_the_system_does),
       faulty_test(links__of_others_in_shared_directories_are_refused),
       faulty_test(directory__above_need_not_be_searchable),
       faulty_test(directory__that_cannot_be_synced_fails_nothing),
@@ -543,6 +641,7 @@ int main(void) {
       faulty_test(lease__is_waited_for_in_every_mode),
       faulty_test(lease__is_waited_for_without_proc),
       faulty_test(lease__wait_is_never_for_a_FIFO),
+      faulty_test(lease__of_a_segment_is_waited_for),
       faulty_test(DIRECT__is_opened_by_name_without_proc),
       faulty_test(DIRECT__of_a_descriptor_says_that_it_needs_proc),
       faulty_test(DIRECT__never_opens_another_file),

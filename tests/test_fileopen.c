@@ -447,6 +447,60 @@ static void ctor__that_fails_removes_the_file_that_it_created(void **state) {
   }
 }
 
+/* What happens to the file between its creation and the failure. */
+static void (*meanwhile)(void);
+static char const *created_name;
+static umemFile other_context;
+
+static int failing_fstat(int fd, struct stat *st) {
+  if (meanwhile) {
+    void (*happens)(void) = meanwhile;
+    meanwhile = NULL;
+    happens();
+    errno = EIO;
+    return -1;
+  }
+  return fstat(fd, st);
+}
+
+static void file_is_opened(void) {
+  file_open(&other_context, created_name, "r+");
+}
+
+static void name_becomes_anothers(void) {
+  assert_int_equal(unlink(created_name), 0);
+  file_put(created_name, "", 0);
+}
+
+static void check_created_is_left(void (*happens)(void)) {
+  umemFile f;
+  created_name = new_path();
+  meanwhile = happens;
+  umemi_os.fstat = failing_fstat;
+  assert_ctor_fails(&f, umemFile_ctor(&f, created_name, "w"), umemIOError,
+                    "fstat");
+  assert_true(file_exists(created_name));
+}
+
+static void ctor__that_fails_leaves_what_others_have_by_now(void **state) {
+  (void)state;
+  check_created_is_left(name_becomes_anothers);
+  check_created_is_left(file_is_opened);
+  assert_ok(write_text(&other_context, 0, "theirs"));
+  assert_ok(umem_dtor(&other_context));
+  assert_file_is(created_name, "theirs");
+}
+
+static void ctor__that_fails_cannot_see_whose_the_name_is(void **state) {
+  (void)state;
+  umemFile f;
+  char const *name = new_path();
+  faults_fail(FAULT_fstat, 1, EIO);
+  faults_fail(FAULT_fstatat, 2, EACCES);
+  assert_ctor_fails(&f, umemFile_ctor(&f, name, "w"), umemIOError, "fstat");
+  assert_true(file_exists(name));
+}
+
 static void ctor__w_empties_only_when_all_else_succeeded(void **state) {
   (void)state;
   char const *name = file_with("sample");
@@ -461,6 +515,25 @@ static void ctor__w_empties_only_when_all_else_succeeded(void **state) {
   file_open(&f, name, "w");
   assert_file_is(name, "");
   assert_ok(umem_dtor(&f));
+}
+
+static void ctor__of_a_file_that_is_there_needs_one_descriptor(void **state) {
+  (void)state;
+  static char const *const modes[] = {"r", "r+"};
+  char const *name = file_with("sample");
+  struct rlimit before, least;
+  umemFile f;
+  for (size_t i = 0; i < 2; i++) {
+    int next = dup(0);
+    assert_int_equal(close(next), 0);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    least = (struct rlimit){(rlim_t)next + 1, before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &least), 0);
+    umemStatusType status = umemFile_ctor(&f, name, modes[i]);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_status(status, umemOK);
+    assert_ok(umem_dtor(&f));
+  }
 }
 
 /* --- TAKE_FD -------------------------------------------------------------- */
@@ -690,6 +763,9 @@ static void assert_only(char const *name, char const *text) {
   assert_int_equal(names_in(directory), 1);
 }
 
+/* At the rights of the file that is replaced. */
+#define LOOK "openat fstat stat fstat getxattr fgetxattr close "
+
 static void atomic__dtor_publishes_durably(void **state) {
   (void)state;
   umemFile f;
@@ -703,9 +779,9 @@ static void atomic__dtor_publishes_durably(void **state) {
   assert_ok(umem_dtor(&f));
   assert_only(name, "new");
   assert_string_equal(faults_trace(),
-                      has_name() ? "fsync renameat fsync close close"
-                                 : "fsync linkat renameat fsync fsync close "
-                                   "close close");
+                      has_name() ? "fsync " LOOK "renameat fsync close close"
+                                 : "fsync linkat " LOOK
+                                   "renameat fsync fsync close close close");
 }
 
 static void atomic__EXCL_never_replaces_what_appeared_meanwhile(void **state) {
@@ -977,10 +1053,11 @@ static void atomic__each_failure_while_publishing(void **state) {
       {FAULT_fsync, last, EINVAL, umemOK, "", "new"},
       {FAULT_fsync, last - 1, EIO, umemIOError, "fsync the temporary file of",
        has_name() ? "old" : "new"},
-      {FAULT_close, 1, EIO, umemIOError, "close", "new"},
-      {FAULT_close, 1, EINTR, umemOK, "", "new"},
-      {FAULT_close, 2, EIO, umemOK, "", "new"},
+      {FAULT_close, 1, EIO, umemOK, "", "new"},
+      {FAULT_close, 2, EIO, umemIOError, "close", "new"},
+      {FAULT_close, 2, EINTR, umemOK, "", "new"},
       {FAULT_close, 3, EIO, umemOK, "", "new"},
+      {FAULT_close, 4, EIO, umemOK, "", "new"},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     umemFile f;
@@ -994,6 +1071,90 @@ static void atomic__each_failure_while_publishing(void **state) {
     assert_only(name, cases[i].found);
     assert_ok(umem_dtor(&f));
   }
+}
+
+/* fs.protected_hardlinks, to a process that has another user by now. */
+static int protected_linkat(int from, char const *old, int to, char const *new,
+                            int flags) {
+  if (!flags)
+    return linkat(from, old, to, new, flags);
+  errno = EPERM;
+  return -1;
+}
+
+static void atomic__file_that_may_not_be_linked_is_copied(void **state) {
+  (void)state;
+  static uint32_t const flags[] = {0, UMEM_FILE_EXCL};
+  umemi_os.linkat = protected_linkat;
+  for (size_t i = 0; i < 2; i++) {
+    umemFile f;
+    char first = 0;
+    snprintf(directory, sizeof directory, "%s", new_path());
+    assert_int_equal(mkdir(directory, 0700), 0);
+    char const *name = in_directory("file");
+    if (!flags[i])
+      file_put(name, "old", 3);
+    assert_ok(open_flagged(&f, name, "w", UMEM_FILE_ATOMIC | flags[i]));
+    assert_ok(write_text(&f, (uintptr_t)1 << 20, "new"));
+    assert_ok(umem_dtor(&f));
+    assert_int_equal(file_size(name), (1 << 20) + 3);
+    file_get(name, (1 << 20) + 2, &first, 1);
+    assert_int_equal(first, 'w');
+    assert_int_equal(names_in(directory), 1);
+  }
+}
+
+static void atomic__copy_that_fails_leaves_the_old_file(void **state) {
+  (void)state;
+  static struct publish_case const cases[] = {
+      {FAULT_ftruncate, 1, ENOSPC, umemIOError, "ENOSPC (28)", "old"},
+      {FAULT_pwrite, 1, EIO, umemIOError, "EIO (5)", "old"},
+      {FAULT_pread, 1, EIO, umemIOError, "EIO (5)", "old"},
+      {FAULT_fsync, 2, EIO, umemIOError, "EIO (5)", "old"},
+      {FAULT_openat, 1, EMFILE, umemIOError, "EMFILE (24)", "old"},
+      {FAULT_renameat, 1, EPERM, umemIOError, "EPERM (1)", "old"},
+      {FAULT_malloc, 1, ENOMEM, umemMemoryError, "ENOMEM (12)", "old"},
+  };
+  umemi_os.linkat = protected_linkat;
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    umemFile f;
+    char const *name = atomic_open(&f);
+    assert_ok(write_text(&f, 0, "new"));
+    faults_clear();
+    faults_fail(cases[i].call, cases[i].k, cases[i].error);
+    assert_status(umem_dtor(&f), cases[i].status);
+    faults_clear();
+    assert_has(umem_get_message(&f), cases[i].reason);
+    assert_only(name, cases[i].found);
+  }
+}
+
+/* Another user, in a directory that all may write in. */
+static void publish_as_another_user(void) {
+  umemFile f;
+  char const *name = in_directory("file");
+  assert_ok(open_flagged(&f, name, "w", UMEM_FILE_ATOMIC));
+  assert_ok(write_text(&f, 0, "new"));
+  assert_int_equal(setresgid(65534, 65534, 65534), 0);
+  assert_int_equal(setresuid(65534, 65534, 65534), 0);
+  assert_ok(umem_dtor(&f));
+}
+
+static void atomic__is_published_after_setuid(void **state) {
+  (void)state;
+  struct stat st;
+  if (geteuid() != 0)
+    skip();
+  snprintf(directory, sizeof directory, "%s", new_path());
+  assert_int_equal(mkdir(directory, 0700), 0);
+  assert_int_equal(chmod(directory, 0777), 0);
+  char const *name = in_directory("file");
+  file_put(name, "old", 3);
+  assert_int_equal(chmod(name, 0640), 0);
+  assert_child_succeeds(publish_as_another_user);
+  assert_only(name, "new");
+  assert_int_equal(stat(name, &st), 0);
+  assert_int_equal(st.st_mode & 07777, has_name() ? 0640 : 0600);
 }
 
 static void atomic__discard_that_cannot_remove_is_told(void **state) {
@@ -1114,6 +1275,8 @@ int main(void) {
       faulty_test(ctor__that_fails_leaves_everything_as_it_was),
       named_test(ctor__that_fails_leaves_everything_as_it_was),
       faulty_test(ctor__that_fails_removes_the_file_that_it_created),
+      faulty_test(ctor__that_fails_leaves_what_others_have_by_now),
+      faulty_test(ctor__that_fails_cannot_see_whose_the_name_is),
       faulty_test(ctor__w_empties_only_when_all_else_succeeded),
       faulty_test(take_fd__is_owned_once_constructed),
       faulty_test(take_fd__stays_the_callers_after_a_failure),
@@ -1163,6 +1326,11 @@ int main(void) {
       named_test(atomic__the_first_failure_of_dtor_is_told),
       faulty_test(close__failure_is_reported_by_dtor),
       faulty_test(close__of_either_descriptor_is_reported),
+      faulty_test(atomic__file_that_may_not_be_linked_is_copied),
+      faulty_test(atomic__copy_that_fails_leaves_the_old_file),
+      faulty_test(atomic__is_published_after_setuid),
+      named_test(atomic__is_published_after_setuid),
+      faulty_test(ctor__of_a_file_that_is_there_needs_one_descriptor),
   };
   return cmocka_run_group_tests(tests, temp_setup, temp_teardown);
 }

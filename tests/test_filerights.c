@@ -123,6 +123,88 @@ static void owner__that_cannot_be_kept_leaves_the_group(void **state) {
   assert_int_equal(st.st_mode & 07777, 02770); /* and not another's setuid */
 }
 
+/* The old owner is one of the group or of the others by now. */
+static void owner__that_is_lost_gets_no_right_that_he_had_not(void **state) {
+  (void)state;
+  static struct narrowed const cases[] = {
+      {0066, 0000}, {0466, 0444}, {0664, 0664}, {0467, 0444}, {0660, 0660}};
+  need_root();
+  umemi_os.fchown = refusing_fchown;
+  refuses_groups = false;
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct stat st = replaced(file_of(STRANGER, STRANGER + 1, cases[i].old));
+    assert_int_equal(st.st_mode & 07777, cases[i].new);
+  }
+}
+
+/* --- rights that change while the new file is written -----------------------
+ */
+
+static void replace_begin(umemFile *f, char const *name) {
+  file_open_ex(f, name, "w", (umemFileOptions){.flags = UMEM_FILE_ATOMIC});
+  assert_ok(write_text(f, 0, "new"));
+}
+
+static mode_t replace_end(umemFile *f, char const *name) {
+  struct stat st;
+  if (umem_dtor(f) != umemOK)
+    fail_msg("%s", umem_get_message(f));
+  assert_file_is(name, "new");
+  assert_int_equal(stat(name, &st), 0);
+  return st.st_mode & 07777;
+}
+
+static void meanwhile__rights_are_taken_and_not_given(void **state) {
+  (void)state;
+  static mode_t const cases[][3] = {{0644, 0600, 0600}, {0600, 0644, 0600},
+                                    {0664, 0604, 0604}, {0755, 0711, 0711},
+                                    {0640, 0604, 0600}, {0644, 0644, 0644}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    char const *name = file_of(geteuid(), getegid(), cases[i][0]);
+    umemFile f;
+    replace_begin(&f, name);
+    assert_int_equal(chmod(name, cases[i][1]), 0);
+    assert_int_equal(replace_end(&f, name), cases[i][2]);
+  }
+}
+
+static void meanwhile__name_that_appears_has_rights(void **state) {
+  (void)state;
+  char const *name = new_path();
+  umemFile f;
+  mode_t mask = umask(022);
+  replace_begin(&f, name);
+  umask(mask);
+  file_put(name, "secret", 6);
+  assert_int_equal(chmod(name, 0600), 0);
+  assert_int_equal(replace_end(&f, name), 0600);
+}
+
+static void meanwhile__permissions_that_are_asked_for_stay(void **state) {
+  (void)state;
+  char const *name = file_of(geteuid(), getegid(), 0644);
+  umemFile f;
+  mode_t mask = umask(022);
+  file_open_ex(
+      &f, name, "w",
+      (umemFileOptions){.flags = UMEM_FILE_ATOMIC, .permissions = 0644});
+  umask(mask);
+  assert_ok(write_text(&f, 0, "new"));
+  assert_int_equal(chmod(name, 0600), 0);
+  assert_int_equal(replace_end(&f, name), 0644);
+}
+
+static void meanwhile__name_that_cannot_be_looked_at_is_told(void **state) {
+  (void)state;
+  char const *name = file_of(geteuid(), getegid(), 0644);
+  umemFile f;
+  replace_begin(&f, name);
+  faults_clear();
+  faults_fail(FAULT_openat, 1, EMFILE);
+  assert_fails(&f, umem_dtor(&f), umemIOError, "EMFILE (24)");
+  assert_file_is(name, "old");
+}
+
 static void permissions__that_are_asked_for_are_given(void **state) {
   (void)state;
   mode_t mask = umask(022);
@@ -228,6 +310,23 @@ static void acl__without_its_group_leaves_the_owner_alone(void **state) {
   struct stat st = replaced(name);
   assert_true(getxattr(name, ACL, NULL, 0) < 0);
   assert_int_equal(st.st_mode & 07777, 0600);
+}
+
+static void acl__that_changes_meanwhile_leaves_the_owner_alone(void **state) {
+  (void)state;
+  umemFile f;
+  for (int had = 0; had < 2; had++) {
+    char const *name = file_of(geteuid(), getegid(), 0664);
+    if (had)
+      put_acl(name, ACL);
+    replace_begin(&f, name);
+    if (had)
+      assert_int_equal(removexattr(name, ACL), 0);
+    else
+      put_acl(name, ACL);
+    assert_int_equal(replace_end(&f, name), 0600);
+    assert_true(getxattr(name, ACL, NULL, 0) < 0);
+  }
 }
 
 static void acl__that_cannot_be_set_leaves_the_owner_alone(void **state) {
@@ -352,12 +451,18 @@ int main(void) {
       both_tests(owner__and_group_stay_where_they_can),
       both_tests(group__that_cannot_be_kept_loses_its_rights),
       both_tests(owner__that_cannot_be_kept_leaves_the_group),
+      both_tests(owner__that_is_lost_gets_no_right_that_he_had_not),
+      both_tests(meanwhile__rights_are_taken_and_not_given),
+      both_tests(meanwhile__name_that_appears_has_rights),
+      both_tests(meanwhile__permissions_that_are_asked_for_stay),
+      both_tests(meanwhile__name_that_cannot_be_looked_at_is_told),
       both_tests(permissions__that_are_asked_for_are_given),
       both_tests(new_file__is_its_owners_alone_until_it_has_the_rights),
       both_tests(mode__that_is_right_need_not_be_set),
       both_tests(mode__that_forbids_writing_goes_with_DIRECT),
       both_tests(acl__stays),
       both_tests(acl__without_its_group_leaves_the_owner_alone),
+      both_tests(acl__that_changes_meanwhile_leaves_the_owner_alone),
       both_tests(acl__that_cannot_be_set_leaves_the_owner_alone),
       both_tests(acl__that_cannot_be_read_leaves_the_owner_alone),
       both_tests(acl__of_the_directory_does_not_open_the_file),

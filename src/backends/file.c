@@ -4,8 +4,8 @@
 
 static size_t file_spaces(void *state, umemSpace out[UMEM_SPACES_MAX]) {
   struct umemiStore const *store = state;
-  out[0] =
-      (umemSpace){UMEM_SPACE_FILE, {store->open.device, store->open.inode}};
+  out[0] = (umemSpace){UMEM_SPACE_FILE,
+                       {store->open.claim.device, store->open.claim.inode}};
   return 1;
 }
 

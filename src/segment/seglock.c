@@ -48,8 +48,18 @@ void umemi_segments_in_child(void) {
   }
 }
 
+static void claim_enter(struct umemiSegment *s) {
+  struct stat st;
+  if (umemi_os.fstat(s->io.fd, &st))
+    return; /* umemi_segment_ready() tells it */
+  s->claim = (struct umemiClaim){
+      .device = st.st_dev, .inode = st.st_ino, .owner = umemi_process()};
+  umemi_claim_enter(&s->claim, false);
+}
+
 void umemi_segment_begin(struct umemiSegment *s, int fd) {
   *s = (struct umemiSegment){.io = umemi_file_io(fd), .lock_fd = -1};
+  claim_enter(s);
   pthread_mutex_init(&s->turn, NULL);
   list_lock();
   s->next = list;
@@ -65,6 +75,7 @@ void umemi_segment_end(struct umemiSegment *s) {
   *place = s->next;
   lock_close(s);
   list_unlock();
+  umemi_claim_leave(&s->claim);
   umemi_os.close(s->io.fd);
   umemi_rooms_end(&s->rooms);
   pthread_mutex_destroy(&s->turn);
@@ -101,6 +112,8 @@ static int lock_open(struct umemiSegment const *s) {
 }
 
 umemStatusType umemi_segment_ready(struct umemiSegment *s, umemError *error) {
+  if (!s->claim.is_entered)
+    return umem_error_fill(error, umemIOError, EIO, 0, "fstat");
   int failed = umemi_fork_guard();
   list_lock(); /* no child may inherit a description that is not in the list */
   if (!failed && s->lock_fd < 0) {

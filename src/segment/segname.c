@@ -19,8 +19,11 @@ umemStatusType umemi_segment_path(char const *name,
 }
 
 int umemi_segment_open(char const *path, int flags) {
-  return umemi_keep_fd(UMEMI_RETRY(umemi_os.open(
-      path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | flags, 0600)));
+  flags |= O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
+  int fd = umemi_keep_fd(UMEMI_RETRY(umemi_os.open(path, flags, 0600)));
+  return fd < 0 && errno == EWOULDBLOCK
+             ? umemi_place_open_leased(AT_FDCWD, path, flags, 0600)
+             : fd;
 }
 
 int umemi_segment_open_unnamed(void) {
