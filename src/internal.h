@@ -1178,7 +1178,9 @@ enum {
   UMEMI_SEGMENT_GRANULE = 256, /* of blocks */
   UMEMI_SEGMENT_ENTRY = 8,     /* bytes in the table for each */
   UMEMI_SEGMENT_HINTS = 1024,  /* where hints begin, behind the header */
-  UMEMI_SEGMENT_TABLE = UMEMI_PAGE
+  UMEMI_SEGMENT_TABLE = UMEMI_PAGE,
+  UMEMI_SEGMENT_LOCK = 0,     /* the byte that is locked for the table, */
+  UMEMI_SEGMENT_NAME_LOCK = 1 /* and the one to remove the name */
 };
 
 struct umemiSegment {
@@ -1254,8 +1256,11 @@ int umemi_segment_link(int fd, char const *path);
 bool umemi_segment_has_name(struct umemiSegment const *segment);
 /* Another description of the file, by its name; -1 if it has none. */
 int umemi_segment_open_again(struct umemiSegment const *segment);
-/* Removes the name if it means this file; 0 or errno. */
+/* Removes the name if it means this file; 0 or errno. Another process cannot
+   use the name again meanwhile. */
 int umemi_segment_remove_name(struct umemiSegment const *segment);
+/* Removes a name of whatever it is; 0 or errno. */
+int umemi_segment_unlink(char const *path);
 
 /* segenter.c: ways to a segment --------------------------------------------*/
 

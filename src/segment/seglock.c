@@ -123,7 +123,10 @@ umemStatusType umemi_segment_ready(struct umemiSegment *s, umemError *error) {
 /* --- lock ----------------------------------------------------------------- */
 
 static int lock_set(struct umemiSegment *s, short type) {
-  struct flock lock = {.l_type = type, .l_whence = SEEK_SET};
+  struct flock lock = {.l_type = type,
+                       .l_whence = SEEK_SET,
+                       .l_start = UMEMI_SEGMENT_LOCK,
+                       .l_len = 1};
   return UMEMI_RETRY(umemi_os.fcntl(s->lock_fd, F_OFD_SETLKW, &lock)) ? errno
                                                                       : 0;
 }
