@@ -175,6 +175,37 @@ static void create__of_more_than_there_is_is_a_memory_error(void **state) {
   umemi_segment_end(&s);
 }
 
+/* Of the control group /g. */
+static int open_in_a_group(char const *path, int flags, ...) {
+  static char const *const shown[][2] = {
+      {"/proc/self/cgroup", "0::/g\n"},
+      {"/sys/fs/cgroup/g/memory.max", "67108864\n"},
+      {"/sys/fs/cgroup/g/memory.swap.max", "0\n"},
+      {"/sys/fs/cgroup/g/memory.swap.current", "0\n"},
+      {"/sys/fs/cgroup/g/memory.current", "1048576\n"}};
+  for (size_t i = 0; i < LENGTH(shown); i++)
+    if (strcmp(path, shown[i][0]) == 0) {
+      int fd = memfd_create("shown", MFD_CLOEXEC);
+      assert_int_equal(write(fd, shown[i][1], strlen(shown[i][1])),
+                       strlen(shown[i][1]));
+      assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+      return fd;
+    }
+  return open(path, flags, 0600);
+}
+
+static void create__past_a_control_group_is_a_memory_error(void **state) {
+  (void)state;
+  struct umemiSegment segment;
+  umemi_os.open = open_in_a_group;
+  umemi_segment_begin(&segment, fresh_fd());
+  assert_segment_fails(umemi_segment_create(&segment, 70 << 20, &error),
+                       umemMemoryError, "ENOMEM");
+  assert_int_equal(faults_count(FAULT_fallocate), 0);
+  umemi_segment_end(&segment);
+  umemi_os.open = faults_real.open;
+}
+
 /* --- blocks --------------------------------------------------------------- */
 
 static void alloc__takes_the_first_room_that_is_large_enough(void **state) {
@@ -750,6 +781,7 @@ int main(void) {
       faulty_test(create__reserves_all_of_it),
       faulty_test(create__writes_zeros_where_nothing_can_be_reserved),
       faulty_test(create__of_more_than_there_is_is_a_memory_error),
+      faulty_test(create__past_a_control_group_is_a_memory_error),
       faulty_test(alloc__takes_the_first_room_that_is_large_enough),
       faulty_test(alloc__honours_every_alignment_of_the_address),
       faulty_test(alloc__of_too_much_tells_what_there_is),
