@@ -1192,14 +1192,16 @@ enum {
 
 struct umemiSegment {
   struct umemiFileIo io;
-  char const *path;        /* of its name; borrowed; NULL: it has none */
-  uint64_t total;          /* bytes of it, of which the last */
-  uint64_t nbytes;         /* are for blocks, */
-  uint64_t data_at;        /* from here on: */
-  uint64_t granules;       /* so many */
-  uintptr_t origin;        /* address of the first of them; set by the user */
-  struct umemiRooms rooms; /* under the lock */
-  uint64_t frees;          /* of this context; under the lock */
+  char const *path;  /* of its name; borrowed; NULL: it has none */
+  uint64_t total;    /* bytes of it, of which the last */
+  uint64_t nbytes;   /* are for blocks, */
+  uint64_t data_at;  /* from here on: */
+  uint64_t granules; /* so many */
+  uintptr_t origin;  /* address of the first of them; set by the user */
+  /* under the lock: */
+  struct umemiRooms rooms;
+  bool rooms_known;     /* none is too low, */
+  uint64_t rooms_as_of; /* as long as others announced so many */
   pthread_mutex_t turn;
   int lock_fd; /* in turn, and under the lock of the list; or -1 */
   struct umemiSegment *next;

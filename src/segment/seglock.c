@@ -44,6 +44,7 @@ void umemi_segments_in_child(void) {
   pthread_mutex_init(&list_turn, NULL);
   for (struct umemiSegment *s = list; s; s = s->next) {
     pthread_mutex_init(&s->turn, NULL);
+    s->rooms_known = false; /* another thread may have been changing them */
     lock_close(s);
   }
 }

@@ -15,7 +15,7 @@
 #include "../crc32c.h"
 
 enum {
-  VERSION = 2,
+  VERSION = 3,
   PER_TABLE_PAGE = UMEMI_SEGMENT_GRANULE / UMEMI_SEGMENT_ENTRY,
   ATTACH_TRIES = 100, /* for one that is being created, so far apart: */
   ATTACH_PAUSE_NS = 10000000
