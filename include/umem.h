@@ -519,8 +519,9 @@ UMEM_API umemStatusType umemShm_ctor_fd(umemShm *ctx, int fd);
     failure. */
 UMEM_API int umemShm_get_fd(umemShm const *ctx);
 
-/** Remove the name of a segment. Who is attached stays so. umemIOError with
-    sys_errno ENOENT if there is none. No context holds a message. */
+/** Remove the name of a segment, or of whatever else is there. Who is attached
+    stays so. umemIOError with sys_errno ENOENT if there is none, or another
+    process removed it at the same time. No context holds a message. */
 UMEM_API umemStatusType umemShm_unlink(char const *name);
 
 /**

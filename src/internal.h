@@ -519,6 +519,13 @@ bool umemi_meminfo(char const *text, char const *key, uint64_t *number_out);
 uint64_t umemi_nodes(void);
 /* "0-1,3": a bit for each number below 64. */
 uint64_t umemi_bits_of(char const *list);
+
+/* memoryleft.c -------------------------------------------------------------*/
+
+/* Bytes of memory that this process may still have, swap included: what the
+   machine has, and what its control groups allow. UINT64_MAX: not known. */
+uint64_t umemi_memory_left(void);
+
 /* aside.c: work in a child process, which the program does not notice. It has
    60 seconds, and writes its answer to `nbytes` of zeroed memory, which is the
    caller's to munmap() on success. UMEM_DECLINED: this process may have no
@@ -945,7 +952,8 @@ uint64_t umemi_file_limit(void);
 
 /* filespace.c: the space that a file has on its disk -----------------------*/
 
-/* Is there room for so many bytes more, as far as can be told? Else ENOSPC. */
+/* Is there room for so many bytes more, as far as can be told? Else ENOSPC,
+   or ENOMEM where they are memory. */
 int umemi_file_room(struct umemiFileIo const *io, uint64_t nbytes);
 /* How large the file system lets a file be; moves the descriptor's offset. */
 uint64_t umemi_file_largest(struct umemiFileIo const *io);
@@ -1233,7 +1241,9 @@ enum {
   UMEMI_SEGMENT_GRANULE = 256, /* of blocks */
   UMEMI_SEGMENT_ENTRY = 8,     /* bytes in the table for each */
   UMEMI_SEGMENT_HINTS = 1024,  /* where hints begin, behind the header */
-  UMEMI_SEGMENT_TABLE = UMEMI_PAGE
+  UMEMI_SEGMENT_TABLE = UMEMI_PAGE,
+  UMEMI_SEGMENT_LOCK = 0,     /* the byte that is locked for the table, */
+  UMEMI_SEGMENT_NAME_LOCK = 1 /* and the one to remove the name */
 };
 
 struct umemiSegment {
@@ -1245,8 +1255,10 @@ struct umemiSegment {
   uint64_t data_at;        /* from here on: */
   uint64_t granules;       /* so many */
   uintptr_t origin;        /* address of the first of them; set by the user */
-  struct umemiRooms rooms; /* under the lock */
-  uint64_t frees;          /* of this context; under the lock */
+  /* under the lock: */
+  struct umemiRooms rooms;
+  bool rooms_known;     /* none is too low, */
+  uint64_t rooms_as_of; /* as long as others announced so many */
   pthread_mutex_t turn;
   int lock_fd; /* in turn, and under the lock of the list; or -1 */
   struct umemiSegment *next;
@@ -1310,8 +1322,11 @@ int umemi_segment_link(int fd, char const *path);
 bool umemi_segment_has_name(struct umemiSegment const *segment);
 /* Another description of the file, by its name; -1 if it has none. */
 int umemi_segment_open_again(struct umemiSegment const *segment);
-/* Removes the name if it means this file; 0 or errno. */
+/* Removes the name if it means this file; 0 or errno. Another process cannot
+   use the name again meanwhile. */
 int umemi_segment_remove_name(struct umemiSegment const *segment);
+/* Removes a name of whatever it is; 0 or errno. */
+int umemi_segment_unlink(char const *path);
 
 /* segenter.c: ways to a segment --------------------------------------------*/
 

@@ -5,6 +5,7 @@
 
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/mount.h>
 
 enum { SIZE = 256 << 10, SKIPPED = 77 };
@@ -563,6 +564,116 @@ static void races__of_creators_end_well_on_all_systems(void **state) {
   }
 }
 
+/* Two processes step by step: the child, which wants to have the name for a
+   segment of its own, goes as far as it can between the parent's look at the
+   name and its removal. */
+struct steps {
+  atomic_bool child_may_start, child_has_stopped, child_may_go_on;
+};
+static struct steps *steps; /* shared */
+
+static void step_wait(atomic_bool const *step) {
+  while (!*step)
+    sleep_milliseconds(1);
+}
+
+/* Stops at the first lock that is refused. */
+static int stepping_fcntl(int fd, int command, ...) {
+  va_list list;
+  va_start(list, command);
+  void *argument = va_arg(list, void *);
+  va_end(list);
+  int failed = fcntl(fd, command, argument);
+  if (failed && command == F_OFD_SETLK && !steps->child_has_stopped) {
+    steps->child_has_stopped = true;
+    step_wait(&steps->child_may_go_on);
+    errno = EAGAIN;
+  }
+  return failed;
+}
+
+static void replace_in_steps(void) {
+  umemShm s;
+  umemi_os.fcntl = stepping_fcntl;
+  step_wait(&steps->child_may_start);
+  umemShm_unlink(name); /* or the parent removes it */
+  umemStatusType status =
+      umemShm_ctor(&s, name, 2 * SIZE, UMEM_SHM_CREATE | UMEM_SHM_KEEP);
+  steps->child_has_stopped = true;
+  _exit(status == umemOK ? 0 : 1);
+}
+
+static int stepping_unlinkat(int dir, char const *file, int flags) {
+  steps->child_may_start = true;
+  step_wait(&steps->child_has_stopped);
+  return unlinkat(dir, file, flags);
+}
+
+static void assert_successor_stays(umemStatusType (*remove)(umemShm *s)) {
+  umemShm s;
+  int status;
+  *steps = (struct steps){false, false, false};
+  open_shm(&s, SIZE, UMEM_SHM_CREATE);
+  fflush(NULL);
+  pid_t child = fork();
+  if (child == 0)
+    replace_in_steps();
+  umemi_os.unlinkat = stepping_unlinkat;
+  assert_ok(remove(&s));
+  umemi_os.unlinkat = faults_real.unlinkat;
+  steps->child_may_go_on = true;
+  assert_int_equal(waitpid(child, &status, 0), child);
+  assert_int_equal(status, 0);
+  umem_dtor(&s);
+  open_shm(&s, 2 * SIZE, UMEM_SHM_ATTACH);
+  assert_ok(umem_dtor(&s));
+  assert_ok(umemShm_unlink(name));
+}
+
+static umemStatusType remove_by_dtor(umemShm *s) {
+  return umem_dtor(s);
+}
+
+static umemStatusType remove_by_unlink(umemShm *s) {
+  (void)s;
+  return umemShm_unlink(name);
+}
+
+static void name__of_a_successor_in_the_last_moment_is_left_alone(void **s) {
+  (void)s;
+  steps = mmap(NULL, sizeof *steps, PROT_READ | PROT_WRITE,
+               MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  assert_true(steps != MAP_FAILED);
+  assert_successor_stays(remove_by_dtor);
+  assert_successor_stays(remove_by_unlink);
+  munmap(steps, sizeof *steps);
+}
+
+/* As a process does that is stopped meanwhile. */
+static void name__is_removed_though_another_keeps_it_locked(void **state) {
+  (void)state;
+  struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+  umemShm s;
+  open_shm(&s, SIZE, 0);
+  int fd = open(path, O_RDWR | O_CLOEXEC);
+  assert_int_equal(fcntl(fd, F_OFD_SETLK, &lock), 0);
+  assert_ok(umem_dtor(&s));
+  assert_false(file_exists(path));
+  close(fd);
+}
+
+static void unlink__removes_what_is_no_segment(void **state) {
+  (void)state;
+  leave(100, 'x', 0);
+  assert_int_equal(chmod(path, 0), 0);
+  assert_ok(umemShm_unlink(name));
+  assert_int_equal(symlink("/nowhere", path), 0);
+  assert_ok(umemShm_unlink(name));
+  assert_int_equal(mkfifo(path, 0600), 0);
+  assert_ok(umemShm_unlink(name));
+  assert_false(file_exists(path));
+}
+
 int main(void) {
   struct CMUnitTest const tests[] = {
       name_test(name__is_created_on_systems_that_refuse_ways),
@@ -580,6 +691,9 @@ int main(void) {
       name_test(kills__of_creators_leave_names_that_can_be_had),
       name_test(kills__of_creators_leave_no_name_or_a_whole_segment),
       name_test(races__of_creators_end_well_on_all_systems),
+      name_test(name__of_a_successor_in_the_last_moment_is_left_alone),
+      name_test(name__is_removed_though_another_keeps_it_locked),
+      name_test(unlink__removes_what_is_no_segment),
   };
   return cmocka_run_group_tests(tests, temp_setup, temp_teardown);
 }

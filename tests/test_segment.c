@@ -175,6 +175,37 @@ static void create__of_more_than_there_is_is_a_memory_error(void **state) {
   umemi_segment_end(&s);
 }
 
+/* Of the control group /g. */
+static int open_in_a_group(char const *path, int flags, ...) {
+  static char const *const shown[][2] = {
+      {"/proc/self/cgroup", "0::/g\n"},
+      {"/sys/fs/cgroup/g/memory.max", "67108864\n"},
+      {"/sys/fs/cgroup/g/memory.swap.max", "0\n"},
+      {"/sys/fs/cgroup/g/memory.swap.current", "0\n"},
+      {"/sys/fs/cgroup/g/memory.current", "1048576\n"}};
+  for (size_t i = 0; i < LENGTH(shown); i++)
+    if (strcmp(path, shown[i][0]) == 0) {
+      int fd = memfd_create("shown", MFD_CLOEXEC);
+      assert_int_equal(write(fd, shown[i][1], strlen(shown[i][1])),
+                       strlen(shown[i][1]));
+      assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+      return fd;
+    }
+  return open(path, flags, 0600);
+}
+
+static void create__past_a_control_group_is_a_memory_error(void **state) {
+  (void)state;
+  struct umemiSegment segment;
+  umemi_os.open = open_in_a_group;
+  umemi_segment_begin(&segment, fresh_fd());
+  assert_segment_fails(umemi_segment_create(&segment, 70 << 20, &error),
+                       umemMemoryError, "ENOMEM");
+  assert_int_equal(faults_count(FAULT_fallocate), 0);
+  umemi_segment_end(&segment);
+  umemi_os.open = faults_real.open;
+}
+
 /* --- blocks --------------------------------------------------------------- */
 
 static void alloc__takes_the_first_room_that_is_large_enough(void **state) {
@@ -376,6 +407,54 @@ static void alloc__finds_all_that_a_peer_freed(void **state) {
     allocated(&s, 1, 0);
   assert_segment_fails(umemi_segment_alloc(&s, 1, 0, &adr, &error),
                        umemMemoryError, "at most 0 of");
+  umemi_segment_end(&peer);
+  umemi_segment_end(&s);
+}
+
+static void alloc__refused_again_does_not_read_the_table(void **state) {
+  (void)state;
+  static uintptr_t blocks[MANY];
+  struct umemiSegment s, peer;
+  uintptr_t adr;
+  create(&s, (uint64_t)MANY * GRANULE);
+  assert_status(attach(&peer, &s, 0), umemOK);
+  fill_with(&s, blocks, MANY);
+  umemi_os.pread = counting_pread;
+  for (size_t i = 0; i < 3; i++) {
+    assert_status(umemi_segment_alloc(&s, 1, 0, &adr, &error), umemMemoryError);
+    nread = 0;
+    for (size_t k = 0; k < 10; k++)
+      assert_segment_fails(umemi_segment_alloc(&s, 1, 0, &adr, &error),
+                           umemMemoryError, "at most 0 of");
+    assert_in_range(nread, 1, 10 * 1024);
+    adr = blocks[MANY / 2] - s.origin + peer.origin;
+    assert_status(umemi_segment_free(&peer, adr, &error), umemOK);
+    assert_int_equal(allocated(&s, 1, 0), blocks[MANY / 2]);
+  }
+  umemi_os.pread = faults_real.pread;
+  umemi_segment_end(&peer);
+  umemi_segment_end(&s);
+}
+
+/* A block in the middle of a free run divides it: the second part belongs to a
+   group that had none. */
+static void alloc__finds_room_behind_what_a_peer_allocated(void **state) {
+  enum { GROUP = UMEMI_SEGMENT_GROUP, COUNT = 4 * GROUP };
+  (void)state;
+  struct umemiSegment s, peer;
+  uintptr_t adr;
+  create(&s, COUNT * GRANULE);
+  assert_status(attach(&peer, &s, 0), umemOK);
+  allocated(&s, 1, 0);
+  adr = allocated(&s, (3 * GROUP - 1) * GRANULE, 0);
+  allocated(&s, GROUP * GRANULE, 0);
+  assert_status(umemi_segment_free(&s, adr, &error), umemOK);
+  assert_status(umemi_segment_alloc(&s, s.nbytes, 0, &adr, &error),
+                umemMemoryError);
+  adr = allocated(&peer, 1, GROUP * GRANULE);
+  assert_int_equal(adr - peer.origin, GROUP * GRANULE);
+  adr = allocated(&s, (2 * GROUP - 1) * GRANULE, 0);
+  assert_int_equal(adr - s.origin, (GROUP + 1) * GRANULE);
   umemi_segment_end(&peer);
   umemi_segment_end(&s);
 }
@@ -750,6 +829,7 @@ int main(void) {
       faulty_test(create__reserves_all_of_it),
       faulty_test(create__writes_zeros_where_nothing_can_be_reserved),
       faulty_test(create__of_more_than_there_is_is_a_memory_error),
+      faulty_test(create__past_a_control_group_is_a_memory_error),
       faulty_test(alloc__takes_the_first_room_that_is_large_enough),
       faulty_test(alloc__honours_every_alignment_of_the_address),
       faulty_test(alloc__of_too_much_tells_what_there_is),
@@ -758,6 +838,8 @@ int main(void) {
       faulty_test(alloc__reads_as_much_whatever_number_of_blocks_lives),
       faulty_test(alloc__in_a_full_segment_finds_what_a_peer_freed),
       faulty_test(alloc__finds_all_that_a_peer_freed),
+      faulty_test(alloc__refused_again_does_not_read_the_table),
+      faulty_test(alloc__finds_room_behind_what_a_peer_allocated),
       faulty_test(alloc__over_many_free_blocks_takes_them_all),
       faulty_test(hints__of_a_peer_that_lie_do_no_harm),
       faulty_test(table__of_a_segment_without_memory_is_a_memory_error),

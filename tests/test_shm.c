@@ -1226,7 +1226,7 @@ static void abuse__of_the_header_is_told_to_who_attaches(void **state) {
                        "it is not complete (yet)", false});
   abuse((struct abuse){"half a header", harm_zero, 16, 16, umemValueError,
                        "its header and its size do not match", false});
-  abuse((struct abuse){"version", harm_header, 8, 3, umemValueError,
+  abuse((struct abuse){"version", harm_header, 8, 4, umemValueError,
                        "its version is another", false});
   static uint64_t const sizes[] = {4096, SIZE - 4096, SIZE + 4096, 2 * MIB};
   for (size_t i = 0; i < LENGTH(sizes); i++)

@@ -411,9 +411,9 @@ static umemStatusType shm_unname(char const *name, umemError *error) {
   if (!name)
     return umemi_null(error, "name");
   umemStatusType status = umemi_segment_path(name, &path, error);
-  if (status == umemOK && umemi_os.unlinkat(AT_FDCWD, path.text, 0))
-    return umem_error_fill(error, umemIOError, errno, 0, "unlink");
-  return status;
+  int failed = status == umemOK ? umemi_segment_unlink(path.text) : 0;
+  return failed ? umem_error_fill(error, umemIOError, failed, 0, "unlink")
+                : status;
 }
 
 umemStatusType umemShm_unlink(char const *name) {

@@ -44,6 +44,7 @@ void umemi_segments_in_child(void) {
   pthread_mutex_init(&list_turn, NULL);
   for (struct umemiSegment *s = list; s; s = s->next) {
     pthread_mutex_init(&s->turn, NULL);
+    s->rooms_known = false; /* another thread may have been changing them */
     lock_close(s);
   }
 }
@@ -136,7 +137,10 @@ umemStatusType umemi_segment_ready(struct umemiSegment *s, umemError *error) {
 /* --- lock ----------------------------------------------------------------- */
 
 static int lock_set(struct umemiSegment *s, short type) {
-  struct flock lock = {.l_type = type, .l_whence = SEEK_SET};
+  struct flock lock = {.l_type = type,
+                       .l_whence = SEEK_SET,
+                       .l_start = UMEMI_SEGMENT_LOCK,
+                       .l_len = 1};
   return UMEMI_RETRY(umemi_os.fcntl(s->lock_fd, F_OFD_SETLKW, &lock)) ? errno
                                                                       : 0;
 }

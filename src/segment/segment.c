@@ -15,7 +15,7 @@
 #include "../crc32c.h"
 
 enum {
-  VERSION = 2,
+  VERSION = 3,
   PER_TABLE_PAGE = UMEMI_SEGMENT_GRANULE / UMEMI_SEGMENT_ENTRY,
   ATTACH_TRIES = 100, /* for one that is being created, so far apart: */
   ATTACH_PAUSE_NS = 10000000
@@ -80,17 +80,6 @@ static umemStatusType segment_no_room(int failed, uint64_t total,
                          total);
 }
 
-/* Else nameless memory, which no file system limits, would be taken from other
-   processes until the system ends one. */
-static bool segment_is_affordable(uint64_t total) {
-  char *text = umemi_text_of("/proc/meminfo");
-  uint64_t memory = UINT64_MAX, swap = 0;
-  if (umemi_meminfo(text, "MemAvailable:", &memory))
-    umemi_meminfo(text, "SwapFree:", &swap);
-  free(text);
-  return total <= memory + swap;
-}
-
 /* Where the file system does not reserve, zeros that are written do. */
 static int segment_fill(struct umemiSegment const *s) {
   static char const zeros[64 << 10];
@@ -111,9 +100,7 @@ static int segment_fill(struct umemiSegment const *s) {
 static umemStatusType segment_make(struct umemiSegment *s, umemError *error) {
   struct segment_header header = segment_header_of(s->total);
   size_t done;
-  int failed = segment_is_affordable(s->total) ? 0 : ENOMEM;
-  if (!failed)
-    failed = umemi_file_grow(&s->io, 0, s->total);
+  int failed = umemi_file_grow(&s->io, 0, s->total);
   if (!failed)
     failed = segment_fill(s);
   if (!failed) /* last: what has one is whole */

@@ -2,6 +2,8 @@
 /* Names of segments: files in the directory of shared memory. */
 #include "../internal.h"
 
+#include <time.h>
+
 #define DIRECTORY UMEMI_SEGMENT_DIRECTORY
 
 umemStatusType umemi_segment_path(char const *name,
@@ -65,11 +67,65 @@ int umemi_segment_open_again(struct umemiSegment const *s) {
   return -1;
 }
 
-int umemi_segment_remove_name(struct umemiSegment const *s) {
+/* --- removal -------------------------------------------------------------- */
+
+enum {
+  LOCK_TRIES = 100, /* for one that another process removes, so far apart: */
+  LOCK_PAUSE_NS = 10000000
+};
+
+/* Of the name, not of the blocks. */
+static int name_lock_set(int fd, short type) {
+  struct flock lock = {.l_type = type,
+                       .l_whence = SEEK_SET,
+                       .l_start = UMEMI_SEGMENT_NAME_LOCK,
+                       .l_len = 1};
+  return umemi_os.fcntl(fd, F_OFD_SETLK, &lock) ? errno : 0;
+}
+
+/* A process that is stopped while it has the lock must not stop this one, so
+   the name is removed without it in the end. */
+static void name_lock(int fd) {
+  int failed = name_lock_set(fd, F_WRLCK);
+  for (int i = 0; (failed == EAGAIN || failed == EACCES) && i < LOCK_TRIES;
+       i++) {
+    nanosleep(&(struct timespec){0, LOCK_PAUSE_NS}, NULL);
+    failed = name_lock_set(fd, F_WRLCK);
+  }
+}
+
+static int name_remove_locked(int fd, char const *path) {
   struct stat ours, named;
-  if (umemi_os.fstat(s->io.fd, &ours) || umemi_os.lstat(s->path, &named))
-    return errno == ENOENT ? 0 : errno;
+  if (umemi_os.fstat(fd, &ours) || umemi_os.lstat(path, &named))
+    return errno;
   if (!name_is_same(&ours, &named))
-    return 0;
-  return umemi_os.unlinkat(AT_FDCWD, s->path, 0) ? errno : 0;
+    return ENOENT;
+  return umemi_os.unlinkat(AT_FDCWD, path, 0) ? errno : 0;
+}
+
+/* Whoever removes the name of a file has its lock. So between the look and the
+   removal nobody else can remove the name, and nobody can give it to another
+   segment. */
+static int name_remove(int fd, char const *path) {
+  name_lock(fd);
+  int failed = name_remove_locked(fd, path);
+  name_lock_set(fd, F_UNLCK);
+  return failed;
+}
+
+int umemi_segment_remove_name(struct umemiSegment const *s) {
+  int failed = name_remove(s->io.fd, s->path);
+  return failed == ENOENT ? 0 : failed;
+}
+
+/* Without its lock what cannot be opened: no segment of this user. */
+int umemi_segment_unlink(char const *path) {
+  int fd = umemi_segment_open(path, 0);
+  if (fd < 0 && errno == ENOENT)
+    return ENOENT;
+  if (fd < 0)
+    return umemi_os.unlinkat(AT_FDCWD, path, 0) ? errno : 0;
+  int failed = name_remove(fd, path);
+  umemi_os.close(fd);
+  return failed;
 }

@@ -7,9 +7,10 @@
  *
  * Other processes change the table without a word, so a number may be wrong.
  * One that is too high costs a look at the group; one that is too low is put
- * right by umemi_rooms_forget(), which is called before an allocation fails.
- * Even a tree that a forked child inherits in the middle of a change does no
- * more harm.
+ * right by umemi_rooms_forget(), which is called before an allocation fails,
+ * unless nobody has announced any room since it was called last. A tree that a
+ * forked child inherits, which may be in the middle of a change, does no more
+ * harm.
  */
 #include "../internal.h"
 

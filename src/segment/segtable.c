@@ -171,23 +171,49 @@ static umemStatusType table_remove_marks(struct umemiSegment const *s,
 
 /* --- hints ---------------------------------------------------------------- */
 
-/* A few of the granules that were freed last, for processes that know of no
-   room any more. Whatever is found there, it costs no more than a look. */
-static void hints_put(struct umemiSegment *s, uint64_t granule) {
-  uint64_t at = UMEMI_SEGMENT_HINTS + s->frees++ % HINTS * sizeof granule;
+/* In the header's page, for processes that know of no room any more: how often
+   room came to a group for which others may know less, and the granules where
+   it came last. Whatever is found there, it costs no more than a look, or a
+   refusal. */
+struct hints {
+  uint64_t count;
+  uint64_t granules[HINTS];
+};
+
+static umemStatusType hints_read(struct umemiSegment const *s,
+                                 struct hints *out, umemError *error) {
   size_t done;
-  umemi_file_write(&s->io, at, &granule, sizeof granule, &done);
+  int failed =
+      umemi_file_read(&s->io, UMEMI_SEGMENT_HINTS, out, sizeof *out, &done);
+  return failed ? umem_error_fill(error, umemIOError,
+                                  failed == UMEMI_EOF ? 0 : failed, 0,
+                                  "read the segment's hints%s",
+                                  failed == UMEMI_EOF ? ": it was cut off" : "")
+                : umemOK;
 }
 
-static void hints_take(struct umemiSegment *s) {
-  uint64_t granules[HINTS];
+/* Before the table is changed: a process that is killed then has announced too
+   much, not too little. */
+static umemStatusType hints_put(struct umemiSegment const *s, uint64_t granule,
+                                umemError *error) {
+  struct hints hints;
+  umemStatusType status = hints_read(s, &hints, error);
+  if (status != umemOK)
+    return status;
+  hints.granules[hints.count++ % HINTS] = granule;
   size_t done;
-  if (umemi_file_read(&s->io, UMEMI_SEGMENT_HINTS, granules, sizeof granules,
-                      &done))
-    return;
+  int failed = umemi_file_write(&s->io, UMEMI_SEGMENT_HINTS, &hints,
+                                sizeof hints, &done);
+  return failed ? umem_error_fill(error, umemIOError, failed, 0,
+                                  "write the segment's hints")
+                : umemOK;
+}
+
+static void hints_take(struct umemiSegment *s, struct hints const *hints) {
   for (size_t i = 0; i < HINTS; i++)
-    if (granules[i] < s->granules)
-      umemi_rooms_set(&s->rooms, granules[i] / GROUP, UMEMI_ROOM_UNKNOWN);
+    if (hints->granules[i] < s->granules)
+      umemi_rooms_set(&s->rooms, hints->granules[i] / GROUP,
+                      UMEMI_ROOM_UNKNOWN);
 }
 
 /* --- alloc ---------------------------------------------------------------- */
@@ -231,18 +257,22 @@ static umemStatusType group_find(struct window *w, uint64_t group,
   return status;
 }
 
-/* What follows a new block belongs to its group. */
-static void table_note(struct umemiRooms *rooms, uint64_t found_in,
-                       uint64_t start) {
-  uint32_t room = umemi_rooms_get(rooms, found_in);
-  if (umemi_rooms_get(rooms, start / GROUP) < room)
-    umemi_rooms_set(rooms, start / GROUP, room);
+/* What follows a new block belongs to its group, which others do not know. */
+static umemStatusType table_note(struct umemiSegment *s, uint64_t found_in,
+                                 uint64_t start, umemError *error) {
+  uint32_t room = umemi_rooms_get(&s->rooms, found_in);
+  if (start / GROUP == found_in)
+    return umemOK;
+  if (umemi_rooms_get(&s->rooms, start / GROUP) < room)
+    umemi_rooms_set(&s->rooms, start / GROUP, room);
+  return hints_put(s, start, error);
 }
 
 /* First fit, as far as this process knows where there is room. */
-static umemStatusType table_find(struct window *w, struct umemiRooms *rooms,
+static umemStatusType table_find(struct window *w, struct umemiSegment *s,
                                  struct wish const *wish, struct run *found_out,
                                  umemError *error) {
+  struct umemiRooms *rooms = &s->rooms;
   uint64_t group, longest;
   *found_out = (struct run){0, 0};
   for (uint64_t from = 0; umemi_rooms_find(rooms, from, wish->length, &group);
@@ -251,10 +281,8 @@ static umemStatusType table_find(struct window *w, struct umemiRooms *rooms,
         group_find(w, group, wish, found_out, &longest, error);
     if (status != umemOK)
       return status;
-    if (found_out->length > 0) {
-      table_note(rooms, group, found_out->start);
-      break;
-    }
+    if (found_out->length > 0)
+      return table_note(s, group, found_out->start, error);
     umemi_rooms_set(rooms, group, (uint32_t)longest);
   }
   return umemOK;
@@ -269,22 +297,28 @@ static umemStatusType table_full(struct umemiSegment const *s, size_t nbytes,
                          s->nbytes);
 }
 
-/* The same with all that others may have freed. */
+/* The same with all that others may have freed: first where the hints say, then
+   everywhere, unless nothing has changed since. */
 static umemStatusType table_find_anywhere(struct window *w,
                                           struct umemiSegment *s,
                                           struct wish const *wish,
                                           struct run *found_out,
                                           umemError *error) {
-  umemStatusType status = table_find(w, &s->rooms, wish, found_out, error);
-  if (status == umemOK && found_out->length == 0) {
-    hints_take(s);
-    status = table_find(w, &s->rooms, wish, found_out, error);
-  }
-  if (status == umemOK && found_out->length == 0) {
-    umemi_rooms_forget(&s->rooms);
-    status = table_find(w, &s->rooms, wish, found_out, error);
-  }
-  return status;
+  struct hints hints;
+  umemStatusType status = table_find(w, s, wish, found_out, error);
+  if (status != umemOK || found_out->length > 0)
+    return status;
+  status = hints_read(s, &hints, error);
+  if (status != umemOK || (s->rooms_known && s->rooms_as_of == hints.count))
+    return status;
+  hints_take(s, &hints);
+  status = table_find(w, s, wish, found_out, error);
+  if (status != umemOK || found_out->length > 0)
+    return status;
+  umemi_rooms_forget(&s->rooms);
+  s->rooms_as_of = hints.count;
+  s->rooms_known = true;
+  return table_find(w, s, wish, found_out, error);
 }
 
 static umemStatusType table_reserve(struct umemiSegment *s, size_t nbytes,
@@ -373,12 +407,12 @@ static umemStatusType table_release(struct umemiSegment *s, uintptr_t adr,
   if (status == umemOK && (entry & UINT32_MAX) == 0)
     return table_unknown(&w, adr, granule, error);
   if (status == umemOK)
+    status = hints_put(s, granule, error);
+  if (status == umemOK)
     status = table_put(s, granule, 0, error);
-  if (status != umemOK)
-    return status;
-  umemi_rooms_set(&s->rooms, granule / GROUP, UMEMI_ROOM_UNKNOWN);
-  hints_put(s, granule);
-  return umemOK;
+  if (status == umemOK)
+    umemi_rooms_set(&s->rooms, granule / GROUP, UMEMI_ROOM_UNKNOWN);
+  return status;
 }
 
 umemStatusType umemi_segment_free(struct umemiSegment *s, uintptr_t adr,
