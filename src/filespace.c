@@ -26,13 +26,15 @@ enum {
   SHARES_EXTENTS = 1 << 2 /* ioctl_ficlonerange(2) */
 };
 
+enum { TMPFS = 0x01021994 };
+
 /* By the numbers of statfs(2); of a block device it is where its node is. */
 static struct {
   uint32_t type;
   unsigned trusted;
 } const tried[] = {{0xEF53, TELLS_HOLES | MAKES_ZEROES}, /* ext2, ext3, ext4 */
-                   {0x01021994, TELLS_HOLES | MAKES_ZEROES}, /* tmpfs */
-                   {0x58465342,                              /* XFS */
+                   {TMPFS, TELLS_HOLES | MAKES_ZEROES},  /* tmpfs */
+                   {0x58465342,                          /* XFS */
                     TELLS_HOLES | MAKES_ZEROES | SHARES_EXTENTS},
                    {0x9123683E, /* Btrfs */
                     TELLS_HOLES | MAKES_ZEROES | SHARES_EXTENTS}};
@@ -67,21 +69,33 @@ static bool file_lacks(int failed) {
 
 /* --- growing -------------------------------------------------------------- */
 
+/* tmpfs is memory: more than the process may have would end it. For little it
+   is not asked, which takes as long as to reserve that. */
+static bool file_is_affordable(struct umemiFileIo const *io, uint64_t nbytes) {
+  struct statfs fs;
+  return nbytes <= SLICE_MIN || umemi_os.fstatfs(io->fd, &fs) ||
+         (uint32_t)fs.f_type != TMPFS || nbytes <= umemi_memory_left();
+}
+
 /* A request for far too much would fill the disk before it fails. The blocks
    that the file has may be reserved for just these bytes. A file system that
    does not know has 0 blocks. */
-int umemi_file_room(struct umemiFileIo const *io, uint64_t nbytes) {
+static bool file_has_blocks(struct umemiFileIo const *io, uint64_t nbytes) {
   struct statvfs fs;
   struct stat st;
   if (nbytes <= GROW_SLICE || umemi_os.fstatvfs(io->fd, &fs) ||
       fs.f_blocks == 0 || fs.f_frsize == 0 ||
       nbytes / fs.f_frsize <= fs.f_bfree)
-    return 0;
+    return true;
   uint64_t short_of = nbytes / fs.f_frsize - fs.f_bfree;
   return umemi_os.fstat(io->fd, &st) ||
-                 short_of <= (uint64_t)st.st_blocks * 512 / fs.f_frsize
-             ? 0
-             : ENOSPC;
+         short_of <= (uint64_t)st.st_blocks * 512 / fs.f_frsize;
+}
+
+int umemi_file_room(struct umemiFileIo const *io, uint64_t nbytes) {
+  if (!file_has_blocks(io, nbytes))
+    return ENOSPC;
+  return file_is_affordable(io, nbytes) ? 0 : ENOMEM;
 }
 
 /* The system tells by which offsets it accepts. */

@@ -494,6 +494,12 @@ bool umemi_meminfo(char const *text, char const *key, uint64_t *number_out);
 uint64_t umemi_nodes(void);
 /* "0-1,3": a bit for each number below 64. */
 uint64_t umemi_bits_of(char const *list);
+/* memoryleft.c -------------------------------------------------------------*/
+
+/* Bytes of memory that this process may still have, swap included: what the
+   machine has, and what its control groups allow. UINT64_MAX: not known. */
+uint64_t umemi_memory_left(void);
+
 /* aside.c: work in a child process, which the program does not notice. It has
    60 seconds, and writes its answer to `nbytes` of zeroed memory, which is the
    caller's to munmap() on success. Never where a lock of ours is held. */
@@ -910,7 +916,8 @@ uint64_t umemi_file_limit(void);
 
 /* filespace.c: the space that a file has on its disk -----------------------*/
 
-/* Is there room for so many bytes more, as far as can be told? Else ENOSPC. */
+/* Is there room for so many bytes more, as far as can be told? Else ENOSPC,
+   or ENOMEM where they are memory. */
 int umemi_file_room(struct umemiFileIo const *io, uint64_t nbytes);
 /* How large the file system lets a file be; moves the descriptor's offset. */
 uint64_t umemi_file_largest(struct umemiFileIo const *io);
