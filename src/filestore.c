@@ -327,7 +327,7 @@ umemStatusType umemi_store_calloc(void *state, size_t nbytes,
   if (status != umemOK)
     return status;
   uintptr_t adr = store->origin + (uintptr_t)r.start;
-  if (nbytes && (r.start < r.size || store_is_fixed(store)))
+  if (nbytes && (r.reused || r.start < r.size || store_is_fixed(store)))
     status = store_clear(state, adr, nbytes, error);
   if (status == umemOK) {
     *adr_out = adr;
