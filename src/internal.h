@@ -865,8 +865,8 @@ struct umemiExtents {
  * Finds room for `nbytes` at a multiple of `alignment` (a power of two), at or
  * after `lowest`: in the first extent that was given back and has it, else in
  * the first that was withdrawn, else past `used` and all that was handed out;
- * the last two up to `limit`. *reused_out: it was given back. ENOMEM, or ERANGE
- * past `limit`.
+ * the last two up to `limit`. *reused_out: it was given back, or skipped for an
+ * alignment. ENOMEM, or ERANGE past `limit`.
  */
 int umemi_extents_take(struct umemiExtents *extents, uint64_t nbytes,
                        uint64_t alignment, uint64_t lowest, uint64_t used,
