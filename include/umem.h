@@ -388,9 +388,9 @@ UMEM_API umemStatusType umemHost_ctor_ex(umemHost *ctx,
  * half-way may leave disk space reserved past the end of the file, for what
  * grows it next; a copy gives back what it has not written, but for file
  * systems that cannot (ext4: at most 16 MiB stay reserved). A block of 0 bytes
- * is at an address past any byte of the file, and takes none. Freed ranges are
- * reused by later allocations of the same context; umem_free() never changes
- * the file. Data are in the kernel when a call returns (they survive a killed
+ * is at an address past any byte of the file, and takes none. Freed ranges, and
+ * what an alignment skips between two blocks, are used by later allocations of
+ * the same context; umem_free() never changes the file. Data are in the kernel when a call returns (they survive a killed
  * process); umem_flush() makes them durable.
  *
  * One context per file allocates; any number may copy. Modes `w` and `w+`

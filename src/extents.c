@@ -234,7 +234,8 @@ static int extents_grow(struct umemiExtents *x, size_t capacity) {
 }
 
 /* Makes room for all that can become free: what is taken now, one range more,
-   and the piece that is left when that one is cut out of the middle. */
+   and the piece that is left when that one is cut out of the middle, or that is
+   skipped. */
 static int extents_reserve(struct umemiExtents *x) {
   size_t needed = 1 + x->count + x->taken + 2;
   if (needed <= x->capacity)
@@ -278,12 +279,26 @@ static bool extents_reuse(struct umemiExtents *x, uint32_t *tree,
   return true;
 }
 
+/* What an alignment skips behind a range that was handed out is free. Less than
+   a page lies between pages that are in use, and so is there as these are: it
+   joins what is given back. What lies behind other bytes may be in use. */
+static void extents_skip(struct umemiExtents *x, uint64_t from,
+                         uint64_t start) {
+  bool is_there = start - from < UMEMI_PAGE;
+  if (from == x->end && from > 0 && from < start)
+    tree_merge(x, is_there ? &x->freed : &x->withdrawn,
+               (struct umemiExtent){from, start - from});
+}
+
 static int extents_append(struct umemiExtents *x, uint64_t nbytes,
                           uint64_t alignment, uint64_t from, uint64_t limit,
                           uint64_t *start_out) {
-  uint64_t start = extents_align(from > x->end ? from : x->end, alignment);
+  if (from < x->end)
+    from = x->end;
+  uint64_t start = extents_align(from, alignment);
   if (start > limit || limit - start < nbytes)
     return ERANGE;
+  extents_skip(x, from, start);
   *start_out = start;
   x->end = start + nbytes;
   return 0;

@@ -49,47 +49,36 @@ void umemi_file_limits(unsigned access, size_t nbytes, struct umemLimits *out) {
    process got the file: so it is never remembered. */
 uint64_t umemi_file_limit(void) {
   struct rlimit limit;
-  return getrlimit(RLIMIT_FSIZE, &limit) || limit.rlim_cur == RLIM_INFINITY
-             ? UINT64_MAX
-             : limit.rlim_cur;
+  if (umemi_os.getrlimit(RLIMIT_FSIZE, &limit))
+    return UMEMI_LIMIT_UNKNOWN;
+  return limit.rlim_cur == RLIM_INFINITY ? UINT64_MAX : limit.rlim_cur;
 }
 
 /*
- * A write that starts at RLIMIT_FSIZE or past it, inside the file, too, raises
- * SIGXFSZ, which ends the process by default. One that comes there runs with
- * the signal blocked in this thread, and the one that it raised is taken: what
- * remains is EFBIG. To ask for the limit takes a fifth of the time of blocking.
+ * What starts at RLIMIT_FSIZE or past it, inside the file, too, raises SIGXFSZ,
+ * which ends the process by default. What comes there, or may come there if the
+ * limit cannot be read, runs while the signal is held: what remains is EFBIG.
+ * To ask for the limit takes a fifth of the time of holding.
  */
-struct limit_guard {
-  bool active, was_pending;
-  sigset_t old_mask;
-};
-
-static void limit_guard_begin(struct limit_guard *guard, uint64_t end) {
-  guard->active = end > umemi_file_limit();
-  if (!guard->active)
-    return;
-  sigset_t signal, pending;
-  sigemptyset(&signal);
-  sigaddset(&signal, SIGXFSZ);
-  sigpending(&pending);
-  guard->was_pending = sigismember(&pending, SIGXFSZ) == 1;
-  pthread_sigmask(SIG_BLOCK, &signal, &guard->old_mask);
+void umemi_file_hold(struct umemiFileHold *hold, uint64_t end) {
+  uint64_t limit = umemi_file_limit();
+  hold->active = end > limit || limit == UMEMI_LIMIT_UNKNOWN;
+  if (hold->active)
+    umemi_signal_hold(&hold->signal, SIGXFSZ);
 }
 
-static void limit_guard_end(struct limit_guard const *guard) {
-  if (!guard->active)
-    return;
-  int saved = errno;
-  sigset_t signal;
-  sigemptyset(&signal);
-  sigaddset(&signal, SIGXFSZ);
-  if (!guard->was_pending)
-    while (sigtimedwait(&signal, NULL, &(struct timespec){0, 0}) < 0 &&
-           errno == EINTR)
-      continue;
-  pthread_sigmask(SIG_SETMASK, &guard->old_mask, NULL);
-  errno = saved;
+void umemi_file_release(struct umemiFileHold const *hold) {
+  if (hold->active)
+    umemi_signal_release(&hold->signal);
+}
+
+int umemi_file_fallocate(struct umemiFileIo const *io, int mode, uint64_t at,
+                         uint64_t nbytes) {
+  struct umemiFileHold hold;
+  umemi_file_hold(&hold, at + nbytes);
+  int failed = umemi_os.fallocate(io->fd, mode, (off_t)at, (off_t)nbytes);
+  umemi_file_release(&hold);
+  return failed ? errno : 0;
 }
 
 /* --- one system call ------------------------------------------------------ */
@@ -107,10 +96,10 @@ static ssize_t file_step(struct file_span const *span, int fd, char *bytes,
     nbytes = CALL_MAX;
   if (!span->is_write)
     return umemi_os.pread(fd, bytes, nbytes, (off_t)at);
-  struct limit_guard guard;
-  limit_guard_begin(&guard, at + nbytes);
+  struct umemiFileHold hold;
+  umemi_file_hold(&hold, at + nbytes);
   ssize_t moved = umemi_os.pwrite(fd, bytes, nbytes, (off_t)at);
-  limit_guard_end(&guard);
+  umemi_file_release(&hold);
   return moved;
 }
 
@@ -242,15 +231,14 @@ static size_t file_next_slice(size_t slice) {
    range that is unspecified from now on. ext4 keeps it (Linux 6.18). */
 static int file_write_slice(struct file_span const *slice, size_t nbytes,
                             uint64_t size, size_t *done_out) {
-  int fd = slice->io->fd;
-  umemi_os.fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)slice->at, (off_t)nbytes);
+  umemi_file_fallocate(slice->io, FALLOC_FL_KEEP_SIZE, slice->at, nbytes);
   int failed = file_move_span(slice, nbytes, done_out);
   uint64_t end = slice->at + nbytes, from = slice->at + *done_out;
   if (from < size)
     from = size;
   if (failed && from < end)
-    umemi_os.fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                       (off_t)from, (off_t)(end - from));
+    umemi_file_fallocate(slice->io, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                         from, end - from);
   return failed;
 }
 

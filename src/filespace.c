@@ -139,12 +139,13 @@ static int file_allocate(struct umemiFileIo const *io, uint64_t at,
     bool last = end - at <= slice;
     uint64_t nbytes = last ? end - at : slice;
     int now = last ? last_mode : mode;
-    if (umemi_os.fallocate(io->fd, now, (off_t)at, (off_t)nbytes) == 0)
+    int failed = umemi_file_fallocate(io, now, at, nbytes);
+    if (!failed)
       at += nbytes;
-    else if (file_lacks(errno) && now != last_mode)
+    else if (file_lacks(failed) && now != last_mode)
       mode = last_mode;
-    else if (errno != EINTR)
-      return errno;
+    else if (failed != EINTR)
+      return failed;
     else if (slice > SLICE_MIN)
       slice /= 2;
   }
@@ -316,5 +317,9 @@ int umemi_file_reflink(struct umemiFileIo const *src, uint64_t src_at,
     return EOPNOTSUPP;
   if (dest_at + nbytes > umemi_file_limit())
     return EFBIG;
-  return umemi_os.ioctl(dest->fd, FICLONERANGE, &range) ? errno : 0;
+  struct umemiFileHold hold;
+  umemi_file_hold(&hold, dest_at + nbytes);
+  int failed = umemi_os.ioctl(dest->fd, FICLONERANGE, &range);
+  umemi_file_release(&hold);
+  return failed ? errno : 0;
 }

@@ -41,13 +41,14 @@ static bool store_is_place(struct umemiStore const *store, uint64_t at,
   return nbytes == 0 && store->origin == 0 && at >= STORE_PLACES;
 }
 
-/* What was in the file becomes free again; what was not is not known to be. */
+/* What was in the file becomes free again; what was not is not known to be. Of
+   0 bytes it does not matter: but the last place is not kept. */
 static void store_give(struct umemiStore *store, uint64_t start, size_t nbytes,
                        bool in_file) {
   umemi_lock(store->id);
   if (store_is_place(store, start, nbytes))
     umemi_extents_give(&store->places, start, 1);
-  else if (in_file)
+  else if (in_file || (nbytes == 0 && start + 1 < store->extents.end))
     umemi_extents_give(&store->extents, start, nbytes ? nbytes : 1);
   else
     umemi_extents_withdraw(&store->extents, start, nbytes ? nbytes : 1);
@@ -327,7 +328,7 @@ umemStatusType umemi_store_calloc(void *state, size_t nbytes,
   if (status != umemOK)
     return status;
   uintptr_t adr = store->origin + (uintptr_t)r.start;
-  if (nbytes && (r.start < r.size || store_is_fixed(store)))
+  if (nbytes && (r.reused || r.start < r.size || store_is_fixed(store)))
     status = store_clear(state, adr, nbytes, error);
   if (status == umemOK) {
     *adr_out = adr;

@@ -901,8 +901,8 @@ struct umemiExtents {
  * Finds room for `nbytes` at a multiple of `alignment` (a power of two), at or
  * after `lowest`: in the first extent that was given back and has it, else in
  * the first that was withdrawn, else past `used` and all that was handed out;
- * the last two up to `limit`. *reused_out: it was given back. ENOMEM, or ERANGE
- * past `limit`.
+ * the last two up to `limit`. *reused_out: it was given back, or skipped for an
+ * alignment. ENOMEM, or ERANGE past `limit`.
  */
 int umemi_extents_take(struct umemiExtents *extents, uint64_t nbytes,
                        uint64_t alignment, uint64_t lowest, uint64_t used,
@@ -947,8 +947,22 @@ int umemi_file_read(struct umemiFileIo const *io, uint64_t at, void *out,
                     size_t nbytes, size_t *done_out);
 int umemi_file_write(struct umemiFileIo const *io, uint64_t at, void const *in,
                      size_t nbytes, size_t *done_out);
-/* RLIMIT_FSIZE as it is now; UINT64_MAX if there is none. */
+/* RLIMIT_FSIZE as it is now; UINT64_MAX if there is none. One that cannot be
+   read is past all offsets, too. */
+#define UMEMI_LIMIT_UNKNOWN (UINT64_MAX - 1)
 uint64_t umemi_file_limit(void);
+
+/* Around a system call that writes up to `end`, or makes a file larger: at the
+   limit it fails, and the process lives on. Keeps errno. */
+struct umemiFileHold {
+  bool active;
+  struct umemiHeldSignal signal;
+};
+void umemi_file_hold(struct umemiFileHold *hold, uint64_t end);
+void umemi_file_release(struct umemiFileHold const *hold);
+/* fallocate(2) that is held so; 0 or errno. */
+int umemi_file_fallocate(struct umemiFileIo const *io, int mode, uint64_t at,
+                         uint64_t nbytes);
 
 /* filespace.c: the space that a file has on its disk -----------------------*/
 

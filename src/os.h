@@ -43,6 +43,11 @@ static inline int umemi_ioctl(int fd, unsigned long request, void *argument) {
   return (int)syscall(SYS_ioctl, fd, request, argument);
 }
 
+/* The C library may take the resource as an enum. */
+static inline int umemi_getrlimit(int resource, struct rlimit *out) {
+  return getrlimit(resource, out);
+}
+
 /* musl's <fcntl.h> has not all of them; <linux/falloc.h> says the number. */
 #ifndef FALLOC_FL_ZERO_RANGE
 #define FALLOC_FL_ZERO_RANGE 0x10
@@ -85,6 +90,7 @@ struct umemiOs {
   int (*clone)(int (*)(void *), void *, int, void *, ...);
   pid_t (*fork)(void);
   void (*exit_now)(int);
+  int (*getrlimit)(int, struct rlimit *);
   /* pages */
   void *(*mmap)(void *, size_t, int, int, int, off_t);
   int (*madvise)(void *, size_t, int);
@@ -141,20 +147,20 @@ struct umemiOs {
     .pthread_key_create = pthread_key_create,                                  \
     .pthread_setspecific = pthread_setspecific,                                \
     .pthread_create = pthread_create, .clone = clone, .fork = fork,            \
-    .exit_now = _exit, .mmap = mmap, .madvise = madvise, .mincore = mincore,   \
-    .munmap = munmap, .mlock = mlock, .mbind = umemi_mbind, .open = open,      \
-    .openat = openat, .open_by_handle_at = open_by_handle_at, .close = close,  \
-    .stat = stat, .lstat = lstat, .fstat = fstat, .fstatat = fstatat,          \
-    .statx = umemi_statx, .fstatvfs = fstatvfs, .fstatfs = fstatfs,            \
-    .fcntl = fcntl, .ioctl = umemi_ioctl, .realpath = realpath,                \
-    .readlinkat = readlinkat, .pread = pread, .pwrite = pwrite,                \
-    .ftruncate = ftruncate, .lseek = lseek, .fallocate = fallocate,            \
-    .fdatasync = fdatasync, .fsync = fsync, .syncfs = syncfs,                  \
-    .fchmod = fchmod, .fchown = fchown, .getxattr = getxattr,                  \
-    .fgetxattr = fgetxattr, .listxattr = listxattr, .flistxattr = flistxattr,  \
-    .fsetxattr = fsetxattr, .fremovexattr = fremovexattr,                      \
-    .renameat = renameat, .linkat = linkat, .unlinkat = unlinkat,              \
-    .memfd_create = memfd_create                                               \
+    .exit_now = _exit, .getrlimit = umemi_getrlimit, .mmap = mmap,             \
+    .madvise = madvise, .mincore = mincore, .munmap = munmap, .mlock = mlock,  \
+    .mbind = umemi_mbind, .open = open, .openat = openat,                      \
+    .open_by_handle_at = open_by_handle_at, .close = close, .stat = stat,      \
+    .lstat = lstat, .fstat = fstat, .fstatat = fstatat, .statx = umemi_statx,  \
+    .fstatvfs = fstatvfs, .fstatfs = fstatfs, .fcntl = fcntl,                  \
+    .ioctl = umemi_ioctl, .realpath = realpath, .readlinkat = readlinkat,      \
+    .pread = pread, .pwrite = pwrite, .ftruncate = ftruncate, .lseek = lseek,  \
+    .fallocate = fallocate, .fdatasync = fdatasync, .fsync = fsync,            \
+    .syncfs = syncfs, .fchmod = fchmod, .fchown = fchown,                      \
+    .getxattr = getxattr, .fgetxattr = fgetxattr, .listxattr = listxattr,      \
+    .flistxattr = flistxattr, .fsetxattr = fsetxattr,                          \
+    .fremovexattr = fremovexattr, .renameat = renameat, .linkat = linkat,      \
+    .unlinkat = unlinkat, .memfd_create = memfd_create                         \
   }
 
 #ifdef UMEM_TEST_HOOKS

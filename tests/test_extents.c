@@ -71,15 +71,52 @@ static void take__goes_past_all_that_is_used(void **state) {
 static void take__aligns(void **state) {
   (void)state;
   struct umemiExtents extents = {.count = 0};
-  expect_take(&extents, 1, 1, 0, false);
+  expect_take(&extents, 64, 1, 0, false);
   expect_take(&extents, 1, 64, 64, false);
   expect_take(&extents, 3, 1, 65, false);
-  expect_take(&extents, 1, 4096, 4096, false);
   umemi_extents_give(&extents, 65, 3);
   expect_take(&extents, 1, 2, 66, true); /* both pieces stay free */
   expect_free(&extents, 0, 65, 1);
   expect_free(&extents, 1, 67, 1);
-  expect_take(&extents, 1, 4, 4100, false); /* neither is at a multiple */
+  expect_take(&extents, 1, 4, 68, false); /* neither is at a multiple */
+  umemi_extents_clear(&extents);
+}
+
+static void take__what_an_alignment_skips_joins_what_is_given_back(void **s) {
+  (void)s;
+  struct umemiExtents extents = {.count = 0};
+  for (uint64_t i = 0; i < 10; i++)
+    expect_take(&extents, 100, 16, 112 * i, false);
+  for (uint64_t i = 0; i < 10; i++)
+    umemi_extents_give(&extents, 112 * i, 100);
+  expect_free(&extents, 0, 0, 9 * 112 + 100);
+  expect_free(&extents, 1, 0, 0);
+  umemi_extents_clear(&extents);
+}
+
+/* It may be in use by those who reserve nothing. */
+static void take__what_an_alignment_skips_behind_others_is_theirs(void **s) {
+  (void)s;
+  struct umemiExtents extents = {.count = 0};
+  uint64_t start;
+  bool reused;
+  expect_take(&extents, 1, 1, 0, false);
+  assert_int_equal(
+      umemi_extents_take(&extents, 1, 64, 0, 100, INT64_MAX, &start, &reused),
+      0);
+  assert_int_equal(start, 128);
+  assert_int_equal(extents.count, 0);
+  umemi_extents_clear(&extents);
+}
+
+/* Nobody else has it, but nothing is there yet. */
+static void take__pages_that_an_alignment_skips_are_the_next_ones(void **s) {
+  (void)s;
+  struct umemiExtents extents = {.count = 0};
+  expect_take(&extents, 4096, 1, 0, false);
+  expect_take(&extents, 1, 16384, 16384, false);
+  expect_take(&extents, 4096, 1, 4096, false);
+  expect_extent(&extents, extents.withdrawn, 0, 8192, 8192);
   umemi_extents_clear(&extents);
 }
 
@@ -312,7 +349,9 @@ static bool oracle_is(struct oracle const *oracle, uint64_t start,
 
 /* Start of what a request must get; SPACE if nothing. */
 static uint64_t oracle_place(struct oracle const *oracle,
-                             struct request const *r, bool *reused_out) {
+                             struct request const *r, bool *reused_out,
+                             struct umemiExtent *skipped_out) {
+  *skipped_out = (struct umemiExtent){0, 0};
   for (enum byte what = FREE; what <= WITHDRAWN; what++)
     for (uint64_t at = align_up(r->lowest, r->alignment); at < SPACE;
          at += r->alignment) {
@@ -323,7 +362,9 @@ static uint64_t oracle_place(struct oracle const *oracle,
     }
   *reused_out = false;
   uint64_t past = r->used > oracle->end ? r->used : oracle->end;
-  past = align_up(past > r->lowest ? past : r->lowest, r->alignment);
+  past = past > r->lowest ? past : r->lowest;
+  *skipped_out = (struct umemiExtent){past, -past % r->alignment};
+  past += skipped_out->length;
   return past + r->nbytes <= r->limit ? past : SPACE;
 }
 
@@ -341,7 +382,8 @@ static void random_take(struct umemiExtents *extents, struct oracle *oracle,
                       random_below(seed, 4) ? 0 : random_below(seed, SPACE),
                       SPACE - random_below(seed, 16)};
   bool expect_reused, reused;
-  uint64_t start, expected = oracle_place(oracle, &r, &expect_reused);
+  struct umemiExtent skipped;
+  uint64_t start, expected = oracle_place(oracle, &r, &expect_reused, &skipped);
   if (oracle->count == RANGES)
     return;
   int failed = umemi_extents_take(extents, r.nbytes, r.alignment, r.lowest,
@@ -352,6 +394,8 @@ static void random_take(struct umemiExtents *extents, struct oracle *oracle,
   assert_int_equal(start, expected);
   assert_int_equal(reused, expect_reused);
   struct umemiExtent range = {start, r.nbytes};
+  if (skipped.start == oracle->end && skipped.start > 0)
+    oracle_mark(oracle, skipped, FREE);
   oracle_mark(oracle, range, TAKEN);
   oracle->taken[oracle->count++] = range;
   if (!reused && start + r.nbytes > oracle->end)
@@ -455,6 +499,9 @@ int main(void) {
       cmocka_unit_test(trees__stay_flat),
       cmocka_unit_test(take__goes_past_all_that_is_used),
       cmocka_unit_test(take__aligns),
+      cmocka_unit_test(take__what_an_alignment_skips_joins_what_is_given_back),
+      cmocka_unit_test(take__what_an_alignment_skips_behind_others_is_theirs),
+      cmocka_unit_test(take__pages_that_an_alignment_skips_are_the_next_ones),
       cmocka_unit_test(take__reuses_the_first_extent_with_room),
       cmocka_unit_test(give__merges_with_both_neighbours),
       cmocka_unit_test(take__past_the_limit_is_erange),

@@ -1273,6 +1273,45 @@ static void calloc__that_cannot_clear_gives_the_block_back(void **state) {
   assert_ok(umem_dtor(&f));
 }
 
+/* Allocates, writes and frees what grows the file. */
+static void *write_and_free(void *f) {
+  uintptr_t adr = allocated(f, 100);
+  assert_ok(umem_try_set(f, adr, 'x', 100));
+  assert_ok(umem_free(f, adr));
+  return NULL;
+}
+
+/* The file that grows as soon as its size was asked for. */
+static umemFile *grown_meanwhile;
+
+static int fstat_before_others(int fd, struct stat *st) {
+  umemFile *f = grown_meanwhile;
+  pthread_t other;
+  int failed = faults_real.fstat(fd, st);
+  grown_meanwhile = NULL;
+  if (!f)
+    return failed;
+  assert_int_equal(pthread_create(&other, NULL, write_and_free, f), 0);
+  assert_int_equal(pthread_join(other, NULL), 0);
+  return failed;
+}
+
+static void calloc__of_what_was_freed_meanwhile_is_cleared(void **state) {
+  (void)state;
+  umemFile f;
+  char bytes[100];
+  new_file(&f);
+  allocated(&f, 10); /* the file is claimed from here on */
+  umemi_os.fstat = fstat_before_others;
+  grown_meanwhile = &f;
+  uintptr_t adr = umem_calloc(&f, 1, 100);
+  assert_null(grown_meanwhile);
+  assert_int_equal(adr, 10);
+  assert_ok(read_bytes(&f, adr, bytes, 100));
+  assert_true(all_bytes_are(bytes, 100, 0));
+  assert_ok(umem_dtor(&f));
+}
+
 static void calloc__clears_large_reused_blocks(void **state) {
   (void)state;
   umemFile f;
@@ -1376,6 +1415,7 @@ int main(void) {
       faulty_test(alloc__of_0_bytes_takes_no_bytes_of_the_file),
       faulty_test(free__of_0_bytes_frees_nothing_else),
       faulty_test(calloc__that_cannot_clear_gives_the_block_back),
+      faulty_test(calloc__of_what_was_freed_meanwhile_is_cleared),
       faulty_test(calloc__clears_large_reused_blocks),
       faulty_test(aligned__addresses_are_never_0),
       faulty_test(aligned__freed_start_of_the_file_is_not_reused_as_0),

@@ -813,7 +813,8 @@ static void grow__without_fallocate_the_last_byte_extends(void **state) {
   (void)state;
   static int const missing[] = {EOPNOTSUPP, ENOSYS, EINVAL, EPERM, EACCES};
   for (size_t i = 0; i < sizeof missing / sizeof *missing; i++)
-    check_extends(missing[i], "fstatvfs fallocate fallocate fstat pwrite");
+    check_extends(missing[i],
+                  "fstatvfs fstatfs fallocate fallocate fstat pwrite");
 }
 
 static void grow__without_fallocate_a_larger_file_is_left_alone(void **state) {

@@ -193,6 +193,24 @@ static void limit__set_after_the_constructor_is_told(void **state) {
     assert_child_succeeds(limited_later);
 }
 
+/* A filter of system calls may refuse to tell. */
+static void limited_unseen(void) {
+  signal(SIGXFSZ, SIG_DFL);
+  world_begin();
+  faults_fail_from(FAULT_getrlimit, 1, EPERM);
+  limit_set();
+  expect_refused();
+  faults_reset();
+  world_end();
+}
+
+static void limit__that_cannot_be_read_is_told_when_it_is_met(void **state) {
+  (void)state;
+  for (turn = 0; turn < LENGTH(acts); turn++)
+    if (acts[turn].act != act_set_to_zero) /* the system may allow that */
+      assert_child_succeeds(limited_unseen);
+}
+
 /* The descriptors are those of the parent, the limit is not. */
 static void limited_child(void) {
   signal(SIGXFSZ, SIG_DFL);
@@ -250,6 +268,7 @@ static void limit__that_refuses_an_alloc_leaves_no_trace(void **state) {
 int main(void) {
   struct CMUnitTest const tests[] = {
       faulty_test(limit__set_after_the_constructor_is_told),
+      faulty_test(limit__that_cannot_be_read_is_told_when_it_is_met),
       faulty_test(limit__of_a_forked_child_is_told),
       faulty_test(limit__that_is_lifted_and_set_again_is_told_each_time),
       faulty_test(limit__that_refuses_an_alloc_leaves_no_trace),

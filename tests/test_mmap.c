@@ -233,6 +233,22 @@ static void growing__moves_nothing(void **state) {
   assert_ok(umem_dtor(&m));
 }
 
+static void alloc__of_much_fits_where_small_blocks_were_freed(void **state) {
+  (void)state;
+  enum { COUNT = 100 };
+  umemMMap m;
+  char *blocks[COUNT];
+  char const *name = new_mmap(&m);
+  for (size_t i = 0; i < COUNT; i++)
+    blocks[i] = allocated(&m, i % 3 ? 100 : 0);
+  uint64_t size = file_size(name);
+  for (size_t i = 0; i < COUNT; i++)
+    assert_ok(umem_free(&m, (uintptr_t)blocks[i]));
+  assert_ptr_equal(allocated(&m, (size_t)size - 16), blocks[0]);
+  assert_int_equal(file_size(name), size);
+  assert_ok(umem_dtor(&m));
+}
+
 static void alloc__in_a_window_stays_in_it(void **state) {
   (void)state;
   umemMMap m;
@@ -729,6 +745,7 @@ int main(void) {
       faulty_test(free__of_nothing_gives_its_place_back),
       faulty_test(alloc__reuses_what_is_free_and_calloc_clears_it),
       faulty_test(growing__moves_nothing),
+      faulty_test(alloc__of_much_fits_where_small_blocks_were_freed),
       faulty_test(alloc__in_a_window_stays_in_it),
       faulty_test(alloc__where_the_disk_is_full_is_a_memory_error),
       faulty_test(mode__says_what_may_be_done),

@@ -70,6 +70,8 @@ FAULTY(void *, mmap,
        (at, size, prot, flags, fd, offset), (errno = how, MAP_FAILED))
 FAULTY(int, madvise, (void *at, size_t size, int advice), (at, size, advice),
        MINUS_ONE)
+FAULTY(int, getrlimit, (int resource, struct rlimit *out), (resource, out),
+       MINUS_ONE)
 FAULTY(int, mincore, (void *at, size_t size, unsigned char *out),
        (at, size, out), MINUS_ONE)
 FAULTY(int, stat, (char const *path, struct stat *st), (path, st), MINUS_ONE)

@@ -32,6 +32,7 @@
   X(mmap)                                                                      \
   X(madvise)                                                                   \
   X(mincore)                                                                   \
+  X(getrlimit)                                                                 \
   X(open)                                                                      \
   X(openat)                                                                    \
   X(open_by_handle_at)                                                         \
