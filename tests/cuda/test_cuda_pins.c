@@ -188,15 +188,15 @@ static void pin__replaces_all_that_was_unpinned_past_it(void **state) {
   char *pages = pages_new(3 * PAGE, PROT_READ | PROT_WRITE);
   uintptr_t const at = (uintptr_t)pages;
   size_t const retains = client.sim.live(SIMCU_RETAINS);
-  for (int i = 0; i < 3; i++)
+  for (size_t i = 0; i < 3; i++)
     assert_ok(umem_pin(&ctx, at + i * PAGE, PAGE));
   must(CtxPushCurrent(
       ((struct umemiGpuState *)umemi_context(&ctx)->state)->gpu->context));
-  for (int i = 0; i < 3; i++)
+  for (size_t i = 0; i < 3; i++)
     must(MemHostUnregister(pages + i * PAGE));
   must(CtxPopCurrent(&(cuContext){NULL}));
   assert_ok(umem_pin(&ctx, at, 3 * PAGE));
-  for (int i = 1; i < 3; i++)
+  for (size_t i = 1; i < 3; i++)
     assert_status(umem_unpin(&ctx, at + i * PAGE), umemRuntimeError);
   umem_clean_status(&ctx);
   assert_ok(umem_unpin(&ctx, at));
