@@ -265,6 +265,7 @@ static bool workers_offer(struct request *request, unsigned helpers) {
   struct umemiNature own, *nature = NULL;
   if (is_in_pool)
     return false;
+  is_in_pool = true; /* asking allocates */
   if (!pool.is_of_main || !umemi_nature_is_main())
     umemi_nature_of_thread(nature = &own);
   workers_lock();
