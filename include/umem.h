@@ -403,9 +403,14 @@ UMEM_API umemStatusType umemHost_ctor_ex(umemHost *ctx,
  * destroys the context if its parent ended without umem_dtor().
  *
  * Modes `w` and `w+` do not empty a file that has bytes while another context
- * of this process has it open: that is a umemValueError. Use UMEM_FILE_ATOMIC
- * to save over a file that you are reading. A constructor that fails has
- * neither emptied nor created a file.
+ * of this process has it open, File, MMap or Shm: that is a umemValueError. Use
+ * UMEM_FILE_ATOMIC to save over a file that you are reading. A constructor that
+ * fails has neither emptied nor created a file; one that it created stays if
+ * others have it or have written to it by then.
+ *
+ * If another process has a lease on the file (fcntl(2)), the constructor waits
+ * for it, as open(2) does; where there is no /proc for a minute at most, and
+ * fails with EAGAIN then.
  *
  * Descriptors 0, 1 and 2 are never used, unless given with UMEM_FILE_TAKE_FD.
  *

@@ -133,11 +133,11 @@ static void rights_copy_owner(struct rights const *r, struct stat const *new) {
 }
 
 /*
- * If the owner is lost, he becomes one of the group or of the others: they get
- * no right that he did not have. If the group is lost, its members become
- * "others", and the members of the new group were "others" before: both get the
- * rights that group and others had in common. If the access list is lost, the
- * users that it excluded are not known: only the owner gets rights.
+ * If the owner is lost, that user belongs to the group or to the others, which
+ * get no right that the owner did not have. If the group is lost, its members
+ * become "others", and the members of the new group were "others" before: both
+ * get the rights that group and others had in common. If the access list is
+ * lost, the users that it excluded are not known: only the owner gets rights.
  */
 static mode_t rights_mode(struct rights const *r, struct stat const *new,
                           bool has_acl) {

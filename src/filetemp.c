@@ -172,7 +172,9 @@ static int temp_copy_range(struct umemiFileIo const *src,
                            uint64_t end, char *room) {
   int failed = 0;
   while (!failed && at < end) {
-    size_t done, nbytes = end - at < TEMP_PIECE ? end - at : TEMP_PIECE;
+    size_t done, nbytes = TEMP_PIECE;
+    if (end - at < nbytes)
+      nbytes = (size_t)(end - at);
     failed = umemi_file_read(src, at, room, nbytes, &done);
     if (!failed)
       failed = umemi_file_write(dest, at, room, nbytes, &done);
@@ -220,7 +222,7 @@ static umemStatusType temp_copy(struct umemiOpenFile *file, umemError *error) {
   status = failed ? umemi_file_failed(file, failed,
                                       "copy the temporary file of", error)
                   : umemi_rights_copy(file, src.fd, &st, true, error);
-  umemi_os.close(src.fd); /* what it lacks is of no matter now */
+  umemi_os.close(src.fd); /* a failure loses nothing: the copy is whole */
   umemi_os.close(proc);
   return status == umemOK ? temp_sync(file, error) : status;
 }
