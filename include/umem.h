@@ -483,18 +483,21 @@ UMEM_API uintptr_t umemMMap_get_address(umemMMap const *ctx,
  *
  * @param name  "/name" as for shm_open(3), copied; NULL: nameless memory, that
  *   others get through its descriptor (umemShm_get_fd()), and that nobody can
- *   make smaller (memfd_create(2), sealed).
+ *   make smaller (memfd_create(2), sealed; where the system refuses that, a
+ *   file without a name in /dev/shm, which others who have it can).
  * @param size  Bytes for blocks, rounded up to whole pages. Of a segment that
  *   is there already: 0, or what it was created with.
  * @param flags  UMEM_SHM_* or-ed together; 0: attach if there is one, else
  *   create.
  *
- * All of the memory is reserved when it is created. Any number of processes
- * may allocate in it concurrently; a process that is killed during a call
- * leaves the segment intact. Blocks belong to the segment: any context that is
+ * All of the memory is reserved when it is created. Any number of processes may
+ * allocate in it concurrently; a process that is killed during a call leaves
+ * the segment intact. Blocks belong to the segment: any context that is
  * attached may free one, and umem_dtor() frees none. They start at multiples of
- * 256. The time of an allocation does not grow with the number of live blocks.
- * Addresses differ from process to process: hand them on with
+ * 256. The time of an allocation does not grow with the number of live blocks,
+ * unless it asks for an alignment above 256 and finds free runs that are long
+ * enough, but lie wrong. A refusal looks at all blocks if any were freed since
+ * the last one. Addresses differ from process to process: hand them on with
  * umem_export_handle(). Processes of one user share a segment; another's is
  * refused. A segment that others can make smaller is copied by system calls,
  * which fail with umemIOError then; your own loads and stores raise SIGBUS.
@@ -611,7 +614,7 @@ UMEM_API umemStatusType umem_try_aligned_alloc(void const *ctx,
  * block at 0 if there is one.
  *
  * If the device fails to free it, the block is gone all the same and is never
- * freed twice.
+ * freed twice. But in shared memory it stays, and may be freed again.
  */
 UMEM_API umemStatusType umem_free(void const *ctx, uintptr_t adr)
     UMEM_LINK_NAME("umem_ctx_free");

@@ -1344,7 +1344,8 @@ int umemi_segment_unlink(char const *path);
 
 /* segenter.c: ways to a segment --------------------------------------------*/
 
-/* Creates one without a name, sealed against changes of its size. */
+/* Creates one without a name, sealed against changes of its size where the
+   system has memfd_create(). */
 umemStatusType umemi_segment_enter_nameless(struct umemiSegment *segment,
                                             uint64_t nbytes, umemError *error);
 /* The segment of a name. Attaches to it, or creates it; `flags` are UMEM_SHM_*,

@@ -250,7 +250,8 @@ static void nameless__is_created_whichever_flags_the_system_takes(void **s) {
     assert_whole(&shm, SIZE);
     assert_ok(umem_dtor(&shm));
   }
-  refused_flags = 2; /* which all need */
+  refused_flags = 2; /* which all need, and no other way */
+  faults_fail_from(FAULT_open, 1, EACCES);
   assert_ctor_fails(umemShm_ctor(s, NULL, SIZE, 0), umemIOError,
                     "memfd_create");
 }
@@ -291,6 +292,23 @@ static void descriptors__leave_the_standard_streams_alone(void **state) {
   assert_int_equal(in_child(without_streams), 0);
 }
 
+/* Others who have it can make it smaller then: copies say so. */
+static void nameless__where_memfd_create_is_refused_is_unsealed(void **state) {
+  (void)state;
+  umemShm s;
+  umemHost host;
+  char byte;
+  assert_ok(umemHost_ctor(&host));
+  faults_fail_from(FAULT_memfd_create, 1, ENOSYS);
+  assert_ok(umemShm_ctor(&s, NULL, SIZE, 0));
+  assert_whole(&s, SIZE);
+  uintptr_t adr = umem_alloc(&s, 1);
+  assert_int_equal(ftruncate(umemShm_get_fd(&s), 0), 0);
+  assert_status(umem_copy_to(&s, adr, &host, (uintptr_t)&byte, 1), umemIOError);
+  assert_ok(umem_dtor(&s));
+  assert_ok(umem_dtor(&host));
+}
+
 /* --- leftovers ------------------------------------------------------------ */
 
 static void leave(size_t nbytes, unsigned char value, size_t at) {
@@ -321,6 +339,14 @@ static void name__of_a_file_without_contents_is_made_a_segment(void **state) {
       assert_usable(UMEM_SHM_CREATE);
       assert_false(file_exists(path));
     }
+}
+
+static void name__of_a_large_file_without_contents_is_not_read(void **state) {
+  (void)state;
+  leave((size_t)64 << 20, 0, 0);
+  faults_clear();
+  assert_usable(0);
+  assert_in_range(faults_count(FAULT_pread), 1, 100);
 }
 
 /* Another program's file, however late its first byte comes. */
@@ -685,6 +711,8 @@ int main(void) {
       name_test(nameless__is_created_whichever_flags_the_system_takes),
       name_test(descriptors__leave_the_standard_streams_alone),
       name_test(name__of_a_file_without_contents_is_made_a_segment),
+      name_test(nameless__where_memfd_create_is_refused_is_unsealed),
+      name_test(name__of_a_large_file_without_contents_is_not_read),
       name_test(name__of_a_file_with_contents_is_left_alone),
       name_test(attach__to_a_file_without_contents_leaves_it),
       name_test(creator__that_is_at_work_is_waited_for),

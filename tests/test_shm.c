@@ -1423,6 +1423,29 @@ static void ctor__past_RLIMIT_FSIZE_is_a_memory_error(void **state) {
   assert_child_succeeds(with_a_limit_of_sizes);
 }
 
+/* Inside the segment, which was created before. */
+static void with_a_limit_set_later(void) {
+  umemShm s;
+  uintptr_t adr;
+  struct rlimit limit = {100, RLIM_INFINITY};
+  open_shm(&s, NULL, SIZE, 0);
+  uintptr_t block = allocated(&s, 100);
+  assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+  assert_status(umem_try_alloc(&s, 100, &adr), umemMemoryError);
+  assert_has(umem_get_message(&s), "EFBIG");
+  assert_status(umem_free(&s, block), umemIOError);
+  limit.rlim_cur = RLIM_INFINITY;
+  assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+  assert_ok(umem_free(&s, block));
+  assert_all_free(&s, SIZE);
+  assert_ok(umem_dtor(&s));
+}
+
+static void alloc__past_RLIMIT_FSIZE_is_a_memory_error(void **state) {
+  (void)state;
+  assert_child_succeeds(with_a_limit_set_later);
+}
+
 /* --- faults --------------------------------------------------------------- */
 
 /* All calls of two contexts on one segment; true if all went well. */
@@ -1540,6 +1563,7 @@ int main(void) {
       shm_test(races__with_one_who_cuts_it_off_raise_no_signal),
       shm_test(ctor__where_memory_is_full_is_a_memory_error),
       shm_test(ctor__past_RLIMIT_FSIZE_is_a_memory_error),
+      shm_test(alloc__past_RLIMIT_FSIZE_is_a_memory_error),
       shm_test(faults__at_every_call_leave_nothing_behind),
   };
   return cmocka_run_group_tests(tests, names_setup, temp_teardown);

@@ -3,7 +3,8 @@
  * Memory shared by processes: a segment (segment.c) behind a name in /dev/shm
  * or a descriptor, mapped for the user's pointers. Who else is attached may cut
  * off one with a name, so the bytes of a copy go by system calls. Nameless ones
- * are sealed, and offer views.
+ * are sealed if the system can, and
+ * offer views then.
  */
 #include "../internal.h"
 

@@ -37,6 +37,15 @@ static umemStatusType enter_seal(struct umemiSegment const *s,
   return umemOK;
 }
 
+/* The next best way, for systems that refuse memfd_create(): a file that nobody
+   can seal. errno is that of the first way. */
+static int enter_unsealed(void) {
+  int failed = errno;
+  int fd = umemi_segment_open_unnamed();
+  errno = failed;
+  return fd;
+}
+
 static umemStatusType enter_sizeless(umemError *error) {
   return umem_error_fill(error, umemValueError, 0, 0,
                          "a new segment needs a size");
@@ -47,11 +56,14 @@ umemStatusType umemi_segment_enter_nameless(struct umemiSegment *s,
   if (nbytes == 0)
     return enter_sizeless(error);
   int fd = enter_memfd();
+  bool const can_be_sealed = fd >= 0;
+  if (fd < 0)
+    fd = enter_unsealed();
   if (fd < 0)
     return umem_error_fill(error, umemIOError, errno, 0, "memfd_create");
   umemi_segment_begin(s, fd);
   umemStatusType status = umemi_segment_create(s, nbytes, error);
-  if (status == umemOK)
+  if (status == umemOK && can_be_sealed)
     status = enter_seal(s, error);
   if (status != umemOK)
     umemi_segment_end(s);

@@ -209,11 +209,20 @@ umemStatusType umemi_segment_attach(struct umemiSegment *s, uint64_t nbytes,
 
 /* --- adopt ---------------------------------------------------------------- */
 
+/* Where there may be data first; what was only reserved has none. */
+static uint64_t segment_data_from(struct umemiSegment const *s, uint64_t size) {
+  off_t at = umemi_os.lseek(s->io.fd, 0, SEEK_DATA);
+  if (at < 0)
+    return errno == ENXIO ? size : 0;
+  return (uint64_t)at;
+}
+
 /* Nobody has put anything into it. */
 static bool segment_is_blank(struct umemiSegment const *s, uint64_t size) {
   char bytes[1024]; /* on the stack, which may be small */
   static char const zeros[sizeof bytes];
-  for (uint64_t at = 0; at < size; at += sizeof bytes) {
+  uint64_t at = segment_data_from(s, size);
+  for (; at < size; at += sizeof bytes) {
     size_t done, nbytes = sizeof bytes;
     if (size - at < nbytes)
       nbytes = (size_t)(size - at);

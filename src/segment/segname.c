@@ -69,9 +69,9 @@ int umemi_segment_open_again(struct umemiSegment const *s) {
 
 /* --- removal -------------------------------------------------------------- */
 
-enum {
-  LOCK_TRIES = 100, /* for one that another process removes, so far apart: */
-  LOCK_PAUSE_NS = 10000000
+enum { /* between tries, twice as long each time: most of a second in all */
+       LOCK_PAUSE_NS = 5000,
+       LOCK_PAUSE_MOST_NS = 400000000
 };
 
 /* Of the name, not of the blocks. */
@@ -87,9 +87,10 @@ static int name_lock_set(int fd, short type) {
    the name is removed without it in the end. */
 static void name_lock(int fd) {
   int failed = name_lock_set(fd, F_WRLCK);
-  for (int i = 0; (failed == EAGAIN || failed == EACCES) && i < LOCK_TRIES;
-       i++) {
-    nanosleep(&(struct timespec){0, LOCK_PAUSE_NS}, NULL);
+  for (long pause = LOCK_PAUSE_NS;
+       (failed == EAGAIN || failed == EACCES) && pause < LOCK_PAUSE_MOST_NS;
+       pause *= 2) {
+    nanosleep(&(struct timespec){0, pause}, NULL);
     failed = name_lock_set(fd, F_WRLCK);
   }
 }

@@ -350,6 +350,8 @@ umemStatusType umemi_segment_alloc(struct umemiSegment *s, size_t nbytes,
     return status;
   status = table_reserve(s, nbytes, alignment ? alignment : 1, adr_out, error);
   umemi_segment_unlock(s);
+  if (status == umemIOError && error->sys_errno == EFBIG)
+    status = error->type = umemMemoryError; /* as of all kinds */
   return status;
 }
 
