@@ -125,7 +125,8 @@ static bool cuda_has(size_t index) {
 static bool device_cuda(char const *what, size_t index, umemDeviceInfo *info,
                         umemError *error) {
   (void)what;
-  if (umemi_gpu_describe(&umemi_cuda, index, info, error))
+  bool managed = info->type == umemCudaManagedDevice;
+  if (umemi_gpu_describe(&umemi_cuda, index, managed, info, error))
     return true;
   return cuda_has(index);
 }
@@ -221,31 +222,54 @@ struct deviceList {
   umemDeviceInfo infos[LIST_MAX]; /* [0] says why there is none */
 };
 
-/* What was told once, by the place of the kind: drivers see no other devices
-   until the process ends, and starting one takes long. */
+/* What was told once, by the place of the first kind of a driver, and after it
+   that of its others: drivers see no other devices until the process ends, and
+   starting one takes long. */
 static _Atomic(struct deviceList *) lists[sizeof kinds / sizeof *kinds];
+
+/* The kinds of one driver, which lie side by side. */
+static struct deviceKind const *kind_first(struct deviceKind const *kind) {
+  while (kind > kinds && kind[-1].is_started == kind->is_started)
+    kind--;
+  return kind;
+}
+
+static size_t kind_siblings(struct deviceKind const *first) {
+  size_t count = 1;
+  while (first + count < kinds + sizeof kinds / sizeof *kinds &&
+         first[count].is_started == first->is_started)
+    count++;
+  return count;
+}
+
+static void list_drop(struct deviceKind const *first, struct deviceList *list) {
+  munmap(list, kind_siblings(first) * sizeof *list);
+}
 
 void umemi_device_lists_drop(void) {
   for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
     struct deviceList *list = atomic_exchange(&lists[i], NULL);
     if (list)
-      munmap(list, sizeof *list);
+      list_drop(&kinds[i], list);
   }
 }
 
-static void list_fill(void *answer, void const *kind) {
+static void list_fill(void *answer, void const *arg) {
+  struct deviceKind const *first = arg;
   struct deviceList *list = answer;
-  while (list->count < LIST_MAX &&
-         kind_describe(kind, list->count, &list->infos[list->count]))
-    list->count++;
+  size_t siblings = kind_siblings(first);
+  for (size_t i = 0; i < siblings; i++, list++)
+    while (list->count < LIST_MAX &&
+           kind_describe(&first[i], list->count, &list->infos[list->count]))
+      list->count++;
 }
 
 /* Where none is found, another time is another chance. */
-static void list_keep(struct deviceKind const *kind, struct deviceList *list) {
+static void list_keep(struct deviceKind const *first, struct deviceList *list) {
   struct deviceList *none = NULL;
   if (list->count == 0 ||
-      !atomic_compare_exchange_strong(&lists[kind - kinds], &none, list))
-    munmap(list, sizeof *list);
+      !atomic_compare_exchange_strong(&lists[first - kinds], &none, list))
+    list_drop(first, list);
 }
 
 static void list_tell(struct deviceList const *list, size_t index,
@@ -257,18 +281,21 @@ static void list_tell(struct deviceList const *list, size_t index,
 /* False: this process has to ask. */
 static bool list_ask(struct deviceKind const *kind, size_t index,
                      umemDeviceInfo *info, size_t *count_out) {
-  struct deviceList *list = atomic_load(&lists[kind - kinds]);
+  struct deviceKind const *first = kind_first(kind);
+  struct deviceList *list = atomic_load(&lists[first - kinds]);
   umemStatusType status = umemOK;
   umemError error;
   void *answer;
   if (list) {
-    list_tell(list, index, info, count_out);
+    list_tell(&list[kind - first], index, info, count_out);
     return true;
   }
-  status = umemi_aside(list_fill, kind, sizeof *list, &answer, &error);
+  status = umemi_aside(list_fill, first, kind_siblings(first) * sizeof *list,
+                       &answer, &error);
   if (status == umemOK) {
-    list_tell(answer, index, info, count_out);
-    list_keep(kind, answer);
+    list = answer;
+    list_tell(&list[kind - first], index, info, count_out);
+    list_keep(first, list);
   } else if (status != UMEM_DECLINED) {
     kind_clear(kind, index, info);
     kind_say_why(info, &error);

@@ -164,6 +164,8 @@ typedef struct umemCudaHostOptions {
  * Construct a context for page-locked ("pinned") host memory, which devices
  * read and write by themselves: copies between it and any umemCuda go at the
  * speed of the bus. Addresses are pointers, for the host and all devices.
+ * Ranges of pinned memory that overlap are copied as by memmove() where both
+ * are given to contexts of the host; not if one of them is given to a umemCuda.
  *
  * The memory is allocated in the primary context of one device: that of
  * `stream`; else of the calling thread's current context; else one that

@@ -228,9 +228,9 @@ bool umemi_gpu_is_usable(struct umemiGpu const *gpu);
 /* `status`, or umemOK after a reset, which took what was to be given back. */
 umemStatusType umemi_gpu_given(struct umemiGpu const *gpu,
                                umemStatusType status);
-/* For umem_device_info(). */
+/* For umem_device_info(); `managed` is the memory that is asked about. */
 bool umemi_gpu_describe(struct umemiGpuOps const *ops, size_t index,
-                        umemDeviceInfo *info, umemError *error);
+                        bool managed, umemDeviceInfo *info, umemError *error);
 /* Where memory that is of no device is best allocated: on the device of the
    thread's current context, else one that is in use, else one whose context is
    active, else device 0; and how many devices there are, as far as the library

@@ -201,12 +201,23 @@ umemStatusType umemi_gpu_close(struct umemiGpu *gpu, umemError *error) {
 
 /* --- the beginning -------------------------------------------------------- */
 
+/* Can there be contexts of it? */
+static umemStatusType gpu_check_facts(struct umemiGpuFacts const *facts,
+                                      bool managed, umemError *error) {
+  if (!facts->unified_addressing)
+    return umem_error_fill(error, umemNotSupportedError, 0, 0,
+                           "the device has no unified addressing");
+  if (managed && !facts->managed)
+    return umem_error_fill(error, umemNotSupportedError, 0, 0,
+                           "the device has no managed memory");
+  return umemOK;
+}
+
 static umemStatusType gpu_begin(struct umemiGpu *gpu, umemError *error) {
   struct umemiGpuOps const *ops = gpu->ops;
   umemStatusType status = ops->describe(gpu->number, &gpu->facts, error);
-  if (status == umemOK && !gpu->facts.unified_addressing)
-    return umem_error_fill(error, umemNotSupportedError, 0, 0,
-                           "the device has no unified addressing");
+  if (status == umemOK)
+    status = gpu_check_facts(&gpu->facts, false, error);
   return status == umemOK ? ops->retain(gpu, error) : status;
 }
 
@@ -277,7 +288,7 @@ static uint64_t gpu_free_bytes(int number) {
 }
 
 bool umemi_gpu_describe(struct umemiGpuOps const *ops, size_t index,
-                        umemDeviceInfo *info, umemError *error) {
+                        bool managed, umemDeviceInfo *info, umemError *error) {
   struct umemiGpuFacts facts = {.total = 0};
   int number = index < INT_MAX ? (int)index : INT_MAX, count;
   umemStatusType status = gpu_check_number(ops, number, &count, error);
@@ -289,7 +300,7 @@ bool umemi_gpu_describe(struct umemiGpuOps const *ops, size_t index,
   info->total_bytes = facts.total;
   info->numa_node = facts.numa_node;
   info->free_bytes = gpu_free_bytes(number);
-  return true;
+  return gpu_check_facts(&facts, managed, error) == umemOK;
 }
 
 static int gpus_first_used(void) {

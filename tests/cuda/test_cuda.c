@@ -348,6 +348,11 @@ static void device_info__makes_no_contexts(void **state) {
   assert_role_succeeds("list", NULL);
 }
 
+static void device_info__of_all_kinds_is_asked_once(void **state) {
+  (void)state;
+  assert_role_succeeds("ask", NULL);
+}
+
 static void device_info__of_host_memory_is_there_if_a_device_is(void **state) {
   (void)state;
   for (size_t i = 1; i < LENGTH(kinds); i++) {
@@ -435,15 +440,52 @@ static int role_without_pools(void) {
   return cuda_teardown(NULL);
 }
 
+/* Of device 0; also what a child process says. */
+static void assert_told(umemDeviceType kind, char const *why) {
+  umemDeviceInfo info = {.size = sizeof info};
+  assert_ok(umem_device_info(kind, 0, &info));
+  assert_int_equal(info.usable, !why);
+  assert_true(info.name[0] != '\0');
+  assert_has(info.reason, why ? why : "");
+}
+
 static int role_without_managed(void) {
   umemCudaManaged ctx;
+  assert_told(umemCudaManagedDevice, "no managed memory");
+  assert_told(umemCudaDevice, NULL);
+  assert_told(umemCudaHostDevice, NULL);
   assert_no_context(&ctx, umemCudaManaged_ctor(&ctx, 0, false, NULL),
                     umemNotSupportedError, "no managed memory");
   return cuda_teardown(NULL);
 }
 
+static int clones;
+
+static int counted_clone(int (*run)(void *), void *stack, int flags, void *arg,
+                         ...) {
+  clones++;
+  return faults_real.clone(run, stack, flags, arg);
+}
+
+/* By one child process for all kinds. */
+static int role_ask(void) {
+  umemDeviceInfo info = {.size = sizeof info};
+  umemi_os.clone = counted_clone;
+  for (size_t i = 0; i < LENGTH(kinds); i++) {
+    assert_true(umem_device_count(kinds[i]) > 0);
+    assert_ok(umem_device_info(kinds[i], 0, &info));
+    assert_int_equal(info.type, kinds[i]);
+    assert_int_equal(info.usable, 1);
+  }
+  assert_int_equal(clones, 1);
+  faults_reset();
+  return 0;
+}
+
 static int role_without_unified_addresses(void) {
   umemCuda ctx;
+  for (size_t i = 0; i < LENGTH(kinds); i++)
+    assert_told(kinds[i], "no unified addressing");
   assert_no_context(&ctx, umemCuda_ctor(&ctx, 0), umemNotSupportedError,
                     "unified addressing");
   return cuda_teardown(NULL);
@@ -1549,6 +1591,7 @@ static struct role const roles[] = {
     {"without devices", role_without_devices},
     {"without pools", role_without_pools},
     {"without managed", role_without_managed},
+    {"ask", role_ask},
     {"without unified addresses", role_without_unified_addresses},
     {"stub", role_stub},
     {"old", role_old},
@@ -1577,6 +1620,7 @@ int main(int argc, char **argv) {
       cuda_test(ctor__again_and_again_leaves_nothing_open),
       cuda_test(dtor__leaves_other_contexts_their_memory),
       cuda_test(device_info__makes_no_contexts),
+      cuda_test(device_info__of_all_kinds_is_asked_once),
       cuda_test(device_info__of_host_memory_is_there_if_a_device_is),
       cuda_test(device_info__knows_what_is_free_of_a_device_in_use),
       cuda_test(library__that_is_missing_is_named),

@@ -950,6 +950,8 @@ static int role_exit(void) {
 }
 
 static int role_exit_first(void) {
+  if (UNDER_ASAN)
+    assert_int_equal(atexit(end_without_leak_checks), 0);
   begin_ours();
   assert_int_equal(atexit(use_at_exit), 0);
   return 0;
@@ -1078,6 +1080,18 @@ static void *leave_a_context(void *ctx) {
   return NULL;
 }
 
+/* What the context could not give back any more, and what the test retains. */
+static void release_all(clQueue queue) {
+  enum { REFERENCE_COUNT = 0x1092 };
+  clUint count = 0;
+  assert_int_equal(rawcl()->clGetCommandQueueInfo(queue, REFERENCE_COUNT,
+                                                  sizeof count, &count, NULL),
+                   UMEMI_CL_SUCCESS);
+  assert_true(count >= 1);
+  while (count-- > 0)
+    rawcl()->clReleaseCommandQueue(queue);
+}
+
 static void run_without_one_that_ended_late(umemOpenCL *ctx) {
   umemOpenCL beside;
   pthread_t thread;
@@ -1085,9 +1099,11 @@ static void run_without_one_that_ended_late(umemOpenCL *ctx) {
   uintptr_t adr = allocated(ctx, 100);
   open_tier(&beside, umemOpenCL_get_tier(ctx));
   assert_ok(umemOpenCL_get_objects(&beside, NULL, NULL, &queue));
+  assert_int_equal(rawcl()->clRetainCommandQueue(queue), UMEMI_CL_SUCCESS);
   assert_int_equal(pthread_create(&thread, NULL, leave_a_context, &beside), 0);
   assert_int_equal(pthread_join(thread, NULL), 0);
   assert_ok(umem_free(ctx, adr));
+  release_all(queue);
 }
 
 /* Where the driver may not be used any more. */
