@@ -379,8 +379,9 @@ UMEM_API umemStatusType umemHost_ctor_ex(umemHost *ctx,
  * systems that cannot (ext4: at most 16 MiB stay reserved). A block of 0 bytes
  * is at an address past any byte of the file, and takes none. Freed ranges, and
  * what an alignment skips between two blocks, are used by later allocations of
- * the same context; umem_free() never changes the file. Data are in the kernel when a call returns (they survive a killed
- * process); umem_flush() makes them durable.
+ * the same context; umem_free() never changes the file. Data are in the kernel
+ * when a call returns (they survive a killed process); umem_flush() makes them
+ * durable.
  *
  * One context per file allocates; any number may copy. Modes `w` and `w+`
  * become that context before they empty the file, other modes that can write
