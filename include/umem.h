@@ -425,8 +425,9 @@ UMEM_API umemStatusType umemFile_ctor_ex(umemFile *ctx, char const *filename,
  * is shared with all who have the file open: what you store through them is in
  * the file, and growing the file never moves them. umem_alloc() reserves a
  * range of the file as for umemFile, 16-byte aligned; the bytes that were in
- * the file already are at umemMMap_get_address(). Any context of host memory
- * can use the addresses.
+ * the file already are at umemMMap_get_address(). A block of 0 bytes may take
+ * 16 bytes of the file, and one that is aligned to more than a page takes its
+ * alignment besides. Any context of host memory can use the addresses.
  *
  * Copies, sets and comparisons by this context go through system calls: where
  * somebody cuts the file off meanwhile they answer umemIOError. Your own
@@ -662,6 +663,9 @@ UMEM_API umemStatusType umem_set_safe(void const *ctx, uintptr_t adr,
  * library's. Copies between files may share extents, and holes of the source
  * become holes of the destination where the file system can do that, also in
  * a range that umem_alloc() reserved: a later write there may need disk space.
+ * A copy that overlaps upwards in one file writes zeros for holes, as does one
+ * from a descriptor that was given (UMEM_FILE_TAKE_FD), whose offset stays as
+ * it is.
  *
  * The plain calls do not look at block boundaries. The `_safe` calls answer
  * umemIndexError before any byte moves if `nbytes` exceeds one of the two
@@ -874,8 +878,8 @@ UMEM_API umemStatusType umem_sync_from_safe(void const *dest,
  *   of the handle.
  *
  * Of File, MMap, Shm and Cuda. Errors: umemIndexError for a range that is not
- * there; umemValueError if there is too little room; umemNotImplementedError
- * for other kinds.
+ * there (0 bytes are in any file); umemValueError if there is too little room;
+ * umemNotImplementedError for other kinds.
  */
 UMEM_API umemStatusType umem_export_handle(void const *ctx, uintptr_t adr,
                                            size_t nbytes, void *buf,
