@@ -390,8 +390,9 @@ UMEM_API umemStatusType umemHost_ctor_ex(umemHost *ctx,
  * systems that cannot (ext4: at most 16 MiB stay reserved). A block of 0 bytes
  * is at an address past any byte of the file, and takes none. Freed ranges, and
  * what an alignment skips between two blocks, are used by later allocations of
- * the same context; umem_free() never changes the file. Data are in the kernel when a call returns (they survive a killed
- * process); umem_flush() makes them durable.
+ * the same context; umem_free() never changes the file. Data are in the kernel
+ * when a call returns (they survive a killed process); umem_flush() makes them
+ * durable.
  *
  * One context per file allocates; any number may copy. Modes `w` and `w+`
  * become that context before they empty the file, other modes that can write
@@ -440,8 +441,9 @@ UMEM_API umemStatusType umemFile_ctor_ex(umemFile *ctx, char const *filename,
  * is shared with all who have the file open: what you store through them is in
  * the file, and growing the file never moves them. umem_alloc() reserves a
  * range of the file as for umemFile, 16-byte aligned; the bytes that were in
- * the file already are at umemMMap_get_address(). Any context of host memory
- * can use the addresses.
+ * the file already are at umemMMap_get_address(). A block of 0 bytes may take
+ * 16 bytes of the file, and one that is aligned to more than a page takes its
+ * alignment besides. Any context of host memory can use the addresses.
  *
  * Copies, sets and comparisons by this context go through system calls: where
  * somebody cuts the file off meanwhile they answer umemIOError. Your own
@@ -680,7 +682,9 @@ UMEM_API umemStatusType umem_set_safe(void const *ctx, uintptr_t adr,
  * protection keys of its own has to do without the library's. Copies between
  * files may share extents, and holes of the source become holes of the
  * destination where the file system can do that, also in a range that
- * umem_alloc() reserved: a later write there may need disk space.
+ * umem_alloc() reserved: a later write there may need disk space. A copy that
+ * overlaps upwards in one file writes zeros for holes, as does one from a
+ * descriptor that was given (UMEM_FILE_TAKE_FD), whose offset stays as it is.
  *
  * The plain calls do not look at block boundaries. The `_safe` calls answer
  * umemIndexError before any byte moves if `nbytes` exceeds one of the two
@@ -899,8 +903,8 @@ UMEM_API umemStatusType umem_sync_from_safe(void const *dest,
  *   of the handle.
  *
  * Of File, MMap, Shm and Cuda. Errors: umemIndexError for a range that is not
- * there; umemValueError if there is too little room; umemNotImplementedError
- * for other kinds.
+ * there (0 bytes are in any file); umemValueError if there is too little room;
+ * umemNotImplementedError for other kinds.
  */
 UMEM_API umemStatusType umem_export_handle(void const *ctx, uintptr_t adr,
                                            size_t nbytes, void *buf,

@@ -49,21 +49,22 @@ static bool file_trusts(struct umemiFileIo const *io, unsigned what) {
   return false;
 }
 
-/* Is this how a file system, a filter of system calls or an old system says
-   that it does not have a call of fallocate(2)? Then the bytes are written, and
-   if they cannot be, that is told. */
+/* Is there no such call of fallocate(2)? File systems, filters of system calls
+   and old systems say so by many numbers: all but those of a lack of space, and
+   of what the call met. Then the bytes are written, and if they cannot be, that
+   is told. */
 static bool file_lacks(int failed) {
   switch (failed) {
-  case EOPNOTSUPP:
-  case ENOSYS:
-  case EINVAL:
-  case EPERM:
-  case EACCES:
-  case ENODEV:
-  case ENOTTY:
-    return true;
-  default:
+  case 0:
+  case EINTR:
+  case EIO:
+  case ENOMEM:
+  case ENOSPC:
+  case EDQUOT:
+  case EFBIG:
     return false;
+  default:
+    return true;
   }
 }
 
@@ -220,7 +221,7 @@ int umemi_file_zero(struct umemiFileIo const *io, uint64_t at, size_t nbytes,
     return errno;
   uint64_t size = S_ISREG(st.st_mode) ? (uint64_t)st.st_size : end;
   uint64_t inside = end < size ? end : size;
-  if (end > umemi_file_limit())
+  if (S_ISREG(st.st_mode) && end > umemi_file_limit())
     return EFBIG;
   int failed = file_zero_inside(io, at, inside, how);
   if (failed == EOPNOTSUPP && how == UMEMI_HOLES)
@@ -293,8 +294,7 @@ int umemi_file_next_data(struct umemiFileIo const *io, uint64_t at,
   *data_end_out = end;
   if (umemi_os.fstat(io->fd, &st))
     return errno;
-  if (!S_ISREG(st.st_mode) || end > (uint64_t)st.st_size ||
-      (uint64_t)st.st_blocks >= (uint64_t)st.st_size / 512)
+  if (!S_ISREG(st.st_mode) || end > (uint64_t)st.st_size)
     return 0; /* no holes, or an end that reading has to tell */
   *data_out = holes_end(io, at, end);
   if (*data_out < end)

@@ -428,6 +428,8 @@ umemStatusType umemi_store_import_handle(void *state,
       umemi_place_import(store->open.io.fd, size, payload, nbytes, &at, error);
   if (status != umemOK)
     return status;
+  if (nbytes == 0 && !store_has(store, at, 0))
+    at = store->lowest; /* a place that only the other one has */
   uintptr_t adr = store->origin + (uintptr_t)at;
   if (!store_has(store, at, nbytes))
     return store_outside(store, adr, nbytes, error);

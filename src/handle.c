@@ -214,6 +214,11 @@ static struct place_text place_name(struct place const *place) {
   return name;
 }
 
+/* 0 bytes are in any file. */
+static bool place_is_in(uint64_t offset, size_t nbytes, uint64_t size) {
+  return nbytes == 0 || (offset <= size && nbytes <= size - offset);
+}
+
 static umemStatusType place_outside(uint64_t offset, size_t nbytes,
                                     uint64_t size, umemError *error) {
   return umem_error_fill(error, umemIndexError, 0, 0,
@@ -229,7 +234,7 @@ umemStatusType umemi_place_export(int fd, uint64_t size, uint64_t offset,
   umemStatusType status = place_identify(fd, &place, error);
   if (status != umemOK)
     return status;
-  if (offset > size || nbytes > size - offset)
+  if (!place_is_in(offset, nbytes, size))
     return place_outside(offset, nbytes, size, error);
   place.offset = offset;
   memcpy(payload_out, &place, sizeof place);
@@ -248,7 +253,7 @@ umemStatusType umemi_place_import(int fd, uint64_t size,
     return umem_error_fill(error, umemValueError, 0, 0,
                            "the handle is of something else: %s, and not %s",
                            place_name(&given).text, place_name(&here).text);
-  if (given.offset > size || nbytes > size - given.offset)
+  if (!place_is_in(given.offset, nbytes, size))
     return place_outside(given.offset, nbytes, size, error);
   *offset_out = given.offset;
   return umemOK;

@@ -90,6 +90,27 @@ static void handle__of_nothing_is_a_place_too(void **state) {
   assert_ok(umem_dtor(&f));
 }
 
+static void handle__of_a_block_of_nothing_can_be_told(void **state) {
+  (void)state;
+  umemFile f;
+  umemMMap m;
+  char const *name = file_with("12345");
+  uintptr_t in_file, in_map;
+  assert_ok(umemMMap_ctor(&m, name, "r+"));
+  assert_ok(umem_try_alloc(&m, 0, &in_map));
+  struct message told = exported(&m, in_map, 0);
+  expect_import(&m, &told, in_map, 0);
+  assert_ok(umem_dtor(&m));
+  file_open(&f, name, "r+");
+  assert_ok(umemMMap_ctor(&m, name, "r+"));
+  assert_ok(umem_try_alloc(&f, 0, &in_file));
+  told = exported(&f, in_file, 0);
+  expect_import(&f, &told, in_file, 0);
+  expect_import(&m, &told, umemMMap_get_address(&m, NULL), 0);
+  assert_ok(umem_dtor(&m));
+  assert_ok(umem_dtor(&f));
+}
+
 static void
 handle__in_a_window_of_a_mapping_is_where_it_is_in_the_file(void **s) {
   (void)s;
@@ -194,8 +215,8 @@ static void export__of_what_is_not_there_is_an_index_error(void **state) {
   struct {
     uintptr_t adr;
     size_t nbytes;
-  } const cases[] = {{0, 7},           {7, 0},        {6, 1},
-                     {UINTPTR_MAX, 1}, {0, SIZE_MAX}, {1, SIZE_MAX}};
+  } const cases[] = {
+      {0, 7}, {6, 1}, {UINTPTR_MAX, 1}, {0, SIZE_MAX}, {1, SIZE_MAX}};
   file_open(&f, file_with("sample"), "r");
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     assert_status(
@@ -434,6 +455,7 @@ int main(void) {
   struct CMUnitTest const tests[] = {
       faulty_test(handle__of_a_file_is_the_same_place_in_all_that_open_it),
       faulty_test(handle__of_nothing_is_a_place_too),
+      faulty_test(handle__of_a_block_of_nothing_can_be_told),
       faulty_test(handle__in_a_window_of_a_mapping_is_where_it_is_in_the_file),
       faulty_test(handle__of_shared_memory_is_the_same_block_elsewhere),
       faulty_test(handle__is_understood_in_another_process),

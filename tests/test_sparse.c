@@ -102,6 +102,17 @@ static char const *const layouts[] = {
 
 /* --- copies to a file ----------------------------------------------------- */
 
+static void copy_file(char const *from, char const *to, size_t at,
+                      size_t nbytes) {
+  umemFile f, g;
+  file_open(&f, from, "r");
+  file_open(&g, to, "r+");
+  assert_ok(umem_copy_to(&f, 0, &g, at, nbytes));
+  assert_ok(umem_dtor(&g));
+  assert_ok(umem_dtor(&f));
+  assert_true(same_bytes(from, 0, to, at, nbytes));
+}
+
 static void copy__past_the_end_of_a_file_keeps_holes(void **state) {
   (void)state;
   need_holes();
@@ -120,6 +131,22 @@ static void copy__past_the_end_of_a_file_keeps_holes(void **state) {
     /* the last byte of a hole may have to be written */
     assert_true(taken(to) <= size - holes + runs * 64 * KIB);
   }
+}
+
+/* Such space says nothing of what is in the file. */
+static void copy__of_a_file_with_space_past_its_end_keeps_holes(void **state) {
+  (void)state;
+  need_holes();
+  char const *from = sparse_file("D....D"), *to = new_path();
+  int fd = open(from, O_RDWR | O_CLOEXEC);
+  int failed = fallocate(fd, FALLOC_FL_KEEP_SIZE, 6 * PIECE, 8 * PIECE);
+  close(fd);
+  if (failed)
+    skip();
+  file_put(to, "", 0);
+  copy_file(from, to, 0, 6 * PIECE);
+  assert_true(same_bytes(from, 0, to, 0, 6 * PIECE));
+  assert_true(taken(to) < 3 * PIECE);
 }
 
 static void copy__of_a_part_that_starts_and_ends_in_holes(void **state) {
@@ -321,17 +348,6 @@ static void copy__within_a_sparse_file_is_memmove(void **state) {
 /* --- copies over what is there ---------------------------------------------
  */
 
-static void copy_file(char const *from, char const *to, size_t at,
-                      size_t nbytes) {
-  umemFile f, g;
-  file_open(&f, from, "r");
-  file_open(&g, to, "r+");
-  assert_ok(umem_copy_to(&f, 0, &g, at, nbytes));
-  assert_ok(umem_dtor(&g));
-  assert_ok(umem_dtor(&f));
-  assert_true(same_bytes(from, 0, to, at, nbytes));
-}
-
 static void copy__over_an_older_copy_needs_no_more_space(void **state) {
   (void)state;
   need_holes();
@@ -360,7 +376,7 @@ static void copy__of_holes_over_data_gives_their_space_back(void **state) {
 /* Zeros are written over what is none, or where nothing can be read. */
 static void copy__of_holes_that_cannot_be_punched_puts_zeros(void **state) {
   (void)state;
-  static int const missing[] = {EOPNOTSUPP, ENOSYS, EINVAL, EPERM};
+  static int const missing[] = {EOPNOTSUPP, ENOSYS, EINVAL, EPERM, EAGAIN};
   for (size_t i = 0; i < LENGTH(missing); i++)
     for (unsigned k = 1; k <= 2; k++) {
       char const *from = sparse_file("D..D....D...");
@@ -600,7 +616,7 @@ static void set__to_zero_of_a_little_is_written(void **state) {
 
 static void set__to_zero_without_fallocate_is_written(void **state) {
   (void)state;
-  static int const missing[] = {EOPNOTSUPP, ENOSYS, EINVAL, EPERM};
+  static int const missing[] = {EOPNOTSUPP, ENOSYS, EINVAL, EPERM, EAGAIN};
   for (size_t i = 0; i < LENGTH(missing); i++) {
     umemFile f;
     char const *name = file_of_x(&f, 3 * MIB);
@@ -693,6 +709,28 @@ static void limited_zeros(void) {
   assert_ok(umem_dtor(&g));
   assert_ok(umem_dtor(&f));
   assert_int_equal(setrlimit(RLIMIT_FSIZE, &unlimited), 0);
+}
+
+static int fstat_of_a_device(int fd, struct stat *st) {
+  int failed = faults_real.fstat(fd, st);
+  st->st_mode = (st->st_mode & ~(mode_t)S_IFMT) | S_IFBLK;
+  return failed;
+}
+
+/* It is a limit of files. */
+static void limited_device(void) {
+  int fd = open(sparse_file("DDDD"), O_RDWR | O_CLOEXEC);
+  struct umemiFileIo io = umemi_file_io(fd);
+  umemi_os.fstat = fstat_of_a_device;
+  limit_set(PIECE);
+  int failed = umemi_file_zero(&io, PIECE, PIECE, UMEMI_RESERVED_ZEROES);
+  assert_true(failed == 0 || failed == EOPNOTSUPP);
+  close(fd);
+}
+
+static void limit__of_file_sizes_is_none_of_devices(void **state) {
+  (void)state;
+  assert_child_succeeds(limited_device);
 }
 
 static void limit__of_file_sizes_is_told_without_a_signal(void **state) {
@@ -951,6 +989,7 @@ static void next_data__that_is_absurd_is_cut_off(void **state) {
 int main(void) {
   struct CMUnitTest const tests[] = {
       faulty_test(copy__past_the_end_of_a_file_keeps_holes),
+      faulty_test(copy__of_a_file_with_space_past_its_end_keeps_holes),
       faulty_test(copy__of_a_part_that_starts_and_ends_in_holes),
       faulty_test(copy__over_data_puts_zeros_for_holes),
       faulty_test(copy__of_less_than_1_MiB_does_not_look_for_holes),
@@ -978,6 +1017,7 @@ int main(void) {
       faulty_test(set__to_zero_that_is_interrupted_goes_on),
       faulty_test(set__to_zero_that_fails_tells_errno),
       faulty_test(set__to_zero_of_what_may_not_be_written_is_refused),
+      faulty_test(limit__of_file_sizes_is_none_of_devices),
       faulty_test(limit__of_file_sizes_is_told_without_a_signal),
       faulty_test(next_data__of_a_file_tells_holes_and_data),
       faulty_test(device__that_knows_zeros_is_not_read_there),
