@@ -21,10 +21,34 @@ static pid_t nature_self(void) {
   return (pid_t)syscall(SYS_gettid);
 }
 
-static char *nature_text(pid_t thread, char const *name) {
+/* As large as the text of a thread of 65,536 groups. In pages of its own: a
+   handler of signals that copies may have interrupted malloc(). */
+enum { NATURE_TEXT = 1 << 20 };
+
+static char *nature_room(void) {
+  void *room =
+      umemi_os.mmap(NULL, NATURE_TEXT, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  return room == MAP_FAILED ? NULL : room;
+}
+
+/* Returns false if the file cannot be read to its end. */
+static bool nature_read(pid_t thread, char const *name, char *room) {
   char path[64];
   snprintf(path, sizeof path, "/proc/self/task/%d/%s", (int)thread, name);
-  return umemi_whole_text_of(path);
+  int fd =
+      umemi_keep_fd(UMEMI_RETRY(umemi_os.open(path, O_RDONLY | O_CLOEXEC)));
+  size_t length = 0;
+  ssize_t more = fd < 0 ? -1 : 1;
+  while (more > 0 && length < NATURE_TEXT - 1) {
+    more = umemi_os.pread(fd, room + length, NATURE_TEXT - 1 - length,
+                          (off_t)length);
+    length += more > 0 ? (size_t)more : 0;
+  }
+  if (fd >= 0)
+    umemi_os.close(fd);
+  room[length] = '\0';
+  return more == 0 && length > 0;
 }
 
 /* --- what files say ------------------------------------------------------- */
@@ -61,19 +85,19 @@ static void nature_read_urgency(struct umemiNature *nature, char const *stat) {
 }
 
 static void nature_read_files(struct umemiNature *nature, pid_t thread) {
-  char *status = nature_text(thread, "status");
-  char *stat = nature_text(thread, "stat");
-  char *cgroups = nature_text(thread, "cgroup"); /* not of all kernels */
-  nature->is_known = status && stat;
-  if (nature->is_known) {
-    nature_read_rights(nature, status);
-    nature_read_urgency(nature, stat);
-  }
-  if (cgroups)
-    nature->cgroups = umemi_crc32c(0, cgroups, strlen(cgroups));
-  free(status);
-  free(stat);
-  free(cgroups);
+  char *room = nature_room();
+  if (!room)
+    return;
+  bool has_rights = nature_read(thread, "status", room);
+  if (has_rights)
+    nature_read_rights(nature, room);
+  bool has_urgency = nature_read(thread, "stat", room);
+  if (has_urgency)
+    nature_read_urgency(nature, room);
+  nature->is_known = has_rights && has_urgency;
+  if (nature_read(thread, "cgroup", room)) /* not of all kernels */
+    nature->cgroups = umemi_crc32c(0, room, strlen(room));
+  munmap(room, NATURE_TEXT);
 }
 
 /* By a system call, because the C library has no such function. */
