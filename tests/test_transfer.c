@@ -229,7 +229,8 @@ static void staging__is_bounded_whatever_the_size(void **state) {
   faults_install();
   assert_ok(umem_copy_to(&ctx, from, &other_ctx, to, n));
   assert_int_equal(faults_largest_allocation(), 0);
-  assert_int_equal(faults_count(FAULT_mmap), 1); /* 4 slots */
+  /* 4 slots, and room to look at this thread if it starts helpers */
+  assert_in_range(faults_count(FAULT_mmap), 1, 2);
   assert_int_equal(device.calls[FAKE_READ], n / MIB);
   assert_int_equal(other.calls[FAKE_WRITE], n / MIB);
   expect_copied(from, to, n);
