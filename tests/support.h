@@ -109,6 +109,10 @@ int running_threads(void);
 /* Milliseconds since some moment. */
 uint64_t milliseconds(void);
 void sleep_milliseconds(unsigned milliseconds);
+/* Ends a child as _exit() or raise() would, but keeps what a coverage build has
+   counted in it. */
+_Noreturn void end_in_child(int status);
+_Noreturn void end_in_child_by(int number);
 /* Runs this very program again, as `role` (its only argument) and with
    `setting`, a "NAME=value" or NULL, in its environment. Returns its exit
    status, -1 if it was ended by a signal; `told` is what it wrote to stdout and

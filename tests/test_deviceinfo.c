@@ -435,6 +435,7 @@ static void aside_begin(void (*does)(void)) {
   child_does = does;
   cl_begin(&one, 1);
   umemi_os.dlsym = a_function_for_children;
+  umemi_os.exit_now = end_in_child;
 }
 
 static volatile sig_atomic_t signals;
@@ -471,8 +472,8 @@ static void crash(void) {
   kill(getpid(), SIGKILL);
 }
 
-static void leave(void) {
-  _exit(3);
+static void end_early(void) {
+  end_in_child(3);
 }
 
 static void asking__a_driver_that_ends_the_process_says_so(void **state) {
@@ -480,7 +481,7 @@ static void asking__a_driver_that_ends_the_process_says_so(void **state) {
   aside_begin(crash);
   assert_int_equal(umem_device_count(umemOpenCLDevice), 0);
   assert_has(info_of(umemOpenCLDevice, 0).reason, "signal 9 ended it");
-  aside_begin(leave);
+  aside_begin(end_early);
   assert_has(info_of(umemOpenCLDevice, 0).reason, "it ended with status 3");
 }
 
@@ -520,7 +521,7 @@ static void asking__can_be_ended_where_a_handler_of_fork_hangs(void **state) {
     hangs = true;
     aside_begin(NULL);
     umem_device_count(umemOpenCLDevice);
-    _exit(1);
+    end_in_child(1);
   }
   uint64_t const end = milliseconds() + 10000;
   while (waitpid(child, &status, WNOHANG) == 0)
@@ -576,7 +577,8 @@ static void asking__where_no_child_can_be_had_is_done_here(void **state) {
     int status = 0;
     pid_t child = fork();
     if (child == 0)
-      _exit(finds_the_device(refusals[i].call, refusals[i].code) ? 42 : 1);
+      end_in_child(finds_the_device(refusals[i].call, refusals[i].code) ? 42
+                                                                        : 1);
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), 42);

@@ -401,7 +401,7 @@ struct other {
 static void other_run(umemStatusType (*work)(void), int result) {
   umemStatusType status = work();
   if (write(result, &status, sizeof status) != sizeof status)
-    _exit(1);
+    end_in_child(1);
   for (;;)
     pause();
 }

@@ -453,7 +453,7 @@ static void hold_lease(char const *name, int ready) {
   signal(SIGIO, give_lease_back);
   char has_lease = fcntl(leased_fd, F_SETLEASE, F_WRLCK) == 0;
   if (write(ready, &has_lease, 1) != 1)
-    _exit(1);
+    end_in_child(1);
   for (;;)
     pause();
 }

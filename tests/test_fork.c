@@ -38,7 +38,7 @@ static bool in_child(bool (*run)(void)) {
   assert_true(child >= 0);
   if (child == 0) {
     alarm(60);
-    raise(run() ? SIGKILL : SIGABRT);
+    end_in_child_by(run() ? SIGKILL : SIGABRT);
   }
   int status;
   assert_int_equal(waitpid(child, &status, 0), child);

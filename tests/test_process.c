@@ -27,7 +27,7 @@ static bool in_unseen_child(bool (*run)(void)) {
     signal(SIGALRM, SIG_DFL);
     alarm(MINUTE);
     syscall(SYS_kill, syscall(SYS_getpid), run() ? SIGKILL : SIGABRT);
-    _exit(1);
+    end_in_child(1);
   }
   assert_int_equal(waitpid(child, &status, 0), child);
   return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
@@ -92,7 +92,7 @@ static int role_no_cleared_page(void) {
   int status = -1;
   pid_t child = fork();
   if (child == 0)
-    _exit(umemi_process() == before);
+    end_in_child(umemi_process() == before);
   return waitpid(child, &status, 0) != child || status != 0 ||
          umemi_process() != before || refusals != 1;
 }
@@ -251,7 +251,7 @@ static void child__publishes_what_an_early_handler_opened(void **state) {
   early_is_on = true;
   pid_t child = fork();
   if (child == 0)
-    _exit(umem_dtor(&early_file) != umemOK || !works());
+    end_in_child(umem_dtor(&early_file) != umemOK || !works());
   early_is_on = false;
   assert_int_equal(waitpid(child, &status, 0), child);
   assert_int_equal(status, 0);

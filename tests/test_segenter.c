@@ -205,7 +205,7 @@ static void without_proc(void) {
   else
     assert_slot(&s, umemNotSupportedError, "/proc");
   assert_ok(umem_dtor(&s));
-  _exit(0); /* a leak checker would need /proc */
+  end_in_child(0); /* a leak checker would need /proc */
 }
 
 static void name__works_where_proc_is_not_mounted(void **state) {
@@ -270,21 +270,21 @@ static void without_streams(void) {
         umemShm_ctor(&attached, name, 0, UMEM_SHM_ATTACH) != umemOK ||
         umemShm_ctor(&nameless, NULL, SIZE, 0) != umemOK ||
         umemShm_ctor_fd(&peer, umemShm_get_fd(&nameless)) != umemOK)
-      _exit(1);
+      end_in_child(1);
     umemShm const *const all[] = {&named, &attached, &nameless, &peer};
     for (size_t i = 0; i < 4; i++)
       if (!umem_alloc(all[i], 1) || umemShm_get_fd(all[i]) <= STDERR_FILENO)
-        _exit(2);
+        end_in_child(2);
     for (int fd = 0; fd <= STDERR_FILENO; fd++)
       if (fcntl(fd, F_GETFD) != -1)
-        _exit(3);
+        end_in_child(3);
     umem_dtor(&peer);
     umem_dtor(&nameless);
     umem_dtor(&attached);
     if (umem_dtor(&named) != umemOK)
-      _exit(4);
+      end_in_child(4);
   }
-  _exit(0);
+  end_in_child(0);
 }
 
 static void descriptors__leave_the_standard_streams_alone(void **state) {
@@ -392,7 +392,7 @@ static void create_slowly(void) {
   sleep_milliseconds(200);
   umemi_segment_begin(&s, fd);
   assert_status(umemi_segment_create(&s, 2 * SIZE, &error), umemOK);
-  _exit(0);
+  end_in_child(0);
 }
 
 static void creator__that_is_at_work_is_waited_for(void **state) {
@@ -492,7 +492,7 @@ static void die_in_ctor(void) {
   umemi_os.open_by_handle_at = refusing_open_by_handle_at;
   umemi_os.fcntl = killed_fcntl;
   umemShm_ctor(&s, name, SIZE, UMEM_SHM_KEEP);
-  _exit(42);
+  end_in_child(42);
 }
 
 /* False: the constructor ended before the call that kills. */
@@ -560,13 +560,13 @@ static void come_and_go(void) {
     umemStatusType status = umemShm_ctor(&s, name, SIZE, 0);
     if (status != umemOK) {
       print_error("%s\n", umem_get_message(&s));
-      _exit(1);
+      end_in_child(1);
     }
     uintptr_t adr = umem_alloc(&s, 100);
     if (!adr || umem_free(&s, adr) != umemOK || umem_dtor(&s) != umemOK)
-      _exit(2);
+      end_in_child(2);
   }
-  _exit(0);
+  end_in_child(0);
 }
 
 static void races__of_creators_end_well_on_all_systems(void **state) {
@@ -626,7 +626,7 @@ static void replace_in_steps(void) {
   umemStatusType status =
       umemShm_ctor(&s, name, 2 * SIZE, UMEM_SHM_CREATE | UMEM_SHM_KEEP);
   steps->child_has_stopped = true;
-  _exit(status == umemOK ? 0 : 1);
+  end_in_child(status == umemOK ? 0 : 1);
 }
 
 static int stepping_unlinkat(int dir, char const *file, int flags) {

@@ -155,7 +155,7 @@ static pid_t start(void (*run)(void)) {
     setenv("CMOCKA_TEST_ABORT", "1", 1);
     alarm(60);
     run();
-    _exit(0);
+    end_in_child(0);
   }
   return pid;
 }
@@ -313,15 +313,15 @@ static void race(void) {
   umemShm s;
   char byte;
   if (read(raced_go[0], &byte, 1) != 0)
-    _exit(1);
+    end_in_child(1);
   for (int i = 0; i < 20; i++) {
     if (umemShm_ctor(&s, raced_name, SIZE, UMEM_SHM_KEEP) != umemOK) {
       print_error("%s\n", umem_get_message(&s));
-      _exit(2);
+      end_in_child(2);
     }
     uintptr_t adr = umem_alloc(&s, 100);
     if (!adr || umem_dtor(&s) != umemOK)
-      _exit(3);
+      end_in_child(3);
   }
 }
 
@@ -338,7 +338,7 @@ static void ctor__raced_by_many_processes_makes_one_segment(void **state) {
         close(raced_go[1]);
         alarm(60);
         race();
-        _exit(0);
+        end_in_child(0);
       }
     }
     close(raced_go[1]);
@@ -651,10 +651,10 @@ static void hammer_with(umemShm const *s, uint64_t seed, size_t steps) {
     size_t at = random_below(&seed, HELD);
     if (held[at].adr) {
       if (!holds(held[at].adr, held[at].nbytes, held[at].seed))
-        _exit(10);
+        end_in_child(10);
       if (umem_free(s, held[at].adr) != umemOK) {
         print_error("%s\n", umem_get_message(s));
-        _exit(11);
+        end_in_child(11);
       }
       held[at].adr = 0;
       continue;
@@ -664,13 +664,13 @@ static void hammer_with(umemShm const *s, uint64_t seed, size_t steps) {
     held[at].adr = umem_alloc(s, held[at].nbytes);
     if (!held[at].adr) {
       print_error("%s\n", umem_get_message(s));
-      _exit(12);
+      end_in_child(12);
     }
     random_bytes((void *)held[at].adr, held[at].nbytes, held[at].seed);
   }
   for (size_t i = 0; i < HELD; i++)
     if (held[i].adr && umem_free(s, held[i].adr) != umemOK)
-      _exit(13);
+      end_in_child(13);
 }
 
 static void hammer(void) {
@@ -820,7 +820,7 @@ static void die_in_alloc_or_free(void) {
   umem_alloc(&s, 2000);
   kill_on = false;
   assert_ok(umem_dtor(&s));
-  _exit(42);
+  end_in_child(42);
 }
 
 static void kills__at_every_system_call_leave_a_correct_heap(void **state) {
@@ -856,7 +856,7 @@ static void lock_and_wait(void) {
   int fd = open(path_of(shared_name), O_RDWR | O_CLOEXEC);
   struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
   if (fcntl(fd, F_OFD_SETLKW, &lock) || write(lock_told[1], "", 1) != 1)
-    _exit(1);
+    end_in_child(1);
   pause();
 }
 
@@ -902,10 +902,10 @@ static void die_with_the_lock_and_a_child(void) {
   if (child == 0) {
     alarm(60);
     pause();
-    _exit(0);
+    end_in_child(0);
   }
   if (write(lock_told[1], &child, sizeof child) != sizeof child)
-    _exit(1);
+    end_in_child(1);
   kill_on = true;
   kill_at = 3; /* fcntl, pread, pwrite */
   umem_alloc(&s, 100);
@@ -945,7 +945,7 @@ static void use_what_was_inherited(void) {
   if (fork() == 0) {
     hammer_with(&forked, 2, 100);
     assert_ok(umem_dtor(&forked));
-    _exit(0);
+    end_in_child(0);
   }
   int status;
   wait(&status);
@@ -1049,13 +1049,13 @@ static void harm_mode(struct abuse const *abuse, char const *path, int fd) {
 static void harm_owner(struct abuse const *abuse, char const *path, int fd) {
   (void)path;
   if (fchown(fd, (uid_t)abuse->a, (gid_t)-1))
-    _exit(SKIPPED);
+    end_in_child(SKIPPED);
 }
 
 static void harm_user(struct abuse const *abuse, char const *path, int fd) {
   (void)path, (void)fd;
   if (setresuid((uid_t)abuse->a, (uid_t)abuse->a, (uid_t)abuse->a))
-    _exit(SKIPPED);
+    end_in_child(SKIPPED);
 }
 
 static void harm_zero(struct abuse const *abuse, char const *path, int fd) {
@@ -1165,7 +1165,7 @@ static void suffer(void) {
   umemStatusType status = umemShm_ctor(&c, name, SIZE, UMEM_SHM_ATTACH);
   if (now.expected != umemAssertError && status != now.expected) {
     print_error("%s: %s\n", now.what, umem_get_message(&c));
-    _exit(20);
+    end_in_child(20);
   }
   if (status != umemOK)
     assert_has(umem_get_message(&c), now.part);
@@ -1180,7 +1180,7 @@ static void suffer(void) {
             umem_free(all[i], adr) == umemOK;
       if (!good && !now.breaks) {
         print_error("%s: %s\n", now.what, umem_get_message(all[i]));
-        _exit(21);
+        end_in_child(21);
       }
       if (!good)
         assert_true(umem_get_message(all[i])[0] != '\0');
@@ -1196,7 +1196,7 @@ static void suffer(void) {
   umem_dtor(&b);
   umem_dtor(&a);
   assert_ok(umem_dtor(&bystander));
-  _exit(0);
+  end_in_child(0);
 }
 
 static unsigned abuses, abuses_skipped;
@@ -1342,7 +1342,7 @@ static void cut_and_extend(void) {
   off_t const total = (off_t)umemi_segment_total(SIZE);
   for (;;)
     if (ftruncate(fd, 4096) || ftruncate(fd, total))
-      _exit(1);
+      end_in_child(1);
 }
 
 static void races__with_one_who_cuts_it_off_raise_no_signal(void **state) {

@@ -648,7 +648,7 @@ __attribute__((constructor)) static void fail_at_load(void) {
 
 __attribute__((destructor)) static void fail_at_exit(void) {
   if (fails_late)
-    _exit(told_of_a_failure(&late));
+    end_in_child(told_of_a_failure(&late));
 }
 
 static int role_late(void) {

@@ -326,7 +326,7 @@ static void expect_in_child(int (*meet)(void)) {
   }
   pid_t child = fork();
   if (child == 0)
-    _exit(meet());
+    end_in_child(meet());
   assert_int_equal(waitpid(child, &status, 0), child);
   if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
     print_message("this cannot be had here\n");
@@ -748,7 +748,7 @@ static void work_in_child(struct copier *c) {
   ok &= umem_set_threads(2) == umemOK;
   run_meeting(&m, 2);
   ok &= m.most == 3 && copies(c) && umem_set_threads(0) == umemOK;
-  raise(ok ? SIGKILL : SIGABRT);
+  end_in_child_by(ok ? SIGKILL : SIGABRT);
 }
 
 static bool child_works(struct copier *c) {

@@ -201,6 +201,25 @@ static void again_read(int from, char *told, size_t size) {
   told[length] = '\0';
 }
 
+/* libgcov's, in a coverage build only. */
+__attribute__((weak)) void __gcov_dump(void);
+
+static void keep_counts(void) {
+  if (__gcov_dump)
+    __gcov_dump();
+}
+
+void end_in_child(int status) {
+  keep_counts();
+  _exit(status);
+}
+
+void end_in_child_by(int number) {
+  keep_counts();
+  raise(number);
+  _exit(127);
+}
+
 int run_again(char const *role, char const *setting, char *told, size_t size) {
   char program[PATH_SIZE], as[64], with[256] = "";
   char *arguments[] = {program, as, NULL};
