@@ -314,7 +314,8 @@ static bool kind_is_asked_aside(struct deviceKind const *kind, size_t index,
          list_ask(kind, index, info, count_out);
 }
 
-static size_t kind_count(struct deviceKind const *kind) {
+/* Not a part of its callers, which have room for a device already. */
+static UMEMI_NOINLINE size_t kind_count(struct deviceKind const *kind) {
   size_t count = 0;
   umemDeviceInfo info;
   if (!kind_is_asked_aside(kind, 0, &info, &count))

@@ -45,7 +45,7 @@ static inline int umemi_ioctl(int fd, unsigned long request, void *argument) {
 
 /* The C library may take the resource as an enum. */
 static inline int umemi_getrlimit(int resource, struct rlimit *out) {
-  return getrlimit(resource, out);
+  return (int)syscall(SYS_prlimit64, 0, resource, NULL, out);
 }
 
 /* musl's <fcntl.h> has not all of them; <linux/falloc.h> says the number. */
