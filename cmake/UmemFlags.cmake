@@ -14,7 +14,7 @@ target_compile_options(
 # on the stack.
 set(umem_frame_options "")
 if(NOT UMEM_SANITIZE)
-  set(umem_frame_options $<$<NOT:$<CONFIG:Debug>>:-Wframe-larger-than=2048>)
+  set(umem_frame_options $<$<NOT:$<CONFIG:Debug>>:-Wframe-larger-than=3072>)
 endif()
 
 # Hardening that not every processor or compiler has.
