@@ -109,6 +109,7 @@ int running_threads(void);
 /* Milliseconds since some moment. */
 uint64_t milliseconds(void);
 void sleep_milliseconds(unsigned milliseconds);
+bool is_under_valgrind(void);
 /* Ends a child as _exit() or raise() would, but keeps what a coverage build has
    counted in it. */
 _Noreturn void end_in_child(int status);

@@ -642,11 +642,6 @@ static void touch_guarded(void *argument) {
 }
 
 /* Valgrind 3.19 delivers a fault of a thread again and again. */
-static bool is_under_valgrind(void) {
-  char const *preloaded = getenv("LD_PRELOAD");
-  return preloaded && strstr(preloaded, "vgpreload");
-}
-
 static void signals__of_faults_reach_the_programs_handler(void **state) {
   (void)state;
   if (is_under_valgrind())

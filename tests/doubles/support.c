@@ -201,6 +201,11 @@ static void again_read(int from, char *told, size_t size) {
   told[length] = '\0';
 }
 
+bool is_under_valgrind(void) {
+  char const *preloaded = getenv("LD_PRELOAD");
+  return preloaded && strstr(preloaded, "vgpreload");
+}
+
 /* libgcov's, in a coverage build only. */
 __attribute__((weak)) void __gcov_dump(void);
 
