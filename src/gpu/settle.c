@@ -84,10 +84,11 @@ static umemStatusType settle_one(struct umemiGpuOps const *ops, int number,
   struct umemiGpu *gpu = umemi_gpu_use(number);
   umemStatusType status =
       gpu ? settle_used(gpu, error) : settle_stranger(ops, number, error);
-  size_t const used = strlen(error->text);
-  if (status != umemOK)
+  if (status != umemOK) {
+    size_t const used = strlen(error->text);
     snprintf(error->text + used, sizeof error->text - used,
              ", of device %d, whose work comes first", number);
+  }
   return status;
 }
 

@@ -70,6 +70,7 @@ static void step_copies(void const *a, void const *b) {
   size_t where;
   uint32_t sum;
   uintptr_t const x = allocated(a, MUCH), y = allocated(b, MUCH);
+  STEP(umem_set(a, x, 1, MUCH));
   STEP(umem_copy_plan(a, x, b, y, MUCH, &plan));
   STEP(umem_copy_to(a, x, b, y, LITTLE));
   STEP(umem_copy_to(a, x, b, y, SOME));
@@ -92,7 +93,7 @@ static void step_mirrors(void const *a, void const *b) {
 }
 
 static void step_handles(void const *ctx) {
-  unsigned char handle[UMEM_HANDLE_MAX];
+  unsigned char handle[UMEM_HANDLE_MAX] = {0};
   size_t length = sizeof handle, nbytes;
   uintptr_t const adr = allocated(ctx, LITTLE);
   uintptr_t other;
