@@ -153,9 +153,8 @@ void umemi_place_prepare_sync(struct umemiPlace *place) {
 
 /* Does the error say that the file system cannot sync directories? */
 static bool place_cannot_sync(int failed) {
-  return failed == EINVAL || failed == EOPNOTSUPP || failed == ENOTSUP ||
-         failed == ENOTTY || failed == EROFS || failed == ENOSYS ||
-         failed == EISDIR;
+  return failed == EINVAL || failed == EOPNOTSUPP || failed == ENOTTY ||
+         failed == EROFS || failed == ENOSYS || failed == EISDIR;
 }
 
 int umemi_place_sync(struct umemiPlace const *place, int fd) {

@@ -98,7 +98,7 @@ static int rights_copy_attributes(struct rights const *r) {
 /* --- access --------------------------------------------------------------- */
 
 static bool rights_has_none(int failed) {
-  return failed == ENODATA || failed == EOPNOTSUPP || failed == ENOTSUP;
+  return failed == ENODATA || failed == EOPNOTSUPP;
 }
 
 /* Removes the access list that the new file may have from its directory. */

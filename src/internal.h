@@ -504,6 +504,9 @@ unsigned umemi_cpus(void);
 size_t umemi_cache_size(void);
 /* "32768K": a number with K, M or G behind it, up to whatever follows. */
 size_t umemi_bytes_of(char const *text);
+/* Reads a file into `text`, as a text of at most `size` - 1 bytes: as much as can
+   be read. Returns true if that is all of the file. */
+bool umemi_read_whole(char const *path, char *text, size_t size);
 /* The text of a small file; "" if it cannot be had. */
 char *umemi_read_text(char const *path, char *text, size_t size);
 enum { UMEMI_TEXT = 4096 };

@@ -8,15 +8,23 @@
 
 #include <sched.h>
 
-char *umemi_read_text(char const *path, char *text, size_t size) {
-  ssize_t length = -1;
+bool umemi_read_whole(char const *path, char *text, size_t size) {
   int fd =
       umemi_keep_fd(UMEMI_RETRY(umemi_os.open(path, O_RDONLY | O_CLOEXEC)));
-  if (fd >= 0) {
-    length = umemi_os.pread(fd, text, size - 1, 0);
-    umemi_os.close(fd);
+  size_t length = 0;
+  ssize_t more = fd < 0 ? -1 : 1;
+  while (more > 0 && length < size - 1) {
+    more = umemi_os.pread(fd, text + length, size - 1 - length, (off_t)length);
+    length += more > 0 ? (size_t)more : 0;
   }
-  text[length > 0 ? length : 0] = '\0';
+  if (fd >= 0)
+    umemi_os.close(fd);
+  text[length] = '\0';
+  return more == 0;
+}
+
+char *umemi_read_text(char const *path, char *text, size_t size) {
+  umemi_read_whole(path, text, size);
   return text;
 }
 
@@ -26,36 +34,19 @@ char *umemi_text_of(char const *path) {
   return text ? umemi_read_text(path, text, UMEMI_TEXT) : NULL;
 }
 
-/* All of an open file, in room that grows with it. */
-static char *machine_read_all(int fd) {
+char *umemi_whole_text_of(char const *path) {
+  bool is_whole = false, is_full = true;
   char *text = NULL;
-  size_t length = 0;
-  for (size_t size = UMEMI_TEXT;; size *= 2) {
-    char *larger = umemi_os.realloc(text, size);
-    if (!larger)
-      break;
-    text = larger;
-    ssize_t more =
-        umemi_os.pread(fd, text + length, size - 1 - length, (off_t)length);
-    if (more <= 0 && length == 0)
-      break;
-    length += more > 0 ? (size_t)more : 0;
-    text[length] = '\0';
-    if (length < size - 1)
-      return text;
+  for (size_t size = UMEMI_TEXT; !is_whole && is_full; size *= 2) {
+    free(text);
+    text = umemi_os.malloc(size);
+    is_whole = text && umemi_read_whole(path, text, size);
+    is_full = text && strlen(text) == size - 1;
   }
+  if (is_whole)
+    return text;
   free(text);
   return NULL;
-}
-
-char *umemi_whole_text_of(char const *path) {
-  int fd =
-      umemi_keep_fd(UMEMI_RETRY(umemi_os.open(path, O_RDONLY | O_CLOEXEC)));
-  if (fd < 0)
-    return NULL;
-  char *text = machine_read_all(fd);
-  umemi_os.close(fd);
-  return text;
 }
 
 /* --- CPUs ----------------------------------------------------------------- */

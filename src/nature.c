@@ -32,23 +32,10 @@ static char *nature_room(void) {
   return room == MAP_FAILED ? NULL : room;
 }
 
-/* Returns false if the file cannot be read to its end. */
 static bool nature_read(pid_t thread, char const *name, char *room) {
   char path[64];
   snprintf(path, sizeof path, "/proc/self/task/%d/%s", (int)thread, name);
-  int fd =
-      umemi_keep_fd(UMEMI_RETRY(umemi_os.open(path, O_RDONLY | O_CLOEXEC)));
-  size_t length = 0;
-  ssize_t more = fd < 0 ? -1 : 1;
-  while (more > 0 && length < NATURE_TEXT - 1) {
-    more = umemi_os.pread(fd, room + length, NATURE_TEXT - 1 - length,
-                          (off_t)length);
-    length += more > 0 ? (size_t)more : 0;
-  }
-  if (fd >= 0)
-    umemi_os.close(fd);
-  room[length] = '\0';
-  return more == 0 && length > 0;
+  return umemi_read_whole(path, room, NATURE_TEXT) && room[0];
 }
 
 /* --- what files say ------------------------------------------------------- */

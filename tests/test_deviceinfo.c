@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include "doubles/shown.h"
 #include "internal.h"
 #include "opencl/cl.h"
 
@@ -28,47 +29,6 @@ static umemDeviceInfo info_of(umemDeviceType type, size_t index) {
   }
   return info;
 }
-
-/* --- what the system is made to say --------------------------------------- */
-
-/* Files that the library reads elsewhere: names with '-' for '/'. */
-static bool shows;
-static char shown[16][256];
-static size_t shown_count;
-
-static int open_shown(char const *path, int flags, ...) {
-  char name[256];
-  if (!shows || (flags & O_PATH) ||
-      (strncmp(path, "/sys/", 5) != 0 && strncmp(path, "/proc/", 6) != 0))
-    return faults_real.open(path, flags, 0600);
-  snprintf(name, sizeof name, "%s", path);
-  for (char *p = name; *p; p++)
-    if (*p == '/')
-      *p = '-';
-  return faults_real.open(temp_path(name), O_RDONLY | O_CLOEXEC);
-}
-
-static void show(char const *path, char const *text) {
-  char name[256];
-  snprintf(name, sizeof name, "%s", path);
-  for (char *p = name; *p; p++)
-    if (*p == '/')
-      *p = '-';
-  file_put(temp_path(name), text, strlen(text));
-  assert_true(shown_count < LENGTH(shown));
-  memcpy(shown[shown_count++], name, sizeof name);
-  shows = true;
-  umemi_os.open = open_shown;
-}
-
-static int show_teardown(void **state) {
-  shows = false;
-  while (shown_count > 0)
-    unlink(temp_path(shown[--shown_count]));
-  return faults_teardown(state);
-}
-
-#define shown_test(f) cmocka_unit_test_teardown(f, show_teardown)
 
 /* --- Host ----------------------------------------------------------------- */
 

@@ -269,6 +269,32 @@ static bool takes_a_descriptor(struct world *w) {
   return written(w, &w->f, 0);
 }
 
+/* --- programs: links ------------------------------------------------------ */
+
+/* "ways/two" is a link to a link to "target", "ways/none" one to "new". */
+static void links_make(void) {
+  assert_int_equal(mkdir(temp_path("ways"), 0700), 0);
+  assert_int_equal(symlink("../target", temp_path("ways/one")), 0);
+  assert_int_equal(symlink("one", temp_path("ways/two")), 0);
+  assert_int_equal(symlink("../new", temp_path("ways/none")), 0);
+}
+
+static bool writes_through_links(struct world *w) {
+  return opened(w, &w->f, "ways/two", "w") && written(w, &w->f, 0) &&
+         flushed(w, &w->f);
+}
+
+static bool creates_through_a_link(struct world *w) {
+  return opened(w, &w->f, "ways/none", "w") && written(w, &w->f, 0) &&
+         flushed(w, &w->f);
+}
+
+static bool replaces_through_links(struct world *w) {
+  return opened_flagged(w, &w->f, "ways/two", "w", UMEM_FILE_ATOMIC) &&
+         did(w, &w->f,
+             umem_copy_to(&w->host, (uintptr_t)in, &w->f, 0, w->nbytes));
+}
+
 /* --- programs: atomic files ----------------------------------------------- */
 
 static bool replaces(struct world *w) {
@@ -477,6 +503,18 @@ static bool connected(struct world *w, void const *src, uintptr_t src_adr,
       umem_try_connect(src, src_adr, w->nbytes, dest, alignment, adr_out));
 }
 
+static bool hands_over(struct world *w) {
+  unsigned char handle[UMEM_HANDLE_MAX];
+  size_t length = sizeof handle, nbytes;
+  uintptr_t adr;
+  return opened(w, &w->f, "source", "r") && opened(w, &w->g, "source", "r") &&
+         did(w, &w->f,
+             umem_export_handle(&w->f, 0, w->nbytes, handle, &length)) &&
+         did(w, &w->g,
+             umem_import_handle(&w->g, handle, length, &adr, &nbytes)) &&
+         read_back(w, &w->g, adr, in);
+}
+
 static bool mirrors_host_in_file(struct world *w) {
   uintptr_t adr, at = (uintptr_t)in;
   return opened(w, &w->f, "target", "w+") &&
@@ -530,6 +568,9 @@ static struct scenario const scenarios[] = {
     {"appends a", appends_a, target_has_in_appended, SMALL},
     {"appends a+", appends_a_plus, target_has_in_appended, SMALL},
     {"takes a descriptor", takes_a_descriptor, target_is_in, SMALL},
+    {"writes through links", writes_through_links, target_is_in, SMALL},
+    {"creates through a link", creates_through_a_link, new_is_in, SMALL},
+    {"replaces through links", replaces_through_links, target_is_in, SMALL},
     {"replaces", replaces, target_is_in, SMALL},
     {"replaces after a flush", replaces_after_a_flush, target_is_in, SMALL},
     {"publishes a new name", publishes_a_new_name, new_is_in, SMALL},
@@ -551,6 +592,7 @@ static struct scenario const scenarios[] = {
     {"sets", sets, target_is_in, LARGE},
     {"writes direct", writes_direct, target_is_in, SMALL},
     {"reads direct", reads_direct, out_is_in, 3 * 4096},
+    {"hands over", hands_over, out_is_in, SMALL},
     {"mirrors host in file", mirrors_host_in_file, target_is_in, SMALL},
     {"mirrors file in host", mirrors_file_in_host, out_is_in, SMALL},
     {"mirrors file in file", mirrors_file_in_file, target_is_in, SMALL},
@@ -647,7 +689,7 @@ static void point_check(struct world const *w, bool ok, int descriptors) {
     complain("not resumed:", w->error.text);
   if (open_descriptors() != descriptors)
     complain("lost a descriptor", "");
-  int names = 2 + file_exists(temp_path("new"));
+  int names = 3 + file_exists(temp_path("new"));
   if (names_in(temp_dir()) != names && now.call != FAULT_unlinkat)
     complain("left a temporary file:", w->error.text);
 }
@@ -752,6 +794,7 @@ static void sweep__every_call_fails_in_every_way(void **state) {
   counted_open = umemi_os.open;
   umemi_os.open = open_without_direct;
   assert_ok(umem_set_threads(3));
+  links_make();
   sweep_scenarios(scenarios, SCENARIOS);
   thresholds_lower(true);
   sweep_scenarios(lower_scenarios, LOWER_SCENARIOS);

@@ -369,7 +369,8 @@ static int fsync_of_files(int fd) {
 
 static void directory__that_cannot_be_synced_fails_nothing(void **state) {
   (void)state;
-  static int const refusals[] = {EINVAL, EOPNOTSUPP, ENOTTY, EROFS, ENOSYS};
+  static int const refusals[] = {EINVAL, EOPNOTSUPP, ENOTTY,
+                                 EROFS,  ENOSYS,     EISDIR};
   for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
     char const *name = new_path();
     umemFile f;
@@ -566,6 +567,70 @@ static void lease__of_a_segment_is_waited_for(void **state) {
   assert_ok(umem_dtor(&shm));
 }
 
+/* --- opened again ---------------------------------------------------------
+ */
+
+static int proc_errno;
+
+static int open_refused(char const *path, int flags, ...) {
+  (void)path, (void)flags;
+  errno = proc_errno;
+  return -1;
+}
+
+static struct umemiPlace place_of(char const *name, int *fd_out,
+                                  struct stat *st_out) {
+  struct umemiPlace place = {.dir = -1};
+  assert_int_equal(umemi_place_open(&place, name), 0);
+  assert_int_equal(umemi_place_look(&place, true, fd_out, st_out), 0);
+  assert_true(*fd_out >= 0);
+  return place;
+}
+
+static void reopen__goes_by_the_name_where_proc_leads_nowhere(void **state) {
+  (void)state;
+  static struct {
+    int code;
+    bool leads_nowhere;
+  } const cases[] = {{ENOENT, true}, {ENOTDIR, true}, {EACCES, true},
+                     {EPERM, true},  {ELOOP, true},   {EIO, false},
+                     {EMFILE, false}};
+  struct umemiPlace const nameless = {.dir = -1};
+  struct stat st;
+  int fd;
+  struct umemiPlace place = place_of(file_with("sample"), &fd, &st);
+  umemi_os.open = open_refused;
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    proc_errno = cases[i].code;
+    int again = umemi_place_reopen(&place, fd, &st, O_RDONLY | O_CLOEXEC);
+    assert_int_equal(again >= 0, cases[i].leads_nowhere);
+    if (again >= 0)
+      close(again);
+    assert_true(umemi_place_reopen(&nameless, fd, &st, O_RDONLY) < 0);
+    assert_int_equal(errno, cases[i].code);
+  }
+  close(fd);
+  umemi_place_close(&place);
+}
+
+static void reopen__of_a_name_that_is_another_files_is_ESTALE(void **state) {
+  (void)state;
+  char const *name = file_with("sample");
+  struct stat st;
+  int fd;
+  struct umemiPlace place = place_of(name, &fd, &st);
+  umemi_os.open = open_refused;
+  proc_errno = ENOENT;
+  assert_int_equal(rename(file_with("other"), name), 0);
+  assert_true(umemi_place_reopen(&place, fd, &st, O_RDONLY) < 0);
+  assert_int_equal(errno, ESTALE);
+  assert_int_equal(unlink(name), 0);
+  assert_true(umemi_place_reopen(&place, fd, &st, O_RDONLY) < 0);
+  assert_int_equal(errno, ENOENT);
+  close(fd);
+  umemi_place_close(&place);
+}
+
 /* --- DIRECT without /proc --------------------------------------------------
  */
 
@@ -642,6 +707,8 @@ int main(void) {
       faulty_test(lease__is_waited_for_without_proc),
       faulty_test(lease__wait_is_never_for_a_FIFO),
       faulty_test(lease__of_a_segment_is_waited_for),
+      faulty_test(reopen__goes_by_the_name_where_proc_leads_nowhere),
+      faulty_test(reopen__of_a_name_that_is_another_files_is_ESTALE),
       faulty_test(DIRECT__is_opened_by_name_without_proc),
       faulty_test(DIRECT__of_a_descriptor_says_that_it_needs_proc),
       faulty_test(DIRECT__never_opens_another_file),

@@ -2,40 +2,10 @@
 /* How much memory control groups leave to a process. */
 #include "core.h"
 
+#include "doubles/shown.h"
 #include "internal.h"
 
 #define KIB(n) ((uint64_t)(n) << 10)
-
-/* Files that the library reads: the others are not there. */
-static struct { char const *path, *text; } shown[20];
-static size_t shown_count;
-
-static int open_shown(char const *path, int flags, ...) {
-  if (strncmp(path, "/sys/", 5) != 0 && strncmp(path, "/proc/", 6) != 0)
-    return faults_real.open(path, flags, 0600);
-  for (size_t i = shown_count; i-- > 0;)
-    if (strcmp(shown[i].path, path) == 0) {
-      file_put(temp_path("shown"), shown[i].text, strlen(shown[i].text));
-      return faults_real.open(temp_path("shown"), O_RDONLY | O_CLOEXEC);
-    }
-  errno = ENOENT;
-  return -1;
-}
-
-static void show(char const *path, char const *text) {
-  assert_true(shown_count < LENGTH(shown));
-  shown[shown_count].path = path;
-  shown[shown_count++].text = text;
-  umemi_os.open = open_shown;
-}
-
-static int show_teardown(void **state) {
-  shown_count = 0;
-  unlink(temp_path("shown"));
-  return faults_teardown(state);
-}
-
-#define shown_test(f) cmocka_unit_test_teardown(f, show_teardown)
 
 static void left__is_what_the_machine_has_and_swap(void **state) {
   (void)state;
