@@ -60,6 +60,20 @@ static inline void file_open(umemFile *f, char const *name, char const *mode) {
   file_open_ex(f, name, mode, (umemFileOptions){.size = 0});
 }
 
+static inline umemStatusType open_flagged(umemFile *f, char const *name,
+                                          char const *mode, uint32_t flags) {
+  umemFileOptions options = {.size = sizeof options, .flags = flags};
+  return umemFile_ctor_ex(f, name, mode, &options);
+}
+
+/* A constructor fails, says why, and leaves a context that can be destroyed. */
+#define assert_ctor_fails(f, call, expected, part)                             \
+  do {                                                                         \
+    assert_fails(f, call, expected, part);                                     \
+    assert_status(umem_flush(f), umemTypeError);                               \
+    assert_ok(umem_dtor(f));                                                   \
+  } while (0)
+
 /* Puts a text, without its end, into a File at `at`. */
 static inline umemStatusType write_text(umemFile *f, uintptr_t at,
                                         char const *text) {

@@ -8,23 +8,11 @@
 #include <signal.h>
 #include <stdatomic.h>
 
-static umemStatusType open_flagged(umemFile *f, char const *name,
-                                   char const *mode, uint32_t flags) {
-  umemFileOptions options = {.size = sizeof options, .flags = flags};
-  return umemFile_ctor_ex(f, name, mode, &options);
-}
-
 static umemStatusType take(umemFile *f, int fd, char const *mode) {
   umemFileOptions options = {
       .size = sizeof options, .flags = UMEM_FILE_TAKE_FD, .fd = fd};
   return umemFile_ctor_ex(f, NULL, mode, &options);
 }
-
-#define assert_ctor_fails(f, call, expected, part)                             \
-  do {                                                                         \
-    assert_fails(f, call, expected, part);                                     \
-    assert_ok(umem_dtor(f));                                                   \
-  } while (0)
 
 static umemStatusType allocate(void const *ctx) {
   uintptr_t adr;

@@ -371,8 +371,8 @@ static uint64_t io_blocks(void) {
   return (uint64_t)st.st_blocks;
 }
 
-/* ext4 itself counts the pages of a write that fails in this way. Valgrind takes
-   such a write for an error of ours. */
+/* ext4 itself counts the pages of a write that fails in this way. Valgrind
+   takes such a write for an error of ours. */
 static void write__of_memory_that_cannot_be_read_reserves_little(void **st) {
   (void)st;
   if (is_under_valgrind())

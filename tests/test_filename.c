@@ -8,18 +8,6 @@
 #include <signal.h>
 #include <sys/fsuid.h>
 
-static umemStatusType open_flagged(umemFile *f, char const *name,
-                                   char const *mode, uint32_t flags) {
-  umemFileOptions options = {.size = sizeof options, .flags = flags};
-  return umemFile_ctor_ex(f, name, mode, &options);
-}
-
-#define assert_ctor_fails(f, call, expected, part)                             \
-  do {                                                                         \
-    assert_fails(f, call, expected, part);                                     \
-    assert_ok(umem_dtor(f));                                                   \
-  } while (0)
-
 /* A fresh directory. */
 static char const *new_directory(void) {
   char const *name = new_path();

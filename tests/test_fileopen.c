@@ -7,20 +7,6 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-static umemStatusType open_flagged(umemFile *f, char const *name,
-                                   char const *mode, uint32_t flags) {
-  umemFileOptions options = {.size = sizeof options, .flags = flags};
-  return umemFile_ctor_ex(f, name, mode, &options);
-}
-
-/* A constructor fails, says why, and leaves a context that can be destroyed. */
-#define assert_ctor_fails(f, call, expected, part)                             \
-  do {                                                                         \
-    assert_fails(f, call, expected, part);                                     \
-    assert_status(umem_flush(f), umemTypeError);                               \
-    assert_ok(umem_dtor(f));                                                   \
-  } while (0)
-
 static mode_t permissions_of(char const *name) {
   struct stat st;
   assert_int_equal(stat(name, &st), 0);
@@ -1038,6 +1024,21 @@ struct publish_case {
   char const *reason, *found;
 };
 
+static void check_publish(struct publish_case const *cases, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    umemFile f;
+    char const *name = atomic_open(&f);
+    assert_ok(write_text(&f, 0, "new"));
+    faults_clear();
+    faults_fail(cases[i].call, cases[i].k, cases[i].error);
+    assert_status(umem_dtor(&f), cases[i].status);
+    faults_clear();
+    assert_has(umem_get_message(&f), cases[i].reason);
+    assert_only(name, cases[i].found);
+    assert_ok(umem_dtor(&f));
+  }
+}
+
 /* A file without a name is synced twice, and linked before it is renamed. */
 static void atomic__each_failure_while_publishing(void **state) {
   (void)state;
@@ -1059,18 +1060,7 @@ static void atomic__each_failure_while_publishing(void **state) {
       {FAULT_close, 3, EIO, umemOK, "", "new"},
       {FAULT_close, 4, EIO, umemOK, "", "new"},
   };
-  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-    umemFile f;
-    char const *name = atomic_open(&f);
-    assert_ok(write_text(&f, 0, "new"));
-    faults_clear();
-    faults_fail(cases[i].call, cases[i].k, cases[i].error);
-    assert_status(umem_dtor(&f), cases[i].status);
-    faults_clear();
-    assert_has(umem_get_message(&f), cases[i].reason);
-    assert_only(name, cases[i].found);
-    assert_ok(umem_dtor(&f));
-  }
+  check_publish(cases, sizeof cases / sizeof *cases);
 }
 
 /* fs.protected_hardlinks, to a process that has another user by now. */
@@ -1116,17 +1106,7 @@ static void atomic__copy_that_fails_leaves_the_old_file(void **state) {
       {FAULT_malloc, 1, ENOMEM, umemMemoryError, "ENOMEM (12)", "old"},
   };
   umemi_os.linkat = protected_linkat;
-  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-    umemFile f;
-    char const *name = atomic_open(&f);
-    assert_ok(write_text(&f, 0, "new"));
-    faults_clear();
-    faults_fail(cases[i].call, cases[i].k, cases[i].error);
-    assert_status(umem_dtor(&f), cases[i].status);
-    faults_clear();
-    assert_has(umem_get_message(&f), cases[i].reason);
-    assert_only(name, cases[i].found);
-  }
+  check_publish(cases, sizeof cases / sizeof *cases);
 }
 
 /* Another user, in a directory that all may write in. */

@@ -121,25 +121,9 @@ static void child__has_a_copy_of_the_status(void **state) {
   assert_string_equal(umem_get_message(&host), BAD_ALIGNMENT);
 }
 
-static umemFile atomic_file;
-
-static bool destroys_atomic(void) {
-  return umem_dtor(&atomic_file) == umemOK;
-}
-
 static void child__publishes_and_removes_nothing(void **state) {
   (void)state;
-  umemFileOptions options = {.size = sizeof options, .flags = UMEM_FILE_ATOMIC};
-  char got[3];
-  file_put(temp_path("atomic"), "old", 3);
-  assert_ok(umemFile_ctor_ex(&atomic_file, temp_path("atomic"), "w", &options));
-  assert_ok(umem_copy_to(&host, (uintptr_t) "new", &atomic_file, 0, 3));
-  assert_true(in_child(destroys_atomic));
-  file_get(temp_path("atomic"), 0, got, 3);
-  assert_memory_equal(got, "old", 3);
-  assert_ok(umem_dtor(&atomic_file)); /* the temporary file is still there */
-  file_get(temp_path("atomic"), 0, got, 3);
-  assert_memory_equal(got, "new", 3);
+  check_child_publishes_nothing(in_child);
 }
 
 static atomic_bool stop;

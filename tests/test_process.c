@@ -105,25 +105,9 @@ static void number__without_a_cleared_page_is_forks(void **state) {
 
 /* --- what belonged to the parent ------------------------------------------ */
 
-static umemFile atomic_file;
-
-static bool destroys_atomic(void) {
-  return umem_dtor(&atomic_file) == umemOK;
-}
-
 static void unseen_child__publishes_and_removes_nothing(void **state) {
   (void)state;
-  umemFileOptions options = {.size = sizeof options, .flags = UMEM_FILE_ATOMIC};
-  char got[3];
-  file_put(temp_path("atomic"), "old", 3);
-  assert_ok(umemFile_ctor_ex(&atomic_file, temp_path("atomic"), "w", &options));
-  assert_ok(umem_copy_to(&host, (uintptr_t) "new", &atomic_file, 0, 3));
-  assert_true(in_unseen_child(destroys_atomic));
-  file_get(temp_path("atomic"), 0, got, 3);
-  assert_memory_equal(got, "old", 3);
-  assert_ok(umem_dtor(&atomic_file));
-  file_get(temp_path("atomic"), 0, got, 3);
-  assert_memory_equal(got, "new", 3);
+  check_child_publishes_nothing(in_unseen_child);
 }
 
 static atomic_uint inside;

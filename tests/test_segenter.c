@@ -40,7 +40,7 @@ static void open_shm(umemShm *s, size_t size, uint32_t flags) {
     fail_msg("%s", umem_get_message(s));
 }
 
-#define assert_ctor_fails(call, expected, part)                                \
+#define assert_shm_fails(call, expected, part)                                 \
   do {                                                                         \
     umemShm failed_;                                                           \
     umemShm *s = &failed_;                                                     \
@@ -120,13 +120,13 @@ static void name__is_created_on_systems_that_refuse_ways(void **state) {
     assert_usable(UMEM_SHM_CREATE);
     umemShm s;
     open_shm(&s, SIZE, UMEM_SHM_CREATE);
-    assert_ctor_fails(umemShm_ctor(s, name, SIZE, UMEM_SHM_CREATE), umemIOError,
-                      "EEXIST");
+    assert_shm_fails(umemShm_ctor(s, name, SIZE, UMEM_SHM_CREATE), umemIOError,
+                     "EEXIST");
     assert_whole(&s, SIZE);
     assert_ok(umem_dtor(&s));
     assert_false(file_exists(path));
-    assert_ctor_fails(umemShm_ctor(s, name, SIZE, UMEM_SHM_ATTACH), umemIOError,
-                      "ENOENT");
+    assert_shm_fails(umemShm_ctor(s, name, SIZE, UMEM_SHM_ATTACH), umemIOError,
+                     "ENOENT");
   }
 }
 
@@ -134,8 +134,8 @@ static void name__of_a_segment_without_room_is_not_left(void **state) {
   (void)state;
   for (unsigned system = 0; system < SYSTEMS; system++) {
     on_system(system);
-    assert_ctor_fails(umemShm_ctor(s, name, (size_t)1 << 39, 0),
-                      umemMemoryError, "cannot reserve");
+    assert_shm_fails(umemShm_ctor(s, name, (size_t)1 << 39, 0), umemMemoryError,
+                     "cannot reserve");
     assert_false(file_exists(path));
   }
 }
@@ -145,8 +145,8 @@ static void nameless__without_proc_is_not_supported(void **state) {
   umemShm s, peer;
   open_shm(&s, SIZE, 0);
   on_system(2);
-  assert_ctor_fails(umemShm_ctor(s, NULL, SIZE, 0), umemNotSupportedError,
-                    "/proc is not mounted and it has no name");
+  assert_shm_fails(umemShm_ctor(s, NULL, SIZE, 0), umemNotSupportedError,
+                   "/proc is not mounted and it has no name");
   assert_status(umemShm_ctor_fd(&peer, umemShm_get_fd(&s)),
                 umemNotSupportedError);
   assert_ok(umem_dtor(&peer));
@@ -253,8 +253,7 @@ static void nameless__is_created_whichever_flags_the_system_takes(void **s) {
   }
   refused_flags = 2; /* which all need, and no other way */
   faults_fail_from(FAULT_open, 1, EACCES);
-  assert_ctor_fails(umemShm_ctor(s, NULL, SIZE, 0), umemIOError,
-                    "memfd_create");
+  assert_shm_fails(umemShm_ctor(s, NULL, SIZE, 0), umemIOError, "memfd_create");
 }
 
 /* --- standard streams ----------------------------------------------------- */
@@ -357,11 +356,11 @@ static void name__of_a_file_with_contents_is_left_alone(void **state) {
   for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
     unsigned char found = 0;
     leave(200000, 7, at[i]);
-    assert_ctor_fails(umemShm_ctor(s, name, SIZE, UMEM_SHM_CREATE), umemIOError,
-                      "EEXIST");
+    assert_shm_fails(umemShm_ctor(s, name, SIZE, UMEM_SHM_CREATE), umemIOError,
+                     "EEXIST");
     if (i == 0)
-      assert_ctor_fails(umemShm_ctor(s, name, SIZE, 0), umemValueError,
-                        "not complete (yet)");
+      assert_shm_fails(umemShm_ctor(s, name, SIZE, 0), umemValueError,
+                       "not complete (yet)");
     assert_int_equal(file_size(path), 200000);
     file_get(path, at[i], &found, 1);
     assert_int_equal(found, 7);
@@ -372,10 +371,9 @@ static void name__of_a_file_with_contents_is_left_alone(void **state) {
 static void attach__to_a_file_without_contents_leaves_it(void **state) {
   (void)state;
   leave(0, 0, 0);
-  assert_ctor_fails(umemShm_ctor(s, name, SIZE, UMEM_SHM_ATTACH),
-                    umemValueError,
-                    "not complete (yet); if its creator was "
-                    "killed, create it anew");
+  assert_shm_fails(umemShm_ctor(s, name, SIZE, UMEM_SHM_ATTACH), umemValueError,
+                   "not complete (yet); if its creator was "
+                   "killed, create it anew");
   assert_int_equal(file_size(path), 0);
   assert_usable(0);
 }

@@ -86,13 +86,6 @@ static void open_shm(umemShm *s, char const *name, size_t size,
     fail_msg("%s", umem_get_message(s));
 }
 
-#define assert_ctor_fails(ctx, call, expected, part)                           \
-  do {                                                                         \
-    assert_status(call, expected);                                             \
-    assert_has(umem_get_message(ctx), part);                                   \
-    assert_ok(umem_dtor(ctx));                                                 \
-  } while (0)
-
 static uintptr_t allocated(umemShm const *s, size_t nbytes) {
   uintptr_t adr = umem_alloc(s, nbytes);
   if (!adr)

@@ -246,7 +246,7 @@ static void writes__are_ordered_after_writes_of_other_devices(void **state) {
   }
 }
 
-static void assert_writes_after_reading(open_fn *open, call_fn *call) {
+static void assert_after_reading(open_fn *open, call_fn *call) {
   struct memory memory;
   memory_open(&memory, open);
   neighbour_reads(memory.adr);
@@ -258,8 +258,8 @@ static void assert_writes_after_reading(open_fn *open, call_fn *call) {
 static void writes__are_ordered_after_reads_of_other_devices(void **state) {
   (void)state;
   for (size_t i = 0; i < LENGTH(writers); i++) {
-    assert_writes_after_reading(cudahost_open, writers[i]);
-    assert_writes_after_reading(managed_open, writers[i]);
+    assert_after_reading(cudahost_open, writers[i]);
+    assert_after_reading(managed_open, writers[i]);
   }
 }
 
@@ -275,21 +275,12 @@ static void end_by_dtor(struct memory *m) {
   assert_ok(umem_dtor(&m->ctx));
 }
 
-static void assert_ends_after_use(open_fn *open, call_fn *call) {
-  struct memory memory;
-  memory_open(&memory, open);
-  neighbour_reads(memory.adr);
-  call(&memory);
-  assert_neighbour_read(OLD);
-  memory_close(&memory);
-}
-
 static void memory__is_freed_after_use_by_other_devices(void **state) {
   (void)state;
-  assert_ends_after_use(cudahost_open, end_by_free);
-  assert_ends_after_use(cudahost_open, end_by_dtor);
-  assert_ends_after_use(managed_open, end_by_free);
-  assert_ends_after_use(managed_open, end_by_dtor);
+  assert_after_reading(cudahost_open, end_by_free);
+  assert_after_reading(cudahost_open, end_by_dtor);
+  assert_after_reading(managed_open, end_by_free);
+  assert_after_reading(managed_open, end_by_dtor);
 }
 
 /* umem_disconnect() frees a block of pinned memory. */

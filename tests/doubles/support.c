@@ -249,6 +249,32 @@ int run_again(char const *role, char const *setting, char *told, size_t size) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
+static umemFile atomic_file;
+
+static bool destroys_atomic(void) {
+  return umem_dtor(&atomic_file) == umemOK;
+}
+
+static void assert_atomic_holds(char const *text) {
+  char got[3];
+  file_get(temp_path("atomic"), 0, got, sizeof got);
+  assert_memory_equal(got, text, sizeof got);
+}
+
+void check_child_publishes_nothing(bool (*in_child)(bool (*run)(void))) {
+  umemFileOptions options = {.size = sizeof options, .flags = UMEM_FILE_ATOMIC};
+  umemHost host;
+  assert_ok(umemHost_ctor(&host));
+  file_put(temp_path("atomic"), "old", 3);
+  assert_ok(umemFile_ctor_ex(&atomic_file, temp_path("atomic"), "w", &options));
+  assert_ok(umem_copy_to(&host, (uintptr_t) "new", &atomic_file, 0, 3));
+  assert_true(in_child(destroys_atomic));
+  assert_atomic_holds("old");
+  assert_ok(umem_dtor(&atomic_file)); /* the temporary file is still there */
+  assert_atomic_holds("new");
+  assert_ok(umem_dtor(&host));
+}
+
 size_t scaled(size_t natively, size_t slowly) {
   char const *slow = getenv("UMEM_TEST_SLOW");
   return slow && slow[0] == '1' ? slowly : natively;

@@ -465,40 +465,35 @@ static void users_end(umemOpenCL users[USERS]) {
   }
 }
 
-static void free__goes_on_where_a_queue_cannot_be_waited_for(void **state) {
-  (void)state;
-  static char const *const calls[] = {"clFinish", "clRetainCommandQueue"};
+/* Returns how many calls waited for a queue. */
+static unsigned free_unwaited(char const *call, bool for_ever) {
   umemOpenCL users[USERS];
   uintptr_t adr;
   void *mem;
-  for (size_t i = 0; i < LENGTH(calls); i++) {
-    users_begin(users, &adr, &mem);
-    shim->fail_call(calls[i], 1, UMEMI_CL_OUT_OF_RESOURCES, false);
-    assert_fails(&users[0], umem_free(&users[0], adr), umemRuntimeError,
-                 "CL_OUT_OF_RESOURCES (-5)");
-    assert_int_equal(shim->calls("clFinish"), 2 * USERS - i);
-    assert_int_equal(shim->live(SHIM_MEM), live[SHIM_MEM]);
-    users_end(users);
-  }
+  users_begin(users, &adr, &mem);
+  shim->fail_call(call, 1, UMEMI_CL_OUT_OF_RESOURCES, for_ever);
+  assert_fails(&users[0], umem_free(&users[0], adr), umemRuntimeError,
+               "CL_OUT_OF_RESOURCES (-5)");
+  unsigned const waits = shim->calls("clFinish");
+  assert_int_equal(shim->live(SHIM_MEM), live[SHIM_MEM] + for_ever);
+  shim->clear();
+  if (for_ever)
+    assert_int_equal(rawcl()->clReleaseMemObject(mem), UMEMI_CL_SUCCESS);
+  users_end(users);
+  return waits;
+}
+
+static void free__goes_on_where_a_queue_cannot_be_waited_for(void **state) {
+  (void)state;
+  assert_int_equal(free_unwaited("clFinish", false), 2 * USERS);
+  assert_int_equal(free_unwaited("clRetainCommandQueue", false), 2 * USERS - 1);
 }
 
 /* What is in the queue may use it still. */
 static void free__leaves_the_memory_of_a_queue_that_never_ends(void **state) {
   (void)state;
-  static char const *const calls[] = {"clFinish", "clRetainCommandQueue"};
-  umemOpenCL users[USERS];
-  uintptr_t adr;
-  void *mem;
-  for (size_t i = 0; i < LENGTH(calls); i++) {
-    users_begin(users, &adr, &mem);
-    shim->fail_call(calls[i], 1, UMEMI_CL_OUT_OF_RESOURCES, true);
-    assert_fails(&users[0], umem_free(&users[0], adr), umemRuntimeError,
-                 "CL_OUT_OF_RESOURCES (-5)");
-    assert_int_equal(shim->live(SHIM_MEM), live[SHIM_MEM] + 1);
-    shim->clear();
-    assert_int_equal(rawcl()->clReleaseMemObject(mem), UMEMI_CL_SUCCESS);
-    users_end(users);
-  }
+  free_unwaited("clFinish", true);
+  free_unwaited("clRetainCommandQueue", true);
 }
 
 /* As each may use the blocks of the others. */

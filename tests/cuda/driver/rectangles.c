@@ -85,6 +85,14 @@ static bool is_lossy(struct side const *src, struct side const *dest) {
   return sim.devices[from].drops[to];
 }
 
+/* Of either kind of rows: their members have the same names. */
+#define SIDE(rows, side)                                                       \
+  {                                                                            \
+    .type = (int)(rows)->side##MemoryType, .host = (rows)->side##Host,         \
+    .device = (rows)->side##Device, .column = (rows)->side##XInBytes,          \
+    .row = (rows)->side##Y, .pitch = (rows)->side##Pitch                       \
+  }
+
 static struct op *rows_op(struct stream *stream, struct side const *src,
                           struct side const *dest, size_t width,
                           size_t height) {
@@ -112,18 +120,7 @@ static void rows_queue(struct stream *stream, struct op *op) {
 
 cuCode cuMemcpy2DAsync_v2(cuRows const *rows, cuStream handle) {
   ENTER(cuMemcpy2DAsync_v2, IN_CONTEXT);
-  struct side src = {.type = (int)rows->srcMemoryType,
-                     .host = rows->srcHost,
-                     .device = rows->srcDevice,
-                     .column = rows->srcXInBytes,
-                     .row = rows->srcY,
-                     .pitch = rows->srcPitch};
-  struct side dest = {.type = (int)rows->dstMemoryType,
-                      .host = rows->dstHost,
-                      .device = rows->dstDevice,
-                      .column = rows->dstXInBytes,
-                      .row = rows->dstY,
-                      .pitch = rows->dstPitch};
+  struct side src = SIDE(rows, src), dest = SIDE(rows, dst);
   size_t width = rows->WidthInBytes, height = rows->Height;
   struct stream *stream;
   cuCode code = sim_stream(handle, &stream);
@@ -167,18 +164,7 @@ static bool is_direct(cuPeerRows const *rows) {
 /* Layers are not modelled. */
 cuCode cuMemcpy3DPeerAsync(cuPeerRows const *rows, cuStream handle) {
   ENTER(cuMemcpy3DPeerAsync, IN_CONTEXT);
-  struct side src = {.type = (int)rows->srcMemoryType,
-                     .host = rows->srcHost,
-                     .device = rows->srcDevice,
-                     .column = rows->srcXInBytes,
-                     .row = rows->srcY,
-                     .pitch = rows->srcPitch};
-  struct side dest = {.type = (int)rows->dstMemoryType,
-                      .host = rows->dstHost,
-                      .device = rows->dstDevice,
-                      .column = rows->dstXInBytes,
-                      .row = rows->dstY,
-                      .pitch = rows->dstPitch};
+  struct side src = SIDE(rows, src), dest = SIDE(rows, dst);
   size_t width = rows->WidthInBytes, height = rows->Height;
   struct stream *stream;
   cuCode code = sim_stream(handle, &stream);
