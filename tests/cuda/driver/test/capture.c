@@ -152,34 +152,30 @@ static void capture__in_global_mode_binds_other_threads(void **state) {
   ok(c.cu.StreamDestroy(lane));
 }
 
-static void capture__is_ended_by_the_devices_legacy_stream(void **state) {
-  (void)state;
-  cuStream lane = new_stream(0);
+/* Of another device, another thread may use it. */
+static void check_ended_by(void *(*use)(void *context), unsigned flags,
+                           cuCode refused) {
+  cuStream lane = new_stream(flags);
   cuGraph graph;
   for (cuCaptureMode mode = 0; mode < 3; mode++) {
     ok(c.cu.StreamBeginCapture(lane, mode));
-    ok(code_of(use_legacy_elsewhere, 1));
+    ok(code_of(use, 1));
     ok(c.cu.StreamEndCapture(lane, &graph));
     ok(c.cu.StreamBeginCapture(lane, mode));
-    assert_int_equal(code_of(use_legacy_elsewhere, 0), 906);
+    assert_int_equal(code_of(use, 0), refused);
     fails(c.cu.StreamEndCapture(lane, &graph), STREAM_CAPTURE_INVALIDATED);
   }
   ok(c.cu.StreamDestroy(lane));
 }
 
+static void capture__is_ended_by_the_devices_legacy_stream(void **state) {
+  (void)state;
+  check_ended_by(use_legacy_elsewhere, 0, 906);
+}
+
 static void capture__is_ended_by_a_wait_for_its_device(void **state) {
   (void)state;
-  cuStream lane = new_stream(1);
-  cuGraph graph;
-  for (cuCaptureMode mode = 0; mode < 3; mode++) {
-    ok(c.cu.StreamBeginCapture(lane, mode));
-    ok(code_of(wait_elsewhere, 1));
-    ok(c.cu.StreamEndCapture(lane, &graph));
-    ok(c.cu.StreamBeginCapture(lane, mode));
-    assert_int_equal(code_of(wait_elsewhere, 0), 900);
-    fails(c.cu.StreamEndCapture(lane, &graph), STREAM_CAPTURE_INVALIDATED);
-  }
-  ok(c.cu.StreamDestroy(lane));
+  check_ended_by(wait_elsewhere, 1, 900);
 }
 
 static void capture__in_another_context_of_the_device_counts(void **state) {
