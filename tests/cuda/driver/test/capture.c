@@ -152,7 +152,7 @@ static void capture__in_global_mode_binds_other_threads(void **state) {
   ok(c.cu.StreamDestroy(lane));
 }
 
-/* Of another device, another thread may use it. */
+/* By another thread that does so on its device; on another device it may. */
 static void check_ended_by(void *(*use)(void *context), unsigned flags,
                            cuCode refused) {
   cuStream lane = new_stream(flags);
