@@ -732,6 +732,37 @@ static void fork__leaves_the_child_a_mapping_that_works(void **state) {
   assert_ok(umem_dtor(&inherited));
 }
 
+/* Until no call is left that could; descriptors are counted at the end. */
+static void ctor__each_of_whose_calls_fails_leaves_nothing(void **state) {
+  (void)state;
+  static char const *const modes[] = {"r", "r+", "w+"};
+  umemMMapOptions const options = {.size = sizeof options, .length = 3};
+  umemMMap m;
+  size_t failed = 0;
+  for (unsigned i = 0; i < 3 * (unsigned)FAULT_CALL_COUNT; i++)
+    for (unsigned k = 1;; k++) {
+      enum fault_call const call = (enum fault_call)(i / 3);
+      char const *name = file_with("old");
+      faults_clear();
+      faults_fail(call, k, ENOMEM);
+      umemStatusType status =
+          umemMMap_ctor_ex(&m, name, modes[i % 3], &options);
+      bool const is_left = faults_count(call) < k;
+      faults_clear();
+      if (status != umemOK) {
+        failed++;
+        assert_int_equal(last_error(&m).sys_errno, ENOMEM);
+        assert_status(umem_flush(&m), umemTypeError);
+        assert_file_is(name, "old");
+      }
+      assert_ok(umem_dtor(&m));
+      unlink(name);
+      if (is_left)
+        break;
+    }
+  assert_true(failed > 20);
+}
+
 int main(void) {
   struct CMUnitTest const tests[] = {
       faulty_test(addresses__are_pointers_into_the_file),
@@ -751,6 +782,7 @@ int main(void) {
       faulty_test(mode__says_what_may_be_done),
       faulty_test(mode__r_of_an_empty_file_has_nothing),
       faulty_test(names__and_modes_are_those_of_files),
+      faulty_test(ctor__each_of_whose_calls_fails_leaves_nothing),
       faulty_test(options__that_make_no_sense_are_refused),
       faulty_test(options__advice_is_given_to_the_system),
       faulty_test(options__fd_is_taken_and_stays_the_callers_after_a_failure),
