@@ -504,16 +504,18 @@ unsigned umemi_cpus(void);
 size_t umemi_cache_size(void);
 /* "32768K": a number with K, M or G behind it, up to whatever follows. */
 size_t umemi_bytes_of(char const *text);
-/* Reads a file into `text`, as a text of at most `size` - 1 bytes: as much as can
-   be read. Returns true if that is all of the file. */
+/* Reads a file into `text`: at most `size` - 1 bytes, `size` is at least 1, and
+   an end of text. Returns true if the end of the file was seen. After an error
+   `text` holds what was read before it. */
 bool umemi_read_whole(char const *path, char *text, size_t size);
-/* The text of a small file; "" if it cannot be had. */
+/* The same for a small file. Returns `text`, "" if nothing can be read. */
 char *umemi_read_text(char const *path, char *text, size_t size);
 enum { UMEMI_TEXT = 4096 };
 /* The first UMEMI_TEXT bytes of a file, less one, as a text to free(); NULL if
    there is no memory. */
 char *umemi_text_of(char const *path);
-/* All of a file of /proc, as a text to free(); NULL if it cannot be had. */
+/* All of a file of text, to free(); NULL if it cannot be read, or there is no
+   memory. */
 char *umemi_whole_text_of(char const *path);
 /* The number behind `key` in a text as /proc/meminfo, or NULL; "kB" are bytes
    then. */

@@ -14,7 +14,8 @@ bool umemi_read_whole(char const *path, char *text, size_t size) {
   size_t length = 0;
   ssize_t more = fd < 0 ? -1 : 1;
   while (more > 0 && length < size - 1) {
-    more = umemi_os.pread(fd, text + length, size - 1 - length, (off_t)length);
+    more = UMEMI_RETRY(
+        umemi_os.pread(fd, text + length, size - 1 - length, (off_t)length));
     length += more > 0 ? (size_t)more : 0;
   }
   if (fd >= 0)

@@ -32,6 +32,7 @@ static char *nature_room(void) {
   return room == MAP_FAILED ? NULL : room;
 }
 
+/* Returns false if the file is empty or cannot be read to its end. */
 static bool nature_read(pid_t thread, char const *name, char *room) {
   char path[64];
   snprintf(path, sizeof path, "/proc/self/task/%d/%s", (int)thread, name);

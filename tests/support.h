@@ -119,10 +119,10 @@ _Noreturn void end_in_child_by(int number);
    status, -1 if it was ended by a signal; `told` is what it wrote to stdout and
    stderr. */
 int run_again(char const *role, char const *setting, char *told, size_t size);
-/* A child, in which `in_child` runs a function and returns its result, destroys
-   an ATOMIC file of its parent, and publishes and removes nothing. Needs a
-   private directory. */
-void check_child_publishes_nothing(bool (*in_child)(bool (*run)(void)));
+/* Checks that a child that destroys its parent's ATOMIC file publishes and
+   removes nothing. `run_in_child` runs a function in a child and returns its
+   result. Needs a private directory. */
+void check_child_publishes_nothing(bool (*run_in_child)(bool (*run)(void)));
 /* `natively`, or `slowly` under a sanitizer or valgrind (UMEM_TEST_SLOW=1). */
 size_t scaled(size_t natively, size_t slowly);
 

@@ -597,5 +597,5 @@ int main(void) {
       faulty_test(asking__where_no_child_can_be_had_is_done_here),
       shown_test(info__is_written_as_far_as_asked),
   };
-  return cmocka_run_group_tests(tests, temp_setup, temp_teardown);
+  return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -372,7 +372,7 @@ static uint64_t io_blocks(void) {
 }
 
 /* ext4 itself counts the pages of a write that fails in this way. Valgrind
-   takes such a write for an error of ours. */
+   reports such a write as an error of the program. */
 static void write__of_memory_that_cannot_be_read_reserves_little(void **st) {
   (void)st;
   if (is_under_valgrind())

@@ -106,5 +106,5 @@ int main(void) {
       shown_test(left__in_a_container_is_what_its_mounted_group_allows),
       shown_test(left__is_what_groups_of_version_1_allow),
       shown_test(alloc__of_more_than_the_groups_allow_on_tmpfs_fails)};
-  return cmocka_run_group_tests(tests, temp_setup, temp_teardown);
+  return cmocka_run_group_tests(tests, NULL, NULL);
 }

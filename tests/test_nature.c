@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What a thread hands down, where it cannot be read, and as it might be. The
-   kinds of thread that there are: test_workers.c. */
+/* The nature of a thread is read from faked, odd and unreadable files. Real
+   kinds of thread: test_workers.c. */
 #include "core.h"
 
 #include "doubles/shown.h"
@@ -60,7 +60,7 @@ static void nature__of_a_filtered_thread_says_so(void **state) {
   assert_true(nature().is_filtered);
 }
 
-static void nature__that_is_told_oddly_is_survived(void **state) {
+static void nature__of_odd_text_is_zero(void **state) {
   (void)state;
   show_thread("x\n", "no parenthesis\n");
   assert_int_equal(nature().nice, 0);
@@ -78,16 +78,15 @@ static void nature__is_not_known_without_files(void **state) {
 
 static void nature__that_cannot_be_read_is_not_known(void **state) {
   (void)state;
-  struct umemiNature unknown;
-  for (unsigned k = 1; k <= 2; k++) {
-    faults_install();
+  faults_install();
+  for (unsigned k = 1; k <= 4; k++) { /* both files, each to its end */
+    faults_clear();
     faults_fail(FAULT_pread, k, EIO);
     assert_false(nature().is_known);
   }
   faults_clear();
   faults_fail(FAULT_mmap, 1, ENOMEM);
-  unknown = nature();
-  assert_false(unknown.is_known);
+  assert_false(nature().is_known);
 }
 
 /* --- compared with others ------------------------------------------------- */
@@ -126,7 +125,7 @@ static void *shares_with_main(void *unused) {
   return umemi_nature_shares_files(getpid()) ? &umemi_os : unused;
 }
 
-static void descriptors__are_not_shared_where_that_cannot_be_seen(void **st) {
+static void descriptors__count_as_private_if_unknown(void **st) {
   (void)st;
   static enum fault_call const calls[] = {FAULT_open, FAULT_fstat, FAULT_stat};
   assert_non_null(in_thread(shares_with_main, NULL));
@@ -144,12 +143,12 @@ int main(void) {
   struct CMUnitTest const tests[] = {
       shown_test(nature__is_what_files_say),
       shown_test(nature__of_a_filtered_thread_says_so),
-      shown_test(nature__that_is_told_oddly_is_survived),
+      shown_test(nature__of_odd_text_is_zero),
       shown_test(nature__is_not_known_without_files),
       faulty_test(nature__that_cannot_be_read_is_not_known),
       faulty_test(thread__is_ordinary_if_it_is_like_the_main_one),
       cmocka_unit_test(thread__of_real_time_is_not_ordinary),
-      faulty_test(descriptors__are_not_shared_where_that_cannot_be_seen),
+      faulty_test(descriptors__count_as_private_if_unknown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

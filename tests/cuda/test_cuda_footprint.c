@@ -70,7 +70,7 @@ static void step_copies(void const *a, void const *b) {
   size_t where;
   uint32_t sum;
   uintptr_t const x = allocated(a, MUCH), y = allocated(b, MUCH);
-  STEP(umem_set(a, x, 1, MUCH));
+  STEP(umem_set(a, x, 1, MUCH)); /* it is compared and summed below */
   STEP(umem_copy_plan(a, x, b, y, MUCH, &plan));
   STEP(umem_copy_to(a, x, b, y, LITTLE));
   STEP(umem_copy_to(a, x, b, y, SOME));

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What the system is made to say of itself: files of /sys and /proc with texts
- * that a test chooses. From the first show() on the library finds no others
- * there.
+ * Fakes files of /sys and /proc. After the first show() all others are missing.
+ * faults_install() puts the real ones back: call it before.
  */
 #ifndef UMEM_TESTS_SHOWN_H
 #define UMEM_TESTS_SHOWN_H
 
-/* The last text of a path counts. Both have to live until the test ends. */
+/* The last text for a path is used. Both strings must stay valid until the test
+   ends. */
 void show(char const *path, char const *text);
 
 /* A test that shows files, and may install faults. */

@@ -261,14 +261,14 @@ static void assert_atomic_holds(char const *text) {
   assert_memory_equal(got, text, sizeof got);
 }
 
-void check_child_publishes_nothing(bool (*in_child)(bool (*run)(void))) {
+void check_child_publishes_nothing(bool (*run_in_child)(bool (*run)(void))) {
   umemFileOptions options = {.size = sizeof options, .flags = UMEM_FILE_ATOMIC};
   umemHost host;
   assert_ok(umemHost_ctor(&host));
   file_put(temp_path("atomic"), "old", 3);
   assert_ok(umemFile_ctor_ex(&atomic_file, temp_path("atomic"), "w", &options));
   assert_ok(umem_copy_to(&host, (uintptr_t) "new", &atomic_file, 0, 3));
-  assert_true(in_child(destroys_atomic));
+  assert_true(run_in_child(destroys_atomic));
   assert_atomic_holds("old");
   assert_ok(umem_dtor(&atomic_file)); /* the temporary file is still there */
   assert_atomic_holds("new");

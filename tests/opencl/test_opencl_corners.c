@@ -465,7 +465,7 @@ static void users_end(umemOpenCL users[USERS]) {
   }
 }
 
-/* Returns how many calls waited for a queue. */
+/* Returns the number of calls of clFinish(), the failed one included. */
 static unsigned free_unwaited(char const *call, bool for_ever) {
   umemOpenCL users[USERS];
   uintptr_t adr;

@@ -85,7 +85,7 @@ static bool is_lossy(struct side const *src, struct side const *dest) {
   return sim.devices[from].drops[to];
 }
 
-/* Of either kind of rows: their members have the same names. */
+/* Fits cuRows and cuPeerRows: their members have the same names. */
 #define SIDE(rows, side)                                                       \
   {                                                                            \
     .type = (int)(rows)->side##MemoryType, .host = (rows)->side##Host,         \

@@ -152,7 +152,8 @@ static void capture__in_global_mode_binds_other_threads(void **state) {
   ok(c.cu.StreamDestroy(lane));
 }
 
-/* By another thread that does so on its device; on another device it may. */
+/* `use` in another thread is refused, and ends the capture, on the same device
+   only. */
 static void check_ended_by(void *(*use)(void *context), unsigned flags,
                            cuCode refused) {
   cuStream lane = new_stream(flags);
