@@ -504,9 +504,9 @@ unsigned umemi_cpus(void);
 size_t umemi_cache_size(void);
 /* "32768K": a number with K, M or G behind it, up to whatever follows. */
 size_t umemi_bytes_of(char const *text);
-/* Reads a file into `text`: at most `size` - 1 bytes, `size` is at least 1, and
-   an end of text. Returns true if the end of the file was seen. After an error
-   `text` holds what was read before it. */
+/* Reads at most `size` - 1 bytes of a file into `text`, and ends it with '\0';
+   `size` is at least 1. Returns true if the end of the file was seen. After an
+   error `text` holds what was read before it. */
 bool umemi_read_whole(char const *path, char *text, size_t size);
 /* The same for a small file. Returns `text`, "" if nothing can be read. */
 char *umemi_read_text(char const *path, char *text, size_t size);
@@ -514,7 +514,7 @@ enum { UMEMI_TEXT = 4096 };
 /* The first UMEMI_TEXT bytes of a file, less one, as a text to free(); NULL if
    there is no memory. */
 char *umemi_text_of(char const *path);
-/* All of a file of text, to free(); NULL if it cannot be read, or there is no
+/* All of a text file, to free(); NULL if it cannot be read, or there is no
    memory. */
 char *umemi_whole_text_of(char const *path);
 /* The number behind `key` in a text as /proc/meminfo, or NULL; "kB" are bytes

@@ -289,18 +289,20 @@ static bool creates_through_a_link(struct world *w) {
          flushed(w, &w->f);
 }
 
-static bool replaces_through_links(struct world *w) {
-  return opened_flagged(w, &w->f, "ways/two", "w", UMEM_FILE_ATOMIC) &&
+/* --- programs: atomic files ----------------------------------------------- */
+
+static bool replaced(struct world *w, char const *name) {
+  return opened_flagged(w, &w->f, name, "w", UMEM_FILE_ATOMIC) &&
          did(w, &w->f,
              umem_copy_to(&w->host, (uintptr_t)in, &w->f, 0, w->nbytes));
 }
 
-/* --- programs: atomic files ----------------------------------------------- */
-
 static bool replaces(struct world *w) {
-  return opened_flagged(w, &w->f, "target", "w", UMEM_FILE_ATOMIC) &&
-         did(w, &w->f,
-             umem_copy_to(&w->host, (uintptr_t)in, &w->f, 0, w->nbytes));
+  return replaced(w, "target");
+}
+
+static bool replaces_through_links(struct world *w) {
+  return replaced(w, "ways/two");
 }
 
 static bool replaces_after_a_flush(struct world *w) {
