@@ -25,9 +25,8 @@ static void close_streams(void) {
 }
 
 static void check_one(char const *name, char const *mode, uint32_t flags) {
-  umemFileOptions options = {.size = sizeof options, .flags = flags};
   umemFile f;
-  umemStatusType status = umemFile_ctor_ex(&f, name, mode, &options);
+  umemStatusType status = open_flagged(&f, name, mode, flags);
   assert_true(status == umemOK ||
               (flags & UMEM_FILE_DIRECT && status == umemNotSupportedError));
   check_no_streams();
